@@ -1,0 +1,1 @@
+"""Raw data to shards and back: `david.pack.read` gives the samples of a shard set."""

@@ -1,0 +1,20 @@
+"""Errors that speak to whoever can mend them.
+
+Every message says where, what was expected, what was found and what to do. The command line prints it as one
+sentence and ends with exit code 2; a traceback is kept for our own mistakes.
+"""
+
+
+class DavidError(Exception):
+    """A mistake in what came from outside: arguments, files, data, environment."""
+
+
+class BadSample(DavidError):
+    """One sample that cannot be packed or read. `where` names it, `reason` says what was found."""
+
+    def __init__(self, where: str, reason: str):
+        super().__init__(f"{where}: {reason}")
+        self.where, self.reason = where, reason
+
+    def __reduce__(self):  # crosses process borders whole
+        return type(self), (self.where, self.reason)
