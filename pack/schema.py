@@ -9,14 +9,14 @@ A **shard set** is a folder::
 A **shard** is an uncompressed USTAR archive. A sample is five members that stand side by side in this order, named
 `KEY.EXTENSION`; KEY is the sample's id in its source and holds no dot and no slash:
 
-| member                       | holds                                                                                  |
-|------------------------------|----------------------------------------------------------------------------------------|
-| `rgb.jpg` or `rgb.webp`      | (H, W, 3) sRGB: JPEG 4:4:4 quality 95 (default), or lossless WebP                      |
-| `alpha.lz4` or `alpha.zst`   | 1 plane: soft foreground, 0 .. 255                                                     |
-| `depth.lz4` or `depth.zst`   | 2 planes: high byte, then low byte, of float16 relative depth; NaN where invalid       |
-| `normals.lz4` or `.zst`      | 3 planes: octahedral codes u, v of 12 bits each (below); 2047, 2047 where invalid      |
-| `json`                       | `id`, `height`, `width`, `depth_offset_cm`, `depth_scale_cm`, `intrinsics` (3 x 3, in  |
-|                              | pixels, or null), `scenario` (or null), `source` (archive, members and their CRC-32)   |
+| member                      | holds                                                                                |
+|-----------------------------|--------------------------------------------------------------------------------------|
+| `rgb.jpg` or `rgb.webp`     | (H, W, 3) sRGB: JPEG 4:4:4 quality 95 (default), or lossless WebP                    |
+| `alpha.lz4` or `alpha.zst`  | 1 plane: soft foreground, 0 .. 255                                                   |
+| `depth.lz4` or `depth.zst`  | 2 planes: high byte, then low byte, of float16 relative depth; NaN where invalid     |
+| `normals.lz4` or `.zst`     | 3 planes: octahedral codes u, v of 12 bits each (below); 2047, 2047 where invalid    |
+| `json`                      | `id`, `height`, `width`, `depth_offset_cm`, `depth_scale_cm`, `intrinsics` (3 x 3, in|
+|                             | pixels, or null), `scenario` (or null), `source` (archive, members and their CRC-32) |
 
 One shard set uses one image codec and one compression for all its samples.
 

@@ -1,0 +1,142 @@
+"""The geometry check: refuses data whose convention is wrong, and says what it saw.
+
+Where a surface recedes to the right its normals point right, where it recedes upwards they point up, and what a
+camera sees faces it. So the signs of X and Y follow the depth's gradient, and Z is positive. Real SynthHuman faces
+agree on 80 to 95 % of the pixels (hair and skin relief make the rest) and have Z > 0 on 95 to 100 %; a wrong channel
+order or sign drops one of the three to 60 % or below.
+"""
+
+from dataclasses import asdict, dataclass
+
+import cv2
+import numpy as np
+
+from david.pack.errors import BadSample
+from david.pack.schema import Sample
+
+LEAST_AGREEMENT = 0.65  # of X and of Y with the depth gradient
+LEAST_FACING = 0.75  # of the valid pixels with Z > 0
+LENGTH_TOLERANCE = 0.01
+LEAST_COVERED = 0.99  # of the valid pixels with alpha > 0
+MEDIAN_CM = (20.0, 3000.0)  # where people stand in front of a camera
+LEAST_PIXELS = 200  # below this, signs prove nothing
+_REACH_PX = 8  # a slope is taken over twice this,
+_WINDOW_PX = 9  # and compared with the mean normal of this window: beyond hair and pores
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What was seen in one sample; shares are of the valid pixels, lengths unitless.
+
+    normals_x_agrees, normals_y_agrees: share of the steeper half of the surface on which the sign of X follows dz/dx,
+    and of Y follows -dz/dy (rows run downwards); None where too few pixels tell
+    """
+
+    valid_share: float
+    nearest_cm: float
+    median_cm: float
+    farthest_cm: float
+    normals_x_agrees: float | None
+    normals_y_agrees: float | None
+    normals_face_camera: float
+    normals_worst_length: float
+    alpha_covers_valid: float
+    alpha_beyond_valid: float
+
+
+def _agreement(component: np.ndarray, depth: np.ndarray, valid: np.ndarray, axis: int) -> float | None:
+    """Share of pixels on which `component`, averaged over a window, has the sign of the depth's slope along `axis`.
+
+    Taken where the whole reach is valid, on the steeper half of the slopes less the jumps from one body part to
+    another (over three times the median)."""
+    ahead, behind, middle = ([slice(None)] * 2 for _ in range(3))
+    ahead[axis], behind[axis] = slice(2 * _REACH_PX, None), slice(None, -2 * _REACH_PX)
+    middle[axis] = slice(_REACH_PX, -_REACH_PX)
+    slope = depth[*ahead] - depth[*behind]
+    inside = valid[*ahead] & valid[*behind] & valid[*middle]
+    steepness = np.abs(slope)
+    if inside.sum() < LEAST_PIXELS:
+        return None
+    median = np.median(steepness[inside])
+    taken = inside & (steepness >= median) & (steepness <= 3 * median) & (slope != 0)
+    if taken.sum() < LEAST_PIXELS:
+        return None
+    smooth = cv2.blur(np.where(valid, component, 0), (_WINDOW_PX, _WINDOW_PX))[*middle]
+    return float((np.sign(smooth[taken]) == np.sign(slope[taken])).mean())
+
+
+def measure(sample: Sample) -> Geometry:
+    """Measure one sample; nothing is judged here."""
+    valid = sample.valid
+    depth = np.where(valid, sample.depth_cm, 0)
+    x, y, z = np.moveaxis(sample.normals, -1, 0)
+    depths = depth[valid]
+    lengths = np.linalg.norm(sample.normals[valid], axis=-1)
+    return Geometry(
+        valid_share=float(valid.mean()),
+        nearest_cm=float(depths.min()),
+        median_cm=float(np.median(depths)),
+        farthest_cm=float(depths.max()),
+        normals_x_agrees=_agreement(x, depth, valid, axis=1),
+        normals_y_agrees=_agreement(-y, depth, valid, axis=0),
+        normals_face_camera=float((z[valid] > 0).mean()),
+        normals_worst_length=float(lengths[np.abs(lengths - 1).argmax()]),
+        alpha_covers_valid=float((sample.alpha[valid] > 0).mean()),
+        alpha_beyond_valid=float(((sample.alpha > 0) & ~valid).mean()),
+    )
+
+
+def check(sample: Sample) -> Geometry:
+    """Measure one sample and judge it. Raises BadSample with all that was seen where a convention is broken."""
+    where = f"sample {sample.key}"
+    if not sample.valid.any():
+        raise BadSample(where, "no pixel has a valid depth")
+    if sample.valid.all():
+        highest = sample.depth_cm.max()
+        raise BadSample(
+            where,
+            f"no pixel has the background depth 65504; the largest is {highest:.6g}: is it in cm, unchanged?",
+        )
+    depths, normals = sample.depth_cm[sample.valid], sample.normals[sample.valid]
+    if not np.isfinite(depths).all() or depths.min() <= 0:
+        bad = int((~np.isfinite(depths) | (depths <= 0)).sum())
+        raise BadSample(where, f"{bad} depth pixels are neither positive and finite nor the background 65504")
+    if not np.isfinite(normals).all():
+        raise BadSample(
+            where, f"{int((~np.isfinite(normals)).any(-1).sum())} normals are not finite where depth is valid"
+        )
+    seen = measure(sample)
+    faults = []
+    if not MEDIAN_CM[0] <= seen.median_cm <= MEDIAN_CM[1]:
+        least, most = MEDIAN_CM
+        faults.append(
+            f"median depth {seen.median_cm:.4g}, expected {least:g} to {most:g} cm: another unit, such as metres?"
+        )
+    if abs(seen.normals_worst_length - 1) > LENGTH_TOLERANCE:
+        faults.append(f"a normal of length {seen.normals_worst_length:.3f}, expected 1")
+    shares = (
+        ("the sign of normals' X follows the depth gradient", seen.normals_x_agrees, LEAST_AGREEMENT),
+        ("the sign of normals' Y follows the depth gradient", seen.normals_y_agrees, LEAST_AGREEMENT),
+        ("normals' Z points to the camera", seen.normals_face_camera, LEAST_FACING),
+        ("alpha is above 0", seen.alpha_covers_valid, LEAST_COVERED),
+    )
+    faults += [
+        f"{what} on {share:.0%} of the pixels, expected {least:.0%} or more"
+        for what, share, least in shares
+        if share is not None and share < least
+    ]
+    if faults:
+        raise BadSample(
+            where, "; ".join(faults) + " (normals: X right, Y up, Z towards the camera, in channels B, G, R)"
+        )
+    return seen
+
+
+def summary(seen: list[Geometry]) -> dict[str, dict[str, float]]:
+    """Least, median and largest of each figure over the samples that have it."""
+    table = {}
+    for name in Geometry.__dataclass_fields__:
+        values = [value for value in (asdict(one)[name] for one in seen) if value is not None]
+        if values:
+            table[name] = {"least": min(values), "median": float(np.median(values)), "largest": max(values)}
+    return table

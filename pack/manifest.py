@@ -1,0 +1,97 @@
+"""`dataset.json`: what a shard set holds, written last, so that a folder with a manifest is a whole set.
+
+Keys: `format`, `version`, `options` (see `plan.PackOptions`), `raw` (the archives read, with sizes and a digest of
+their members' names, sizes and CRC-32s), `splits` (for each its shards with samples, bytes and SHA-256s), `geometry`
+(what the check saw) and `libraries` (the versions that encoded it).
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from david.pack.errors import DavidError
+from david.pack.files import write_whole
+from david.pack.schema import VERSION, Compression, ImageCodec, extensions
+
+NAME = "dataset.json"
+FORMAT = "david shards"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One tar of the set. name: without `.tar`; bytes: the tar's size; hashes: SHA-256 of the tar and of its index."""
+
+    name: str
+    samples: int
+    bytes: int
+    sha256: str
+    index_sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A shard set as its manifest tells it."""
+
+    folder: Path
+    options: dict[str, Any]
+    splits: dict[str, tuple[Shard, ...]]
+    raw: dict[str, Any] = field(default_factory=dict)
+    geometry: dict[str, Any] = field(default_factory=dict)
+    libraries: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def image(self) -> ImageCodec:
+        return self.options["image"]
+
+    @property
+    def compression(self) -> Compression:
+        return self.options["compression"]
+
+    @property
+    def extensions(self) -> tuple[str, ...]:
+        return extensions(self.image, self.compression)
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the set's content: SHA-256 over the shards' hashes, in order."""
+        hashes = [[split, [shard.sha256 for shard in shards]] for split, shards in sorted(self.splits.items())]
+        return hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
+
+    def split(self, name: str) -> tuple[Shard, ...]:
+        """The shards of a split, in order. Raises DavidError where there is none of that name or it is empty."""
+        if not self.splits.get(name):
+            there = ", ".join(split for split, shards in self.splits.items() if shards)
+            raise DavidError(f"{self.folder}: no samples in a split `{name}`; there is {there}")
+        return self.splits[name]
+
+    def samples(self, split: str) -> int:
+        return sum(shard.samples for shard in self.splits.get(split, ()))
+
+    def write(self) -> None:
+        content = {"format": FORMAT, "version": VERSION} | asdict(self)
+        del content["folder"]
+        write_whole(self.folder / NAME, json.dumps(content, indent=1).encode() + b"\n")
+
+
+def load(folder: Path) -> Manifest:
+    """The manifest of a shard set. Raises DavidError where the folder holds none that this version reads."""
+    path = Path(folder) / NAME
+    try:
+        content = json.loads(path.read_bytes())
+        found = content.pop("format"), content.pop("version")
+        if found != (FORMAT, VERSION):
+            raise DavidError(f"{path}: holds `{found[0]}` version {found[1]}, this david reads `{FORMAT}` {VERSION}")
+        splits = {name: tuple(Shard(**shard) for shard in shards) for name, shards in content.pop("splits").items()}
+        manifest = Manifest(folder=Path(folder), splits=splits, **content)
+        extensions(manifest.image, manifest.compression)
+        return manifest
+    except OSError as error:
+        raise DavidError(
+            f"{folder}: no shards there (no {NAME}: {error.strerror}); make them: david pack RAW {folder}"
+        ) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DavidError(
+            f"{path}: not a manifest of shards ({type(error).__name__}: {error}); pack the set again"
+        ) from error

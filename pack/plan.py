@@ -1,0 +1,100 @@
+"""Which sample stands where: made from archive listings alone, before any member is read.
+
+Shard k of a split is a pure function of the raw data, the options and k.
+"""
+
+import hashlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from david.pack.archive import Member
+from david.pack.errors import DavidError
+from david.pack.schema import SPLITS, Compression, ImageCodec
+from david.pack.sources import synthhuman
+
+
+@dataclass(frozen=True)
+class PackOptions:
+    """What decides the bytes of a shard set, beside the raw data.
+
+    image: "jpeg" (4:4:4, quality 95) or "webp" (lossless)
+    compression: of the planes, "lz4" or "zstd"
+    order: "permuted" over the whole set, or "stored"
+    seed: of the permutation
+    val_fraction: share of samples in the val split, chosen by a hash of their id that no seed changes
+    shard_samples: samples a shard
+    """
+
+    image: ImageCodec = "jpeg"
+    compression: Compression = "lz4"
+    order: Literal["permuted", "stored"] = "permuted"
+    seed: int = 0
+    val_fraction: float = 0.02
+    shard_samples: int = 1000
+
+    def __post_init__(self) -> None:
+        for name, choices in (
+            ("image", get_args(ImageCodec)),
+            ("compression", get_args(Compression)),
+            ("order", ("permuted", "stored")),
+        ):
+            if getattr(self, name) not in choices:
+                raise DavidError(f"{name} is `{getattr(self, name)}`, but can only be {' or '.join(choices)}")
+        if not 0 <= self.val_fraction < 1:
+            raise DavidError(f"the val fraction is {self.val_fraction}, but must lie in 0 .. 1 (1 left out)")
+        if self.shard_samples < 1:
+            raise DavidError(f"a shard would hold {self.shard_samples} samples, but must hold at least 1")
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class ShardPlan:
+    """One shard to write. name: without `.tar`; samples: (key, kind -> member), in order."""
+
+    name: str
+    split: str
+    samples: tuple[tuple[str, dict[str, Member]], ...]
+
+
+def _hash(*words: object) -> int:
+    """64 bits that depend on the words alone."""
+    return int.from_bytes(hashlib.blake2b(":".join(map(str, words)).encode(), digest_size=8).digest())
+
+
+def split_of(key: str, val_fraction: float) -> str:
+    """`val` for a share `val_fraction` of all ids, `train` for the others."""
+    return "val" if _hash("val", key) < val_fraction * 2**64 else "train"
+
+
+def plan(found: dict[str, dict[str, Member]], options: PackOptions) -> list[ShardPlan]:
+    """The shards of a set, train first, from what `synthhuman.scan` found."""
+    shards = []
+    for split in SPLITS:
+        keys = [key for key in found if split_of(key, options.val_fraction) == split]
+        if options.order == "permuted":
+            keys.sort(key=lambda key: (_hash("order", options.seed, key), key))
+        for number, start in enumerate(range(0, len(keys), options.shard_samples)):
+            part = keys[start : start + options.shard_samples]
+            shards.append(ShardPlan(f"{split}-{number:06d}", split, tuple((key, found[key]) for key in part)))
+    return shards
+
+
+def describe_raw(found: dict[str, dict[str, Member]]) -> dict[str, Any]:
+    """What the set was made from: each archive's name, samples and bytes, and a digest of all members."""
+    archives: dict[Path, dict[str, Any]] = {}
+    digest = hashlib.sha256()
+    for key, kinds in found.items():
+        for member in kinds.values():
+            about = archives.setdefault(member.archive, {"name": member.archive.name, "members": 0, "bytes": 0})
+            about["members"] += 1
+            about["bytes"] += member.size
+        digest.update(repr((key, [(kind, m.name, m.size, m.crc) for kind, m in sorted(kinds.items())])).encode())
+    return {"archives": list(archives.values()), "samples": len(found), "digest": digest.hexdigest()}
+
+
+def scan(raw: Path) -> dict[str, dict[str, Member]]:
+    """All samples under `raw`, of whichever source it is (today: SynthHuman)."""
+    return synthhuman.scan(raw)

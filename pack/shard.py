@@ -1,0 +1,108 @@
+"""One sample to its members and back, and a run of samples to one USTAR archive with its index."""
+
+import json
+import tarfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from david.pack import codecs, files, index
+from david.pack.errors import DavidError
+from david.pack.manifest import Shard
+from david.pack.schema import PLANES, Compression, ImageCodec, Sample, extensions
+
+
+def encode(sample: Sample, image: ImageCodec, compression: Compression) -> list[bytes]:
+    """A sample's five members, in the order of `schema.extensions`."""
+    height, width = sample.valid.shape
+    relative, offset_cm, scale_cm = codecs.normalise_depth(sample.depth_cm, sample.valid)
+    planes = {
+        "alpha": sample.alpha[None],
+        "depth": codecs.split_depth(relative),
+        "normals": codecs.split_normals(sample.normals, sample.valid),
+    }
+    about = {
+        "id": sample.key,
+        "height": height,
+        "width": width,
+        "depth_offset_cm": offset_cm,
+        "depth_scale_cm": scale_cm,
+        "intrinsics": None if sample.intrinsics is None else sample.intrinsics.tolist(),
+        **sample.meta,
+    }
+    return [
+        codecs.encode_rgb(sample.rgb, image),
+        *(codecs.encode_planes(planes[name], compression) for name in PLANES),
+        json.dumps(about).encode(),
+    ]
+
+
+def decode_about(data: bytes | memoryview) -> dict[str, Any]:
+    """The JSON member of a sample, with `intrinsics` as (3, 3) float64 or None.
+
+    Raises DavidError where a key is missing or of another type."""
+    try:
+        about = json.loads(bytes(data))
+        about |= {name: int(about[name]) for name in ("height", "width")}
+        about |= {name: float(about[name]) for name in ("depth_offset_cm", "depth_scale_cm")}
+        if about["intrinsics"] is not None:
+            about["intrinsics"] = np.array(about["intrinsics"], np.float64).reshape(3, 3)
+        return about
+    except (ValueError, KeyError, TypeError) as error:
+        raise DavidError(f"no JSON member of a sample ({type(error).__name__}: {error})") from error
+
+
+def decode(members: list[bytes] | list[memoryview], compression: Compression) -> Sample:
+    """Five members back to a sample in centimetres; the inverse of `encode` within the codecs' precision."""
+    rgb, *fields, about = members
+    meta = decode_about(about)
+    height, width = meta.pop("height"), meta.pop("width")
+    alpha, depth, normals = (
+        codecs.decode_planes(data, count, height, width, compression)
+        for data, count in zip(fields, PLANES.values(), strict=True)
+    )
+    relative = codecs.join_depth(depth).astype(np.float32)
+    scale_cm, offset_cm = np.float32(meta.pop("depth_scale_cm")), np.float32(meta.pop("depth_offset_cm"))
+    return Sample(
+        key=meta.pop("id"),
+        rgb=codecs.decode_rgb(rgb),
+        alpha=alpha[0],
+        depth_cm=relative * scale_cm + offset_cm,
+        normals=codecs.join_normals(normals),
+        valid=~np.isnan(relative),
+        intrinsics=meta.pop("intrinsics"),
+        meta=meta,
+    )
+
+
+def append(tar: BinaryIO, offset: int, name: str, data: bytes) -> int:
+    """Write one member (USTAR header, data, padding) at `offset` of the tar; returns the offset behind it."""
+    header = tarfile.TarInfo(name)
+    header.size, header.mode = len(data), 0o644
+    padding = bytes(-len(data) % tarfile.BLOCKSIZE)
+    return offset + sum(map(tar.write, (header.tobuf(tarfile.USTAR_FORMAT), data, padding)))
+
+
+def write(path: Path, samples: Iterable[tuple[str, list[bytes]]], image: ImageCodec, compression: Compression) -> Shard:
+    """A shard and its index from (key, members) pairs, each file whole or absent. `path` ends in `.tar`."""
+    rows: list[list[index.Member]] = []
+    offset = 0
+    with files.whole(path) as tar:
+        for key, members in samples:
+            row = []
+            for extension, data in zip(extensions(image, compression), members, strict=True):
+                name = f"{key}.{extension}"
+                row.append(index.Member(extension, offset + tarfile.BLOCKSIZE, len(data), name))
+                offset = append(tar, offset, name, data)
+            rows.append(row)
+        end = 2 * tarfile.BLOCKSIZE  # two zero blocks end a tar, and records are whole
+        tar.write(bytes(end + -(offset + end) % tarfile.RECORDSIZE))
+    index.write(path.with_suffix(".idx"), rows)
+    return describe(path, len(rows))
+
+
+def describe(path: Path, samples: int) -> Shard:
+    """A written shard as the manifest lists it."""
+    return Shard(path.stem, samples, path.stat().st_size, files.sha256(path), files.sha256(path.with_suffix(".idx")))
