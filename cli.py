@@ -14,7 +14,7 @@ from david.pipeline.commands import register as register_pipeline
 from david.train.commands import register as register_train
 
 app = typer.Typer(
-    help="Train relative depth, surface normals and soft foreground of people, fast: pack once, train, see where time goes.",
+    help="Train relative depth, surface normals and soft foreground of people: pack once, train, see where time goes.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

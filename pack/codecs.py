@@ -111,7 +111,7 @@ def decode_planes(
     sizes = block_sizes(data, planes, height, width)
     if out is None:
         out = np.empty((planes, height, width), np.uint8)
-    flat, view, decompress = memoryview(out).cast("B"), memoryview(data), _DECOMPRESS[compression]
+    flat, view, decompress = out.data.cast("B"), memoryview(data), _DECOMPRESS[compression]
     end = 4 * len(sizes)
     try:
         for start, size in zip(range(0, out.nbytes, BLOCK_BYTES), sizes.tolist(), strict=True):

@@ -1,0 +1,87 @@
+"""Promises of the shard format's codecs."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from david.pack import codecs
+from david.pack.errors import DavidError
+
+shapes = st.tuples(st.integers(1, 3), st.integers(1, 300), st.integers(1, 300))
+
+
+@settings(max_examples=40, deadline=None)
+@given(shapes, st.sampled_from(["lz4", "zstd"]), st.integers(0, 2**32 - 1), st.integers(1, 256))
+def test_planes_come_back_byte_for_byte(shape: tuple[int, int, int], compression: str, seed: int, levels: int) -> None:
+    planes = np.random.default_rng(seed).integers(0, levels, shape).astype(np.uint8)
+    data = codecs.encode_planes(planes, compression)
+    assert np.array_equal(codecs.decode_planes(data, *shape, compression), planes)
+    out = np.full(shape, 77, np.uint8)
+    assert codecs.decode_planes(data, *shape, compression, out=out) is out
+    assert np.array_equal(out, planes)
+
+
+@pytest.mark.parametrize("compression", ["lz4", "zstd"])
+def test_a_member_that_is_cut_or_of_another_shape_is_a_named_error(compression: str) -> None:
+    data = codecs.encode_planes(np.arange(3 * 64 * 64, dtype=np.uint8).reshape(3, 64, 64), compression)
+    for damaged in (data[:3], data[:-1], data + b"x", bytes(4) + data[4:]):
+        with pytest.raises(DavidError):
+            codecs.decode_planes(damaged, 3, 64, 64, compression)
+    with pytest.raises(DavidError):
+        codecs.decode_planes(data, 3, 640, 640, compression)
+
+
+finite = st.floats(-1, 1, width=32)
+
+
+@settings(deadline=None)
+@given(hnp.arrays(np.float32, (7, 5, 3), elements=finite))
+def test_normals_come_back_within_0_06_degrees(vectors: np.ndarray) -> None:
+    length = np.linalg.norm(vectors.astype(np.float64), axis=-1, keepdims=True)
+    vectors = np.where(length > 1e-3, vectors, np.float32([0, 0, -1]))
+    normals = (vectors / np.linalg.norm(vectors.astype(np.float64), axis=-1, keepdims=True)).astype(np.float32)
+    back = codecs.join_normals(codecs.split_normals(normals, np.ones((7, 5), bool)))
+    sine = np.linalg.norm(np.cross(normals.astype(np.float64), back), axis=-1)
+    assert np.degrees(np.arcsin(sine)).max() < 0.06
+    assert ((normals * back).sum(-1) > 0).all()
+    assert np.allclose(np.linalg.norm(back, axis=-1), 1, atol=1e-6)
+
+
+def test_a_mirror_image_of_normals_is_exact() -> None:
+    normals = np.random.default_rng(0).normal(size=(50, 40, 3))
+    normals = (normals / np.linalg.norm(normals, axis=-1, keepdims=True)).astype(np.float32)
+    valid, mirror = np.ones((50, 40), bool), np.float32([-1, 1, 1])
+    straight = codecs.join_normals(codecs.split_normals(normals, valid))
+    assert np.array_equal(codecs.join_normals(codecs.split_normals(normals * mirror, valid)), straight * mirror)
+
+
+@settings(deadline=None)
+@given(hnp.arrays(np.uint16, (9, 11)))
+def test_every_float16_survives_its_planes(bits: np.ndarray) -> None:
+    assert np.array_equal(codecs.join_depth(codecs.split_depth(bits.view(np.float16))).view(np.uint16), bits)
+
+
+@settings(deadline=None)
+@given(hnp.arrays(np.float32, (6, 8), elements=st.floats(1, 6000, width=32)), hnp.arrays(bool, (6, 8)))
+def test_relative_depth_spans_one_and_comes_back_within_half_a_step(depth_cm: np.ndarray, valid: np.ndarray) -> None:
+    valid = valid.copy()
+    valid[0, 0] = True
+    relative, offset_cm, scale_cm = codecs.normalise_depth(depth_cm, valid)
+    assert np.array_equal(~np.isnan(relative), valid)
+    assert np.abs(relative[valid]).max() <= 1
+    back = relative.astype(np.float64) * scale_cm + offset_cm
+    assert np.abs(back - depth_cm)[valid].max() <= scale_cm * 2**-12 * 1.001
+
+
+def test_depth_without_a_valid_pixel_is_refused() -> None:
+    with pytest.raises(DavidError, match="no pixel has a valid depth"):
+        codecs.normalise_depth(np.ones((4, 4), np.float32), np.zeros((4, 4), bool))
+
+
+def test_lossless_images_are_exact_and_jpegs_are_not_images_of_nothing() -> None:
+    rgb = np.random.default_rng(0).integers(0, 256, (33, 47, 3), np.uint8)
+    assert np.array_equal(codecs.decode_rgb(codecs.encode_rgb(rgb, "webp")), rgb)
+    with pytest.raises(DavidError, match="no image"):
+        codecs.decode_rgb(b"\xff\xd8 not a jpeg")

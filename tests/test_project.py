@@ -1,0 +1,78 @@
+"""The shape of the project: who may import whom, and that the wheel holds every package."""
+
+import ast
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+ROOMS = ("pack", "pipeline", "model", "train", "bench")
+MAY_IMPORT = {
+    "pack": {"pack"},
+    "pipeline": {"pipeline", "pack"},
+    "model": {"model", "pack"},
+    "train": {"train", "pipeline", "model", "pack"},
+    "bench": {"bench", "train", "pipeline", "model", "pack"},
+}
+NOT_IN_PACK = {"torch", "torchvision", "nvidia", "timm", "webdataset"}
+
+
+def imported(path: Path) -> set[str]:
+    """Full names of all modules that a file imports, inside functions too."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import hides which room it enters"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def files(room: str) -> list[Path]:
+    return sorted((ROOT / room).rglob("*.py"))
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_only_what_its_floor_allows(room: str) -> None:
+    assert files(room)
+    for path in files(room):
+        for name in imported(path):
+            if name.startswith("david."):
+                entered = name.split(".")[1]
+                assert entered in MAY_IMPORT[room], f"{path} imports {name}"
+
+
+def test_pack_needs_neither_torch_nor_dali() -> None:
+    for path in files("pack"):
+        foreign = {name.split(".")[0] for name in imported(path)} & NOT_IN_PACK
+        assert not foreign, f"{path} imports {foreign}"
+
+
+def test_help_starts_without_torch_and_dali() -> None:
+    code = "import sys, david.cli; print(sorted({'torch', 'nvidia.dali', 'timm'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def listed_packages() -> set[str]:
+    return set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+
+
+def test_the_package_list_is_the_folders() -> None:
+    folders = {path.parent.relative_to(ROOT) for room in ROOMS for path in files(room)}
+    assert listed_packages() == {"david"} | {"david." + ".".join(folder.parts) for folder in folders}
+
+
+def test_the_wheel_holds_every_module_and_nothing_else(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
+    subprocess.run(command, check=True, capture_output=True)
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
+        packed = {name for name in wheel.namelist() if name.endswith(".py")}
+    expected = {"david/__init__.py", "david/cli.py"}
+    expected |= {f"david/{path.relative_to(ROOT)}" for room in ROOMS for path in files(room)}
+    assert packed == expected
