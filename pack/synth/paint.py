@@ -1,0 +1,211 @@
+"""Colour: what surfaces are painted with, how they are lit, and what stands behind them.
+
+All colour here is linear RGB, float32; `to_srgb` ends it. n points, H rows, W columns.
+"""
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+
+from david.pack.synth.people import Material
+
+TILE = 256  # the side of the noise tile; a power of two
+
+
+def _noise_tile() -> np.ndarray:
+    """(TILE, TILE) float32 in about -1 .. 1, periodic: octaves of smooth noise, the same in every process."""
+    rng = np.random.Generator(np.random.Philox(key=0))
+    total = np.zeros((TILE, TILE), np.float32)
+    for cells in (8, 16, 32, 64, 128):
+        coarse = np.pad(rng.standard_normal((cells, cells), dtype=np.float32), 2, mode="wrap")
+        side = TILE * (cells + 4) // cells
+        fine = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
+        edge = 2 * TILE // cells
+        total += fine[edge : edge + TILE, edge : edge + TILE] * cells**-0.35
+    return total / np.abs(total).max()
+
+
+NOISE = _noise_tile()
+
+
+def noise(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """(n,) float32 in -1 .. 1: the noise tile at u, v, which repeats after 256."""
+    column, row = u.astype(np.int32), v.astype(np.int32)
+    row &= TILE - 1
+    column &= TILE - 1
+    row *= TILE
+    row += column
+    return NOISE.ravel()[row]
+
+
+# A pattern takes a material and local coordinates (3, n) and says how much of `second` each point shows, (n,).
+Pattern = Callable[[Material, np.ndarray], np.ndarray]
+
+
+def _plain(material: Material, at: np.ndarray) -> np.ndarray:
+    return np.zeros(at.shape[1], np.float32)
+
+
+def _stripes(material: Material, at: np.ndarray) -> np.ndarray:
+    return (at[1] * np.float32(material.scale) % 1 < 0.4).astype(np.float32)
+
+
+def _bars(material: Material, at: np.ndarray) -> np.ndarray:
+    return (at[0] * np.float32(material.scale) % 1 < 0.35).astype(np.float32)
+
+
+def _checks(material: Material, at: np.ndarray) -> np.ndarray:
+    return np.float32(0.5) * (_stripes(material, at) + _bars(material, at))
+
+
+def _dots(material: Material, at: np.ndarray) -> np.ndarray:
+    u, v = (at[:2] * np.float32(material.scale)) % 1 - np.float32(0.5)
+    return (u * u + v * v < 0.07).astype(np.float32)
+
+
+def _marble(material: Material, at: np.ndarray) -> np.ndarray:
+    scale = np.float32(8 * material.scale)
+    return (noise(at[0] * scale + 999, at[1] * scale + at[2] * scale + 999) > 0.1).astype(np.float32)
+
+
+def _skin(material: Material, at: np.ndarray) -> np.ndarray:
+    return np.float32(0.25) + np.float32(0.25) * noise(at[0] * 4 + 999, at[1] * 4 + at[2] * 3 + 999)
+
+
+def _face(material: Material, at: np.ndarray) -> np.ndarray:
+    """Skin with redder cheeks, in the frame of the head, cm."""
+    x, y, z = at
+    x = np.abs(x) - np.float32(4.6)
+    y = y + np.float32(3.0)
+    cheeks = np.exp(np.float32(-0.16) * (x * x + y * y)) * (z > 0)
+    return np.float32(0.2) + np.float32(0.8) * cheeks + np.float32(0.15) * noise(at[0] * 6 + 999, at[1] * 6 + 999)
+
+
+def _hair(material: Material, at: np.ndarray) -> np.ndarray:
+    """Strands that fall from the crown."""
+    around = np.arctan2(at[0], at[2]) * np.float32(60 * material.scale)
+    return np.float32(0.5) + np.float32(0.6) * noise(around + 999, at[1] * 9 + 999)
+
+
+def _eye(material: Material, at: np.ndarray) -> np.ndarray:
+    """The white; `paint` adds iris and pupil."""
+    return np.ones(at.shape[1], np.float32)
+
+
+PATTERNS: dict[str, Pattern] = {
+    "plain": _plain,
+    "stripes": _stripes,
+    "bars": _bars,
+    "checks": _checks,
+    "dots": _dots,
+    "marble": _marble,
+    "skin": _skin,
+    "face": _face,
+    "hair": _hair,
+    "eye": _eye,
+}
+
+
+def paint(material: Material, at: np.ndarray) -> np.ndarray:
+    """(3, n) linear RGB of a material at local coordinates (3, n)."""
+    base, second = material.base.astype(np.float32), material.second.astype(np.float32)
+    mix = PATTERNS[material.pattern](material, at)
+    albedo = base[:, None] + mix * (second - base)[:, None]
+    if material.grain:
+        albedo *= 1 + np.float32(material.grain) * noise(at[0] * 23 + 999, at[1] * 23 + at[2] * 17 + 999)
+    if material.pattern == "eye":
+        albedo[:, at[2] > 0.86] = base[:, None]
+        albedo[:, at[2] > 0.965] = np.float32(0.003)
+    return albedo
+
+
+def light(albedo: np.ndarray, normals: np.ndarray, gloss: np.ndarray, sun: "Light") -> np.ndarray:
+    """(3, n) linear RGB: sky and ground by the normal's height, a sun with a soft edge, a highlight.
+
+    normals: (3, n) unit; gloss: (n,). Depends on the normal alone, so that shading tells of the surface.
+    """
+    x, y, z = normals
+    towards = sun.towards.astype(np.float32)
+    facing = towards[0] * x + towards[1] * y + towards[2] * z
+    halfway = sun.towards + [0, 0, 1]
+    halfway = (halfway / np.linalg.norm(halfway)).astype(np.float32)
+    shine = np.maximum(halfway[0] * x + halfway[1] * y + halfway[2] * z, 0)
+    for _ in range(4):
+        shine *= shine
+    shine *= gloss
+    diffuse = np.clip((facing + np.float32(0.15)) * np.float32(1 / 1.15), 0, 1)
+    up = np.float32(0.5) + np.float32(0.5) * y
+    out = np.empty_like(albedo)
+    for channel in range(3):
+        sky, ground, key = (np.float32(part[channel]) for part in (sun.sky, sun.ground, sun.key))
+        incoming = ground + up * (sky - ground)
+        incoming += key * diffuse
+        np.multiply(albedo[channel], incoming, out=out[channel])
+        out[channel] += key * shine
+    return out
+
+
+class Light:
+    """A random light: `towards` (3,) unit, from the surface to the sun; key, sky and ground (3,) linear RGB."""
+
+    def __init__(self, rng: np.random.Generator):
+        side, up = rng.uniform(-70, 70), rng.uniform(5, 65)
+        side, up = np.deg2rad(side), np.deg2rad(up)
+        self.towards = np.array([np.sin(side) * np.cos(up), np.sin(up), np.cos(side) * np.cos(up)])
+        warmth = rng.uniform(-0.14, 0.2)
+        self.key = rng.uniform(0.65, 1.2) * np.array([1 + warmth, 1.0, 1 - warmth])
+        self.sky = rng.uniform(0.16, 0.5) * np.array([1 - warmth, 1.0, 1 + 0.8 * warmth])
+        self.ground = self.sky * rng.uniform(0.35, 0.7)
+
+
+def backdrop(rng: np.random.Generator, sun: Light, height: int, width: int) -> np.ndarray:
+    """(H, W, 3) float32 linear RGB: a studio, a room or a blurred street, in the colours of the light."""
+    rows, columns = 128, 96
+    y = np.linspace(0, 1, rows, dtype=np.float32)[:, None, None]
+    x = np.linspace(0, 1, columns, dtype=np.float32)[None, :, None]
+    hue = rng.uniform(0.25, 1.0, (3, 3)).astype(np.float32) ** 2
+    tint = (sun.sky / sun.sky.mean() * rng.uniform(0.25, 0.8)).astype(np.float32)
+    kind = rng.choice(["studio", "room", "street"])
+    picture = (hue[0] * (1 - y) + hue[1] * y) * tint * np.ones_like(x)
+    if kind == "studio":
+        away = (x - np.float32(rng.uniform(0.2, 0.8))) ** 2 + (y - np.float32(rng.uniform(0.1, 0.6))) ** 2
+        picture *= np.float32(0.5) + np.exp(np.float32(-3) * away)
+        blur = 9.0
+    elif kind == "room":
+        horizon = rng.uniform(0.6, 0.85)
+        picture = np.where(y > horizon, hue[2] * tint * (0.5 + 0.5 * y), picture)
+        for _ in range(rng.integers(1, 5)):
+            _box(picture, rng, horizon)
+        blur = rng.uniform(0.7, 2.5)
+    else:
+        for _ in range(rng.integers(6, 16)):
+            _box(picture, rng, 1.0)
+        for _ in range(rng.integers(4, 24)):
+            spot = (int(rng.integers(columns)), int(rng.integers(rows)))
+            glow = (rng.uniform(0.3, 1.0, 3) * rng.uniform(0.3, 1.3)).tolist()
+            cv2.circle(picture, spot, int(rng.integers(2, 9)), glow, -1)
+        blur = rng.uniform(1.5, 4.0)
+    picture = cv2.GaussianBlur(np.ascontiguousarray(picture, dtype=np.float32), (0, 0), float(blur))
+    picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR)
+    return picture
+
+
+def _box(picture: np.ndarray, rng: np.random.Generator, floor: float) -> None:
+    """Draw a window, a door or a house front that stands above `floor` (a share of the height)."""
+    rows, columns = picture.shape[:2]
+    left, top = rng.uniform(-0.1, 0.9), rng.uniform(0.02, 0.6)
+    right, bottom = left + rng.uniform(0.08, 0.4), min(top + rng.uniform(0.1, 0.7), floor)
+    shade = (picture.mean(axis=(0, 1)) * rng.uniform(0.3, 2.2) * rng.uniform(0.7, 1.3, 3)).tolist()
+    corners = (int(left * columns), int(top * rows)), (int(right * columns), int(bottom * rows))
+    cv2.rectangle(picture, *corners, shade, -1)
+
+
+def to_srgb(linear: np.ndarray) -> np.ndarray:
+    """uint8 of linear RGB, with gamma 2 and a soft shoulder: x / sqrt(1 + x^2) keeps highlights."""
+    compressed = linear * np.float32(1.12)
+    compressed /= np.float32(1) + np.float32(0.12) * compressed * compressed
+    np.sqrt(np.clip(compressed, 0, 1, out=compressed), out=compressed)
+    compressed *= 255
+    compressed += np.float32(0.5)
+    return compressed.astype(np.uint8)

@@ -1,0 +1,122 @@
+"""Samples as Microsoft publishes SynthHuman: PNG, EXR and text members in zips, the same bytes every time.
+
+The bytes depend on (seed, samples, zips) and the versions of the libraries, not on the process that makes them.
+"""
+
+import io
+import json
+import os
+import zipfile
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import cv2
+import numpy as np
+import OpenEXR
+
+from david.pack.errors import DavidError
+from david.pack.files import whole
+from david.pack.schema import SCENARIOS, Sample
+from david.pack.sources.synthhuman import BACKGROUND, SCENARIO_ENDS
+from david.pack.synth.scene import render
+
+LEAST_FOR_PROCESSES = 16  # fewer samples are made sooner than processes are started
+_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
+
+
+def scenario_ends(samples: int) -> tuple[int, ...]:
+    """The first id after each of SCENARIOS, in the proportions of the published set."""
+    return tuple(round(samples * end / SCENARIO_ENDS[-1]) for end in SCENARIO_ENDS)
+
+
+def _exr(channels: dict[str, np.ndarray]) -> bytes:
+    file = io.BytesIO()
+    header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
+    OpenEXR.File(header, channels, num_threads=0).write(file)
+    return file.getvalue()
+
+
+def encode(sample: Sample) -> dict[str, bytes]:
+    """The five members of a sample, name -> bytes."""
+    x, y, z = (np.ascontiguousarray(sample.normals[..., axis]) for axis in range(3))
+    depth = np.where(sample.valid, sample.depth_cm, BACKGROUND)
+    intrinsics = io.StringIO()
+    np.savetxt(intrinsics, sample.intrinsics, fmt="%.9g")
+    rgb = cv2.imencode(".png", cv2.cvtColor(sample.rgb, cv2.COLOR_RGB2BGR), _PNG)[1]
+    return {
+        f"rgb_{sample.key}.png": rgb.tobytes(),
+        f"alpha_{sample.key}.png": cv2.imencode(".png", sample.alpha, _PNG)[1].tobytes(),
+        f"depth_{sample.key}.exr": _exr({"Y": depth}),
+        f"normal_{sample.key}.exr": _exr({"B": x, "G": y, "R": z}),
+        f"cam_{sample.key}.txt": intrinsics.getvalue().encode(),
+    }
+
+
+def _make(seed: int, index: int, samples: int) -> dict[str, bytes]:
+    scenario = next(name for name, end in zip(SCENARIOS, scenario_ends(samples), strict=True) if index < end)
+    return encode(render(seed, index, scenario))
+
+
+def _made(seed: int, samples: int, workers: int) -> Iterator[dict[str, bytes]]:
+    """All samples in the order of ids; with several workers a few are made ahead of their turn."""
+    if workers == 1:
+        yield from (_make(seed, index, samples) for index in range(samples))
+        return
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+        ahead: deque[Future[dict[str, bytes]]] = deque()
+        try:
+            for index in range(samples):
+                ahead.append(pool.submit(_make, seed, index, samples))
+                if len(ahead) > 4 * workers:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def write(
+    out: Path,
+    samples: int = 300,
+    zips: int = 3,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+    workers: int | None = None,
+) -> None:
+    """Write `samples` samples into `zips` zips under `out`; `progress` is called with (done, total).
+
+    workers: processes, all cores where left out. Raises DavidError where `out` holds other zips or the numbers don't
+    go together."""
+    if samples < 1 or not 1 <= zips <= samples:
+        raise DavidError(f"{samples} samples can't fill {zips} zips: ask for at least one sample and one for each zip")
+    if seed < 0:
+        raise DavidError(f"seed {seed}: expected 0 or more")
+    each = -(-samples // zips)
+    paths = [out / f"SynthHuman_{number:04d}.zip" for number in range(-(-samples // each))]
+    others = sorted({path.name for path in out.glob("*.zip")} - {path.name for path in paths})
+    if others:
+        raise DavidError(f"{out}: holds {others[0]} of another set: name an empty folder, or delete it")
+    out.mkdir(parents=True, exist_ok=True)
+    if workers is None:
+        workers = len(os.sched_getaffinity(0)) if samples >= LEAST_FOR_PROCESSES else 1
+    comment = json.dumps({"scenario_ends": scenario_ends(samples)}).encode()
+    made = _made(seed, samples, workers)
+    for number, path in enumerate(paths):
+        with whole(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+            archive.comment = comment
+            for index in range(number * each, min((number + 1) * each, samples)):
+                for name, data in next(made).items():
+                    archive.writestr(_entry(name), data)
+                if progress is not None:
+                    progress(index + 1, samples)
+
+
+def _entry(name: str) -> zipfile.ZipInfo:
+    """A member's header without the time, the system or the mode of the process that writes it."""
+    entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+    entry.create_system = 3
+    entry.external_attr = 0o644 << 16
+    return entry
