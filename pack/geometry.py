@@ -20,8 +20,9 @@ LENGTH_TOLERANCE = 0.01
 LEAST_COVERED = 0.99  # of the valid pixels with alpha > 0
 MEDIAN_CM = (20.0, 3000.0)  # where people stand in front of a camera
 LEAST_PIXELS = 200  # below this, signs prove nothing
-_REACH_PX = 8  # a slope is taken over twice this,
-_WINDOW_PX = 9  # and compared with the mean normal of this window: beyond hair and pores
+_STEP_PX = 2  # signs are compared on every second row and column;
+_REACH = 4  # a slope is taken over twice this many steps,
+_WINDOW = 5  # and compared with the mean normal of a window this many steps wide: beyond hair and pores
 
 
 @dataclass(frozen=True)
@@ -49,41 +50,54 @@ def _agreement(component: np.ndarray, depth: np.ndarray, valid: np.ndarray, axis
 
     Taken where the whole reach is valid, on the steeper half of the slopes less the jumps from one body part to
     another (over three times the median)."""
+    component, depth, valid = (array[::_STEP_PX, ::_STEP_PX] for array in (component, depth, valid))
     ahead, behind, middle = ([slice(None)] * 2 for _ in range(3))
-    ahead[axis], behind[axis] = slice(2 * _REACH_PX, None), slice(None, -2 * _REACH_PX)
-    middle[axis] = slice(_REACH_PX, -_REACH_PX)
-    slope = depth[*ahead] - depth[*behind]
+    ahead[axis], behind[axis] = slice(2 * _REACH, None), slice(None, -2 * _REACH)
+    middle[axis] = slice(_REACH, -_REACH)
     inside = valid[*ahead] & valid[*behind] & valid[*middle]
-    steepness = np.abs(slope)
     if inside.sum() < LEAST_PIXELS:
         return None
-    median = np.median(steepness[inside])
-    taken = inside & (steepness >= median) & (steepness <= 3 * median) & (slope != 0)
+    slope = (depth[*ahead] - depth[*behind])[inside]
+    smooth = cv2.blur(np.where(valid, component, 0), (_WINDOW, _WINDOW))[*middle][inside]
+    steepness = np.abs(slope)
+    median = np.median(steepness)
+    taken = (steepness >= median) & (steepness <= 3 * median) & (slope != 0)
     if taken.sum() < LEAST_PIXELS:
         return None
-    smooth = cv2.blur(np.where(valid, component, 0), (_WINDOW_PX, _WINDOW_PX))[*middle]
     return float((np.sign(smooth[taken]) == np.sign(slope[taken])).mean())
 
 
 def measure(sample: Sample) -> Geometry:
-    """Measure one sample; nothing is judged here."""
-    valid = sample.valid
-    depth = np.where(valid, sample.depth_cm, 0)
-    x, y, z = np.moveaxis(sample.normals, -1, 0)
+    """Measure one sample that has a valid pixel; nothing is judged here, and what is not finite stays so."""
+    valid, depth = sample.valid, sample.depth_cm
+    x, y, z = cv2.split(sample.normals)
     depths = depth[valid]
-    lengths = np.linalg.norm(sample.normals[valid], axis=-1)
+    squares = (x * x + y * y + z * z)[valid]
+    shortest, longest = np.sqrt(squares.min()), np.sqrt(squares.max())
+    above = sample.alpha > 0
+    covered = np.count_nonzero(above & valid)
     return Geometry(
-        valid_share=float(valid.mean()),
+        valid_share=depths.size / valid.size,
         nearest_cm=float(depths.min()),
-        median_cm=float(np.median(depths)),
+        median_cm=float(np.median(depths[:: _STEP_PX**2])),
         farthest_cm=float(depths.max()),
         normals_x_agrees=_agreement(x, depth, valid, axis=1),
         normals_y_agrees=_agreement(-y, depth, valid, axis=0),
-        normals_face_camera=float((z[valid] > 0).mean()),
-        normals_worst_length=float(lengths[np.abs(lengths - 1).argmax()]),
-        alpha_covers_valid=float((sample.alpha[valid] > 0).mean()),
-        alpha_beyond_valid=float(((sample.alpha > 0) & ~valid).mean()),
+        normals_face_camera=float(np.count_nonzero((z > 0) & valid) / depths.size),
+        normals_worst_length=float(shortest if 1 - shortest > longest - 1 else longest),
+        alpha_covers_valid=float(covered / depths.size),
+        alpha_beyond_valid=float((np.count_nonzero(above) - covered) / valid.size),
     )
+
+
+def _holes(sample: Sample) -> str:
+    """What is wrong with the values themselves where the sample is valid; empty where they are usable."""
+    depths, normals = sample.depth_cm[sample.valid], sample.normals[sample.valid]
+    no_depth = np.count_nonzero(~np.isfinite(depths) | (depths <= 0))
+    if no_depth:
+        return f"{no_depth} depth pixels are neither positive and finite nor the background 65504"
+    no_normal = np.count_nonzero(~np.isfinite(normals).all(-1))
+    return f"{no_normal} normals are not finite where depth is valid" if no_normal else ""
 
 
 def check(sample: Sample) -> Geometry:
@@ -97,15 +111,10 @@ def check(sample: Sample) -> Geometry:
             where,
             f"no pixel has the background depth 65504; the largest is {highest:.6g}: is it in cm, unchanged?",
         )
-    depths, normals = sample.depth_cm[sample.valid], sample.normals[sample.valid]
-    if not np.isfinite(depths).all() or depths.min() <= 0:
-        bad = int((~np.isfinite(depths) | (depths <= 0)).sum())
-        raise BadSample(where, f"{bad} depth pixels are neither positive and finite nor the background 65504")
-    if not np.isfinite(normals).all():
-        raise BadSample(
-            where, f"{int((~np.isfinite(normals)).any(-1).sum())} normals are not finite where depth is valid"
-        )
-    seen = measure(sample)
+    with np.errstate(invalid="ignore", over="ignore"):
+        seen = measure(sample)
+    if not (np.isfinite([seen.farthest_cm, seen.normals_worst_length]).all() and seen.nearest_cm > 0):
+        raise BadSample(where, _holes(sample))
     faults = []
     if not MEDIAN_CM[0] <= seen.median_cm <= MEDIAN_CM[1]:
         least, most = MEDIAN_CM
