@@ -1,0 +1,1 @@
+"""Batch to checkpoint: `david.train.loop.train` carries a recipe and a shard set to a trained run."""

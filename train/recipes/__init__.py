@@ -1,0 +1,34 @@
+"""The recipes by name. A recipe is a function without arguments that returns one; a new one is a row here."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from david.pack.errors import DavidError
+from david.train.recipe import Recipe
+from david.train.recipes.david import base, large
+from david.train.recipes.smoke import smoke
+
+
+def single(recipe: Recipe, head: str) -> Recipe:
+    """The same recipe for one task alone."""
+    return replace(recipe, name=f"{recipe.name}-{head}", model=replace(recipe.model, heads=(head,)))
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "smoke": smoke,
+    "david-base": base,
+    "david-base-depth": lambda: single(base(), "depth"),
+    "david-base-normals": lambda: single(base(), "normals"),
+    "david-base-alpha": lambda: single(base(), "alpha"),
+    "david-large": large,
+    "david-large-depth": lambda: single(large(), "depth"),
+    "david-large-normals": lambda: single(large(), "normals"),
+    "david-large-alpha": lambda: single(large(), "alpha"),
+}
+
+
+def recipe(name: str) -> Recipe:
+    """The recipe of that name. Raises DavidError, listing those there are, for any other."""
+    if name not in RECIPES:
+        raise DavidError(f"no recipe `{name}`; there are {', '.join(RECIPES)}")
+    return RECIPES[name]()

@@ -1,0 +1,152 @@
+"""Checkpoints: folders that are whole or absent, of safetensors and JSON alone.
+
+    step-00000007/
+        model.safetensors       the network's state, by name
+        optimiser.safetensors   the optimiser's state of each parameter, `exp_avg/NAME` and so on
+        state.json              the step, the loader's state, the recipe, and what else the caller gives
+        SHA256SUMS              of the three, in the format of `sha256sum --check`
+
+A checkpoint is written under a hidden name, synced and renamed. Nothing of the random generators is stored: the
+generators are seeded anew for every step from (seed, step, rank), so the step says all.
+"""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from david.pack.errors import DavidError
+from david.pack.files import sha256, sync_folder, write_whole
+
+MODEL, OPTIMISER, STATE, SUMS = "model.safetensors", "optimiser.safetensors", "state.json", "SHA256SUMS"
+
+
+def path_of(folder: Path, step: int) -> Path:
+    return folder / f"step-{step:08d}"
+
+
+def steps(folder: Path) -> list[int]:
+    """The steps of the checkpoints that stand in `folder`, newest first, whole or damaged."""
+    return sorted((int(path.name[5:]) for path in folder.glob("step-????????")), reverse=True)
+
+
+def save(
+    folder: Path, step: int, network: nn.Module, optimiser: torch.optim.Optimizer, state: dict[str, Any], keep: int
+) -> Path:
+    """Write the checkpoint of `step`, then remove all but the newest `keep`. Returns its folder."""
+    clean(folder)
+    aside = folder / f".step-{step:08d}.part"
+    aside.mkdir(parents=True)
+    save_file(_stored(network.state_dict()), aside / MODEL)
+    save_file(_stored(_by_name(network, optimiser)), aside / OPTIMISER)
+    (aside / STATE).write_text(json.dumps(state, indent=1) + "\n")
+    sums = "".join(f"{sha256(aside / name)}  {name}\n" for name in (MODEL, OPTIMISER, STATE))
+    for name in (MODEL, OPTIMISER, STATE):
+        _sync(aside / name)
+    write_whole(aside / SUMS, sums.encode())
+    final = path_of(folder, step)
+    if final.exists():  # a damaged one that the run has come past again
+        _remove(final)
+    aside.rename(final)
+    sync_folder(folder)
+    for old in steps(folder)[keep:]:
+        _remove(path_of(folder, old))
+    return final
+
+
+def damage(checkpoint: Path) -> str | None:
+    """What is wrong with a checkpoint, or None where every byte is as it was written."""
+    try:
+        lines = (checkpoint / SUMS).read_text().splitlines()
+        sums = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+        if set(sums) != {MODEL, OPTIMISER, STATE}:
+            return f"{SUMS} does not name the three files"
+        for name, digest in sums.items():
+            if sha256(checkpoint / name) != digest:
+                return f"{name} is not what {SUMS} says"
+    except (OSError, ValueError) as error:
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def newest_whole(folder: Path) -> tuple[int, list[str]]:
+    """The newest undamaged checkpoint's step (0: start at the beginning), and a sentence for each damaged one.
+
+    Raises DavidError where there are checkpoints and none is whole.
+    """
+    damaged = []
+    for step in steps(folder):
+        fault = damage(path_of(folder, step))
+        if fault is None:
+            return step, damaged
+        damaged.append(f"{path_of(folder, step)} is damaged and is left out: {fault}")
+    if damaged:
+        raise DavidError(f"{folder}: no whole checkpoint among {len(damaged)} ({damaged[0]}); use another --out folder")
+    return 0, damaged
+
+
+def restore(checkpoint: Path, network: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+    """Fill the network and the optimiser from a whole checkpoint, and return its state."""
+    try:
+        network.load_state_dict(load_file(checkpoint / MODEL))
+        _restore_optimiser(network, optimiser, load_file(checkpoint / OPTIMISER))
+        return json.loads((checkpoint / STATE).read_text())
+    except OSError as error:
+        raise DavidError(
+            f"{checkpoint}: cannot be read ({error.strerror}); every rank reads the run, so it must be in a folder "
+            "that all nodes share"
+        ) from error
+
+
+def clean(folder: Path) -> None:
+    """Remove what a killed run left half written or half removed."""
+    for left in folder.glob(".step-*"):
+        shutil.rmtree(left)
+
+
+def _stored(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Row-major copies on the host: safetensors knows no channels-last."""
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def _names(network: nn.Module, optimiser: torch.optim.Optimizer) -> list[str]:
+    """The parameters' names in the order in which the optimiser's state_dict numbers them."""
+    name_of = {parameter: name for name, parameter in network.named_parameters()}
+    return [name_of[parameter] for group in optimiser.param_groups for parameter in group["params"]]
+
+
+def _by_name(network: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    names, state = _names(network, optimiser), optimiser.state_dict()["state"]
+    return {f"{key}/{names[index]}": value for index, values in state.items() for key, value in values.items()}
+
+
+def _restore_optimiser(network: nn.Module, optimiser: torch.optim.Optimizer, stored: dict[str, torch.Tensor]) -> None:
+    parameters = dict(network.named_parameters())
+    index_of = {name: index for index, name in enumerate(_names(network, optimiser))}
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for full_name, value in stored.items():
+        key, name = full_name.split("/", 1)
+        if value.shape == parameters[name].shape:  # fused kernels walk memory: same strides as the parameter
+            value = torch.empty_like(parameters[name]).copy_(value)
+        state.setdefault(index_of[name], {})[key] = value
+    optimiser.load_state_dict(optimiser.state_dict() | {"state": state})
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _remove(checkpoint: Path) -> None:
+    """Gone at once under its own name, so that a kill half-way leaves no checkpoint that looks damaged."""
+    gone = checkpoint.with_name(f".{checkpoint.name}.gone")
+    checkpoint.rename(gone)
+    shutil.rmtree(gone)

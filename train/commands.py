@@ -1,0 +1,67 @@
+"""`david train` and `david recipes`."""
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    app.command("train")(train)
+    app.command("recipes")(list_recipes)
+
+
+def train(
+    shards: Annotated[Path, typer.Option(help="The shard set, as `david pack` made it.")],
+    recipe: Annotated[str | None, typer.Option(help="Its name; `david recipes` lists them. [default: smoke]")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run's folder; one that holds a run goes on.")] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(min=1, help="End after this step. More than the recipe has stretch its schedule, fewer do not."),
+    ] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change a field of the recipe; repeatable.")
+    ] = None,
+    nproc: Annotated[int, typer.Option(min=1, help="Ranks to start on this machine.")] = 1,
+    backbone_weights: Annotated[Path | None, typer.Option(help="A file of timm weights to begin with.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Train a recipe on a shard set; on a folder that holds a run, go on with it.
+
+    Alone it is one process, with --nproc several; under torchrun or Slurm it joins the ranks there. SIGINT, SIGTERM
+    and SIGUSR1 save a checkpoint and leave with exit code 75: the same command goes on.
+    """
+    from david.train import distributed, loop, recipes, run
+    from david.train.signals import EXIT_STOPPED, Stopped
+
+    chosen = recipes.recipe(recipe) if recipe else None
+    resolved = run.resolve(out, chosen, recipes.recipe("smoke"), assignments or [], steps or 1)
+    how = {"stop": steps, "device": device, "backbone_weights": backbone_weights}
+    try:
+        if nproc == 1:
+            finished = loop.train(resolved, shards, out, **how)
+        else:
+            run.check(resolved, shards, out, nproc)
+            finished = distributed.launch(nproc, loop.train, recipe=resolved, shards=shards, out=out, **how)
+    except Stopped as stopped:
+        typer.echo(str(stopped), err=True)
+        raise typer.Exit(EXIT_STOPPED) from stopped
+    if distributed.place(os.environ).rank == 0:
+        for name, value in finished.metrics.items():
+            typer.echo(f"{name:>22}  {value:.4g}")
+        typer.echo(f"step {finished.step}: {finished.out}")
+
+
+def list_recipes(name: Annotated[str | None, typer.Argument(help="Print this one whole.")] = None) -> None:
+    """List the recipes, or print one as JSON; the dotted paths of its fields are what --set takes."""
+    from david.train import recipes
+    from david.train.recipe import to_json
+
+    if name is not None:
+        typer.echo(json.dumps(to_json(recipes.recipe(name)), indent=2))
+        return
+    for each in recipes.RECIPES:
+        r = recipes.recipe(each)
+        typer.echo(f"{each:<20} {', '.join(r.model.heads):<22} batch {r.batch_size:<4} {r.steps} steps")

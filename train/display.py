@@ -1,0 +1,94 @@
+"""What a person sees while it trains: a live bar on a terminal, plain lines elsewhere."""
+
+import time
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+PLAIN_SECONDS = 5.0  # between two plain lines
+
+
+class Display(Protocol):
+    def update(self, record: dict[str, Any]) -> None:
+        """Show a journal's record."""
+
+    def note(self, text: str) -> None:
+        """Say something once."""
+
+    def close(self) -> None: ...
+
+
+class Live:
+    """A bar with loss, rates and the time left."""
+
+    def __init__(self, console: Console, start: int, stop: int):
+        self._bar = Progress(
+            TextColumn("[bold]step"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[shown]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self._task = self._bar.add_task("", total=stop, completed=start, shown="")
+        self._bar.start()
+
+    def update(self, record: dict[str, Any]) -> None:
+        self._bar.update(self._task, completed=record["step"], shown=summary(record))
+
+    def note(self, text: str) -> None:
+        self._bar.console.print(text, highlight=False, soft_wrap=True)
+
+    def close(self) -> None:
+        self._bar.stop()
+
+
+class Plain:
+    """A line every few seconds, and one for the first and the last step."""
+
+    def __init__(self, console: Console, start: int, stop: int):
+        self._console, self._start, self._stop = console, start, stop
+        self._began, self._shown = time.monotonic(), float("-inf")
+
+    def update(self, record: dict[str, Any]) -> None:
+        now, step = time.monotonic(), record["step"]
+        if now - self._shown < PLAIN_SECONDS and step != self._stop:
+            return
+        self._shown = now
+        left = (now - self._began) / max(1, step - self._start) * (self._stop - step)
+        self.note(f"step {step}/{self._stop}  {summary(record)}  {left:.0f} s left")
+
+    def note(self, text: str) -> None:
+        self._console.print(text, highlight=False, soft_wrap=True)
+
+    def close(self) -> None:
+        pass
+
+
+class Silent:
+    """For the ranks that do not lead."""
+
+    def update(self, record: dict[str, Any]) -> None:
+        pass
+
+    def note(self, text: str) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def display(start: int, stop: int, speaks: bool) -> Display:
+    """The display of a run from after step `start` to `stop`; silent where this rank does not speak."""
+    if not speaks:
+        return Silent()
+    console = Console(stderr=True)
+    return (Live if console.is_terminal else Plain)(console, start, stop)
+
+
+def summary(record: dict[str, Any]) -> str:
+    loss = "skipped" if record["loss"] is None else f"loss {record['loss']:.4f}"
+    return f"{loss}  {record['samples_per_s']:.1f} samples/s  waits {100 * record['wait']:.0f} %"

@@ -1,0 +1,72 @@
+"""The metrics of depth, normals and foreground, for each image; NaN where an image has nothing to measure on.
+
+B images, H rows, W columns. As the papers report them: depth after a scale and shift fit on the foreground (Ranftl et
+al., TPAMI 2022), normals as angles on the foreground (Fouhey et al., "Data-Driven 3D Primitives", ICCV 2013), alpha as
+in matting (Rhemann et al., CVPR 2009) and as a mask.
+"""
+
+import torch
+import torch.nn.functional as F
+
+from david.model.prediction import Prediction
+from david.pipeline.batch import Batch
+from david.train.alignment import align
+from david.train.losses.masked import mean, wide
+
+WITHIN_DEGREES = (11.25, 22.5, 30.0)
+
+
+def depth(prediction: torch.Tensor, depth_cm: torch.Tensor, valid: torch.Tensor) -> dict[str, torch.Tensor]:
+    """AbsRel and RMSE in cm, after the fit. prediction, depth_cm, valid: (B, 1, H, W)."""
+    error = align(prediction, depth_cm, valid) - wide(depth_cm)
+    found = {
+        "depth_abs_rel": mean(error.abs() / wide(depth_cm).clamp(min=1e-6), valid),
+        "depth_rmse_cm": mean(error * error, valid).sqrt(),
+    }
+    return _where_measured(found, valid)
+
+
+def normals(prediction: torch.Tensor, target: torch.Tensor, valid: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Mean and median angle in degrees, and the share of pixels within some. (B, 3, H, W) directions, (B, 1, H, W)."""
+    p, n = F.normalize(wide(prediction), dim=1), F.normalize(wide(target), dim=1)
+    # atan2 is exact at small angles, where the arc cosine loses all its digits
+    sine, cosine = torch.linalg.cross(p, n, dim=1).norm(dim=1, keepdim=True), (p * n).sum(1, keepdim=True)
+    angle = torch.rad2deg(torch.atan2(sine, cosine))
+    found = {
+        "normals_mean_deg": mean(angle, valid),
+        "normals_median_deg": torch.where(valid, angle, torch.nan).flatten(1).nanmedian(1).values,
+    }
+    for degrees in WITHIN_DEGREES:
+        found[f"normals_within_{degrees:g}"] = mean((angle < degrees).float(), valid)
+    return _where_measured(found, valid)
+
+
+def alpha(prediction: torch.Tensor, target: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Mean absolute and squared error, SAD in thousands of pixels, and IoU at one half. (B, 1, H, W) in [0, 1]."""
+    error = (wide(prediction) - wide(target)).flatten(1)
+    p, a = (prediction >= 0.5).flatten(1), (target >= 0.5).flatten(1)
+    union = (p | a).sum(1)
+    return {
+        "alpha_mae": error.abs().mean(1),
+        "alpha_mse": (error * error).mean(1),
+        "alpha_sad": error.abs().sum(1) / 1000,
+        "alpha_iou": torch.where(union > 0, (p & a).sum(1) / union, 1.0),
+    }
+
+
+def metrics(prediction: Prediction, batch: Batch) -> dict[str, torch.Tensor]:
+    """Every metric of the heads that the prediction has, name to (B,) float32."""
+    found: dict[str, torch.Tensor] = {}
+    if prediction.relative_depth is not None:
+        scale, offset = (x.view(-1, 1, 1, 1) for x in (batch.depth_scale_cm, batch.depth_offset_cm))
+        found |= depth(prediction.relative_depth, batch.depth.float() * scale + offset, batch.valid)
+    if prediction.normals is not None:
+        found |= normals(prediction.normals, batch.normals, batch.valid)
+    if prediction.alpha_logits is not None:
+        found |= alpha(prediction.alpha_logits.float().sigmoid(), batch.alpha / 255)
+    return found
+
+
+def _where_measured(found: dict[str, torch.Tensor], valid: torch.Tensor) -> dict[str, torch.Tensor]:
+    measured = valid.flatten(1).any(1)
+    return {name: torch.where(measured, value, torch.nan) for name, value in found.items()}

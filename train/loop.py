@@ -1,0 +1,195 @@
+"""Batch to checkpoint: a recipe and a shard set in, a run folder with a trained network out.
+
+Read from top to bottom this is all that a run does. Every rank runs it; the one that leads writes. What a run leaves
+behind is told in `run.py`, one optimiser step in `step.py`.
+"""
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+import torch
+
+from david.model import Network, weights
+from david.pack import manifest
+from david.pack.errors import DavidError
+from david.pipeline.loader import Loader
+from david.train import checkpoint, curves, distributed, pictures, run
+from david.train import recipe as recipes
+from david.train.display import display
+from david.train.distributed import World
+from david.train.eval.evaluate import evaluate
+from david.train.journal import read
+from david.train.recipe import Recipe
+from david.train.recorder import Recorder
+from david.train.signals import Stopped, StopSignals
+from david.train.step import Step
+
+PICTURED = 6  # samples of a sheet
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that came to its end. metrics: of the held-out samples, see `eval/metrics.py`."""
+
+    out: Path
+    step: int
+    metrics: dict[str, float]
+
+
+def train(
+    recipe: Recipe,
+    shards: Path,
+    out: Path | None = None,
+    *,
+    stop: int | None = None,
+    device: str = "auto",
+    backbone_weights: Path | None = None,
+    speaks: bool = True,
+) -> Finished:
+    """Train, or go on with, the run in `out`.
+
+    out: the run's folder; without one it is named under runs/ by recipe and time
+    stop: the step after which to end, unless the recipe ends before. The schedule is the recipe's all the same, so a
+        run that ends early and goes on later equals one that went through
+    device: auto, cpu or cuda
+    backbone_weights: a file for the backbone to begin with, in place of timm's hub
+    speaks: whether to show progress, on the standard error stream
+
+    Raises DavidError for what a user can mend, and Stopped after a signal, when all is saved.
+    """
+    stop = min(stop or recipe.steps, recipe.steps)
+    with distributed.joined(device) as world, StopSignals() as signals, ExitStack() as stack:
+        run.check(recipe, shards, out, world.size)
+        out = out or run.fresh_name(recipe, world.told(int(time.time())))
+        start, notes = take_up(recipe, shards, out, world, stack)
+        shown = stack.enter_context(closing(display(start, stop, speaks and world.leads)))
+
+        torch.manual_seed(recipe.seed)
+        network = Network(recipe.model)
+        if start == 0 and (recipe.pretrained or backbone_weights):
+            notes.append(str(weights.load_backbone(network, backbone_weights)))
+        network.to(world.device, memory_format=torch.channels_last)
+        step = Step(network, recipe, world)
+
+        def load(split: str, **how) -> Loader:
+            return Loader(shards, split, seed=recipe.seed, device=str(world.device), **how)
+
+        ranks = {"rank": world.rank, "world_size": world.size, "batch_size": recipe.batch_size}
+        loader = stack.enter_context(load("train", config=recipe.data, start=start, **ranks))
+        if start:
+            restore(out, start, network, step, loader)
+        recorder = stack.enter_context(closing(Recorder(out, start, recipe, step, world, shown)))
+        measure, picture = held_out(network, recipe, shards, world, load, ranks)
+
+        for note in [*notes, describe(recipe, network, loader, world, start, out)]:
+            shown.note(note)
+        if start == 0:
+            picture(out / "pictures" / "step-00000000.png")
+        metrics = newest(out / "metrics.jsonl")
+        for number, batch in zip(range(start + 1, stop + 1), loader, strict=False):
+            recorder.take(step(batch, number), loader.wait_s)
+            last = number == stop
+            stopping = not last and number % recipe.log_every == 0 and world.any(signals.requested)
+            if last or due(number, recipe.evaluate_every):
+                metrics = measure()
+                recorder.measured(number, metrics)
+            if last or due(number, recipe.picture_every):
+                picture(out / "pictures" / f"step-{number:08d}.png")
+            if last or stopping or due(number, recipe.checkpoint_every):
+                recorder.flush()
+                save(out, number, recipe, network, step, loader, recorder, world)
+            if stopping:
+                raise Stopped(f"{out}: stopped by a signal and saved after step {number}; the same command goes on")
+        if world.leads:
+            curves.draw(out / "journal.jsonl", out / "loss.png")
+        return Finished(out, max(start, stop), metrics)
+
+
+def due(number: int, every: int) -> bool:
+    return every > 0 and number % every == 0
+
+
+def newest(metrics: Path) -> dict[str, float]:
+    """The last evaluation that stands in a run, without its step; empty before the first."""
+    found: dict[str, float] = {}
+    for found in read(metrics):
+        found.pop("step")
+    return found
+
+
+def take_up(recipe: Recipe, shards: Path, out: Path, world: World, stack: ExitStack) -> tuple[int, list[str]]:
+    """Claim the folder, and find the step to go on from (0: at the beginning), the same on every rank."""
+    step, notes = 0, []
+    if world.leads:
+        stack.enter_context(run.claimed(out, recipe, shards))
+        checkpoint.clean(out / "checkpoints")
+        step, notes = checkpoint.newest_whole(out / "checkpoints")
+    return world.told(step), notes
+
+
+def restore(out: Path, start: int, network: Network, step: Step, loader: Loader) -> None:
+    """Fill network and optimiser from the checkpoint. Raises DavidError where its order of samples is another."""
+    path = checkpoint.path_of(out / "checkpoints", start)
+    stored = checkpoint.restore(path, network, step.optimiser)["loader"]
+    if stored["fingerprint"] != loader.fingerprint or stored["state"] != loader.state:
+        raise DavidError(
+            f"{path}: its samples come from {stored['fingerprint']} at {stored['state']}, this loader is "
+            f"{loader.fingerprint} at {loader.state}; use another --out folder"
+        )
+
+
+def save(
+    out: Path,
+    number: int,
+    recipe: Recipe,
+    network: Network,
+    step: Step,
+    loader: Loader,
+    recorder: Recorder,
+    world: World,
+) -> None:
+    """A checkpoint, once all that was written down up to it is on the disk."""
+    if world.leads:
+        recorder.sync()
+        state = {
+            "step": number,
+            "loader": {"state": loader.state, "fingerprint": loader.fingerprint},
+            "recipe": recipes.to_json(recipe),
+        }
+        checkpoint.save(out / "checkpoints", number, network, step.optimiser, state, recipe.keep)
+
+
+def held_out(
+    network: Network, recipe: Recipe, shards: Path, world: World, load: Callable[..., Loader], ranks: dict[str, int]
+) -> tuple[Callable[[], dict[str, float]], Callable[[Path], None]]:
+    """How to measure the network on the samples that it does not train on, and how to picture it on the first of them.
+
+    Without a `val` split nothing is measured, and the pictures are of training samples.
+    """
+    config = replace(recipe.data, last_batch="pad")
+    measurable = manifest.load(shards).samples("val") > 0
+
+    def measure() -> dict[str, float]:
+        if not measurable:
+            return {}
+        with load("val", config=config, train=False, **ranks) as loader:
+            return evaluate(network, islice(loader, loader.batches_per_epoch), world)
+
+    if not world.leads:
+        return measure, lambda path: None
+    with load("val" if measurable else "train", config=config, train=False, batch_size=PICTURED) as loader:
+        seen = next(loader)
+    return measure, lambda path: pictures.draw(network, seen, path)
+
+
+def describe(recipe: Recipe, network: Network, loader: Loader, world: World, start: int, out: Path) -> str:
+    parameters = sum(p.numel() for p in network.parameters()) / 1e6
+    begin = f"on from step {start}" if start else "from the beginning"
+    return (
+        f"{recipe.name}: {parameters:.1f} M parameters, {loader.samples} samples, batches of {recipe.batch_size} on "
+        f"{world.size} x {world.device.type}, {begin}, in {out}"
+    )

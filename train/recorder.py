@@ -1,0 +1,105 @@
+"""What a run writes down of its steps: journal, ledger, TensorBoard and the display, in one pass every few steps.
+
+Between two flushes nothing is asked of the device, so it never waits for the host.
+"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.tensorboard import SummaryWriter
+
+from david.pack.errors import DavidError
+from david.train import ledger
+from david.train.display import Display
+from david.train.distributed import World
+from david.train.journal import Journal
+from david.train.recipe import Recipe
+from david.train.step import Outcome, Step
+
+
+class Recorder:
+    """Collects outcomes on every rank; the one that leads writes them into the run's folder.
+
+    The journal's lines: `step`, `epoch`, `loss` (weighted; null for a step that was skipped), each term's own loss,
+    `norm` of the gradient, `rate`, `samples_per_s` and `wait` (the share of the time spent waiting for data), both over
+    the steps of one flush.
+    """
+
+    def __init__(self, out: Path, start: int, recipe: Recipe, step: Step, world: World, display: Display):
+        self._recipe, self._step, self._world, self._display = recipe, step, world, display
+        self._pending: list[Outcome] = []
+        self._wait_s, self._since, self._skipped = 0.0, time.perf_counter(), 0
+        self._files: list[Journal] = []
+        if world.leads:
+            names = ("journal.jsonl", "ledger.jsonl", "metrics.jsonl")
+            self._files = [Journal(out / name, start) for name in names]
+            self._board = SummaryWriter(str(out / "tensorboard"), purge_step=start + 1)
+
+    def take(self, outcome: Outcome, wait_s: float) -> None:
+        """Note a step; flushes by itself every `log_every` steps."""
+        self._pending.append(outcome)
+        self._wait_s += wait_s
+        if outcome.step % self._recipe.log_every == 0:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write down what is pending. All ranks come here together. Raises DavidError where the run has diverged."""
+        if not self._pending:
+            return
+        outcomes, self._pending = self._pending, []
+        losses = self._world.sum(torch.stack([outcome.losses for outcome in outcomes]))
+        weighted = (losses @ self._step.weights).tolist()
+        norms = torch.stack([outcome.norm for outcome in outcomes]).tolist()
+        now = time.perf_counter()
+        seconds, self._since = now - self._since, now
+        pace = {
+            "samples_per_s": round(len(outcomes) * self._recipe.batch_size / seconds, 2),
+            "wait": round(self._wait_s / seconds, 4),
+        }
+        self._wait_s = 0.0
+        for outcome, terms, loss, norm in zip(outcomes, losses.tolist(), weighted, norms, strict=True):
+            taken = norm - norm == 0 and loss - loss == 0  # both finite
+            self._skipped = 0 if taken else self._skipped + 1
+            if self._world.leads:
+                self._write(outcome, dict(zip(self._step.terms, terms, strict=True)), loss, norm, taken, pace)
+        if self._skipped > self._recipe.max_skipped:
+            raise DavidError(
+                f"step {outcomes[-1].step}: the gradient was not finite in {self._skipped} steps in a row "
+                f"(max_skipped is {self._recipe.max_skipped}); lower optim.rate, or take precision=fp32"
+            )
+
+    def _write(
+        self, outcome: Outcome, terms: dict[str, float], loss: float, norm: float, taken: bool, pace: dict[str, Any]
+    ) -> None:
+        step = outcome.step
+        seen = ledger.entry(step, *(part.cpu().numpy() for part in (outcome.ids, outcome.epochs, outcome.real)))
+        record = {"step": step, "epoch": seen["epoch"], "loss": loss if taken else None}
+        if taken:
+            record |= terms | {"norm": norm}
+        record |= {"rate": self._recipe.optim.rate * outcome.factor} | pace
+        self._files[0].write(record)
+        self._files[1].write(seen)
+        for name, value in record.items():
+            if value is not None and name not in ("step", "epoch"):
+                self._board.add_scalar(f"train/{name}", value, step)
+        self._display.update(record)
+
+    def measured(self, step: int, found: dict[str, float]) -> None:
+        """Note the metrics of the held-out samples after `step`."""
+        if self._world.leads:
+            self._files[2].write({"step": step} | found)
+            for name, value in found.items():
+                self._board.add_scalar(f"val/{name}", value, step)
+
+    def sync(self) -> None:
+        """Return once all that was written is on the disk."""
+        for file in self._files:
+            file.sync()
+
+    def close(self) -> None:
+        for file in self._files:
+            file.close()
+        if self._world.leads:
+            self._board.close()
