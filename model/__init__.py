@@ -1,0 +1,23 @@
+"""Image to prediction. The main path is `network`.
+
+`build`, `Network`, `ModelConfig` and `Prediction` are found here, and loaded when they are first asked for: they need
+torch, which the command line's help does not wait for.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from david.model.config import ModelConfig
+    from david.model.network import Network, build
+    from david.model.prediction import Prediction
+
+__all__ = ["ModelConfig", "Network", "Prediction", "build"]
+
+_HOME = {"build": "network", "Network": "network", "ModelConfig": "config", "Prediction": "prediction"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

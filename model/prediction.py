@@ -20,3 +20,8 @@ class Prediction:
     relative_depth: torch.Tensor | None = None
     normals: torch.Tensor | None = None
     alpha_logits: torch.Tensor | None = None
+
+
+# A tree of tensors to torch: DDP with a static graph hangs its gradient reduction on the output's tensors, and would
+# pass by those in a class that it does not know; torch.export refuses such a class.
+torch.export.register_dataclass(Prediction)

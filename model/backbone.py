@@ -1,0 +1,70 @@
+"""The vision transformer: image to tokens.
+
+B images, G x G patches (the ViT's grid), D channels of a token.
+"""
+
+import timm
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from david.model.config import ModelConfig
+from david.pack.errors import DavidError
+
+
+class Backbone(nn.Module):
+    """A timm ViT on the image resized to its own square, read after four of its blocks.
+
+    The blocks' outputs are read as they are, without the final norm. Blocks after the last tap, the final norm and
+    the classifier are cut away: every parameter that is left gets a gradient in every step.
+    """
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.vit, self.taps = _cut(_create(config), config), list(config.taps)
+        self.size = (config.backbone_size, config.backbone_size)
+        self.channels: int = self.vit.embed_dim
+        self.grid: tuple[int, int] = self.vit.patch_embed.grid_size
+        self.mean: tuple[float, ...] = self.vit.pretrained_cfg["mean"]
+        self.std: tuple[float, ...] = self.vit.pretrained_cfg["std"]
+
+    def forward(self, image: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """(B, 3, H, W) normalised image to four pairs of patch tokens (B, G * G, D) and class token (B, 1, D).
+
+        The resize is antialiased, as the resizes were that prepared the images of the pretraining.
+        """
+        if image.shape[-2:] != self.size:
+            image = F.interpolate(image, size=self.size, mode="bilinear", align_corners=False, antialias=True)
+        taps = self.vit.forward_intermediates(
+            image, self.taps, return_prefix_tokens=True, stop_early=True, output_fmt="NLC", intermediates_only=True
+        )
+        return [(patches, prefix[:, :1]) for patches, prefix in taps]
+
+
+def _create(config: ModelConfig) -> nn.Module:
+    """timm's model by name, at our input size, weights as timm initialises them."""
+    if not timm.is_model(config.backbone):
+        near = ", ".join(timm.list_models(f"*{config.backbone.split('.')[0]}*")[:8])
+        raise DavidError(
+            f"model.backbone: timm {timm.__version__} has no model {config.backbone!r}"
+            + (f"; near: {near}" if near else "")
+        )
+    vit = timm.create_model(config.backbone, img_size=config.backbone_size)
+    needed = ("blocks", "patch_embed", "cls_token", "forward_intermediates", "prune_intermediate_layers")
+    if any(getattr(vit, name, None) is None for name in needed):
+        raise DavidError(f"model.backbone: expected a plain ViT with a class token, {config.backbone} is not one")
+    return vit
+
+
+def _cut(vit: nn.Module, config: ModelConfig) -> nn.Module:
+    """Without what comes after the last tap."""
+    patch, blocks = vit.patch_embed.patch_size[0], len(vit.blocks)
+    if config.backbone_size % patch:
+        raise DavidError(
+            f"model.backbone_size: expected a multiple of {config.backbone}'s patches of {patch} pixels, "
+            f"found {config.backbone_size}"
+        )
+    if config.taps[-1] >= blocks:
+        raise DavidError(f"model.taps: {config.backbone} has blocks 0 to {blocks - 1}, found {config.taps}")
+    vit.prune_intermediate_layers(list(config.taps), prune_norm=True, prune_head=True)
+    return vit

@@ -1,0 +1,22 @@
+"""Relative depth."""
+
+import torch
+import torch.nn.functional as F
+
+from david.model.heads.dense import DenseHead
+
+
+class RelativeDepth(DenseHead):
+    """Depth up to a positive scale and a shift for each image, growing with distance. Linear: any real number.
+
+    The last 1x1 runs in float32 under autocast too. bfloat16 has 8 bits: near 1 it steps by 0.004 to 0.008, which is
+    as much as depth changes from a pixel to the next on a face, and the gradient losses look at just that.
+    """
+
+    output, channels = "relative_depth", 1
+
+    def say(self, x: torch.Tensor) -> torch.Tensor:
+        if x.dtype == torch.float32:
+            return self.last(x)
+        with torch.autocast(x.device.type, enabled=False):
+            return F.conv2d(x.float(), self.last.weight.float(), self.last.bias.float())
