@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from david.pack.synth.people import LEFT, RIGHT, Figure, Look, Material, add_head, look, motion, rotation
-from david.pack.synth.quadrics import Quadric
+from david.pack.synth.people import LEFT, RIGHT, Figure, Look, Material, add_head, cross, look, motion, rotation
+from david.pack.synth.quadrics import Quadrics
 
 Span = tuple[float, float]
 
@@ -107,13 +107,15 @@ def add_torso(figure: Figure, person: Look) -> None:
     top, girth, wide = person.top, person.girth, person.shoulders
     cloth = motion(shift=(0, -100.0, 0))  # one frame for the whole shirt: its pattern goes on across its pieces
     deep = motion(np.diag([1.0, 1.0, 0.66 * girth]))
-    figure.limb(top, (0, 127, 0), (0, 102, 0), 15.2 * wide, 12.6 * girth, squash=deep, painted=cloth)
+    figure.limb(top, (-7.0 * wide, 130.5, 0), (7.0 * wide, 130.5, 0), 11.8, 11.8, squash=deep, painted=cloth)
+    figure.limb(top, (0, 127, 0), (0, 104, 0), 15.4 * wide, 12.8 * girth, squash=deep, painted=cloth)
+    figure.tube(top, (0, 106, 0), (0, 95, 0), 12.9 * girth, 14.9 * girth, squash=deep, painted=cloth)
     for side in (LEFT, RIGHT):
-        figure.limb(top, (0, 139, -1), (side * 15.5 * wide, 138.5, -1), 6.0, 5.6, painted=cloth)
-        figure.limb(top, (side * 1.5, 146.5, -1), (side * 12.0 * wide, 140.5, -1), 4.6, 4.2, painted=cloth)
-        figure.egg(top, (side * 6.5, 128.5, 5.4), (6.6, 6.4, 4.4 * girth), painted=cloth)
-    figure.tube(top, (0, 150.2, 0.2), (0, 144.0, -0.4), 6.1, 7.6, painted=cloth)
-    figure.limb(person.skin, (0, 143, -0.8), (0, 154, 0.2), 5.3, 5.1)
+        figure.limb(top, (side * 8.0, 137.5, -1), (side * 16.5 * wide, 138, -1), 5.6, 5.5, painted=cloth)
+        figure.limb(top, (side * 1.5, 145.0, -1), (side * 12.5 * wide, 139.8, -1), 4.8, 4.4, painted=cloth)
+    if person.collar:
+        figure.tube(top, (0, 149.6, 0.2), (0, 144.0, -0.4), 6.1, 7.6, painted=cloth)
+    figure.limb(person.skin, (0, 143, -0.8), (0, 154, 0.2), 5.4, 5.1)
 
 
 def add_arm(figure: Figure, person: Look, side: float, arm: Arm) -> None:
@@ -126,7 +128,7 @@ def add_arm(figure: Figure, person: Look, side: float, arm: Arm) -> None:
     thick = 0.5 + 0.5 * person.girth
     add_sleeved(figure, person.top, person.skin, shoulder, elbow, wrist, (5.3, 4.0, 2.7), thick, person.sleeves)
     across = turn @ np.array([side, 0, 0])
-    palm = np.stack([np.cross(-fore, across), -fore, across], axis=1)  # edge to the front, as arms hang
+    palm = np.stack([cross(-fore, across), -fore, across], axis=1)  # edge to the front, as arms hang
     figure.egg(person.skin, wrist + 5.5 * fore, (4.1, 5.6, 1.9), palm)
     figure.egg(person.skin, wrist + 11.5 * fore, (3.4, 5.6, 1.5), palm)
     thumb = wrist + 3.5 * fore + 3.2 * palm[:, 0]
@@ -136,9 +138,8 @@ def add_arm(figure: Figure, person: Look, side: float, arm: Arm) -> None:
 def add_legs(figure: Figure, person: Look, stance: Pose) -> None:
     girth = person.girth
     trousers = person.bottoms == "trousers"
-    deep = motion(np.diag([1.0, 1.0, 0.72 * girth]))
-    figure.limb(person.bottom, (0, 103, 0), (0, 92, 0), 12.4 * girth, 14.6 * girth, squash=deep)
-    figure.tube(person.top, (0, 106, 0), (0, 94, 0), 13.2 * girth, 15.4 * girth, squash=deep)
+    deep = motion(np.diag([1.0, 1.0, 0.68 * girth]))
+    figure.limb(person.bottom, (0, 97, 0), (0, 91, 0), 12.6 * girth, 14.4 * girth, squash=deep)
     for side in (LEFT, RIGHT):
         leg = stance.legs[side]
         turn = rotation(roll=side * leg.out) @ rotation(pitch=-leg.front)
@@ -149,7 +150,7 @@ def add_legs(figure: Figure, person: Look, stance: Pose) -> None:
         ankle = knee + 39.0 * shin
         cover = 1.0 if trousers else 0.42
         add_sleeved(figure, person.bottom, person.skin, hip, knee, ankle, (8.6, 5.7, 3.9), girth, cover)
-        toes = np.cross(np.cross(shin, turn @ [0, 0, 1.0]), shin)  # at a right angle to the shin
+        toes = cross(cross(shin, turn @ [0, 0, 1.0]), shin)  # at a right angle to the shin
         toes /= np.linalg.norm(toes)
         figure.limb(person.shoes, ankle + 3.0 * shin - 2.5 * toes, ankle + 4.6 * shin + 13 * toes, 4.4, 3.3)
     if person.bottoms == "skirt":
@@ -191,9 +192,7 @@ FRAMINGS = {
 }
 
 
-def pose_before_camera(
-    rng: np.random.Generator, scenario: str, height: int, width: int
-) -> tuple[list[Quadric], np.ndarray]:
+def pose_before_camera(rng: np.random.Generator, scenario: str, height: int, width: int) -> tuple[Quadrics, np.ndarray]:
     """One random person in the camera's frame, and the camera: (quadrics, intrinsics (3, 3) float64 in pixels)."""
     framing = FRAMINGS[scenario]
     person, stance = look(rng), pose(rng)
@@ -206,7 +205,6 @@ def pose_before_camera(
     aside = rng.uniform(-0.06, 0.06, 2) * [width, height] * distance / focal
     aside[1] *= 0.4
     there = np.array([aside[0], aside[1], -distance])
-    figure = Figure()
-    figure.place = motion(turn * size, there - turn @ np.array(framing.target) * size)
+    figure = Figure(place=motion(turn * size, there - turn @ np.array(framing.target) * size))
     add_body(figure, person, stance, rng)
-    return figure.quadrics, intrinsics
+    return figure.quadrics(), intrinsics

@@ -1,9 +1,10 @@
 """Colour: what surfaces are painted with, how they are lit, and what stands behind them.
 
-All colour here is linear RGB, float32; `to_srgb` ends it. n points, H rows, W columns.
+Colour is linear RGB, float32, until `to_display` ends it. n points, H rows, W columns.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -79,13 +80,13 @@ def _face(material: Material, at: np.ndarray) -> np.ndarray:
     x = np.abs(x) - np.float32(4.6)
     y = y + np.float32(3.0)
     cheeks = np.exp(np.float32(-0.16) * (x * x + y * y)) * (z > 0)
-    return np.float32(0.2) + np.float32(0.8) * cheeks + np.float32(0.15) * noise(at[0] * 6 + 999, at[1] * 6 + 999)
+    return np.float32(0.15) + np.float32(0.4) * cheeks + np.float32(0.15) * noise(at[0] * 6 + 999, at[1] * 6 + 999)
 
 
 def _hair(material: Material, at: np.ndarray) -> np.ndarray:
     """Strands that fall from the crown."""
     around = np.arctan2(at[0], at[2]) * np.float32(60 * material.scale)
-    return np.float32(0.5) + np.float32(0.6) * noise(around + 999, at[1] * 9 + 999)
+    return np.float32(0.5) + np.float32(1.1) * noise(around + 999, at[1] * 9 + 999)
 
 
 def _eye(material: Material, at: np.ndarray) -> np.ndarray:
@@ -120,7 +121,30 @@ def paint(material: Material, at: np.ndarray) -> np.ndarray:
     return albedo
 
 
-def light(albedo: np.ndarray, normals: np.ndarray, gloss: np.ndarray, sun: "Light") -> np.ndarray:
+@dataclass(frozen=True)
+class Light:
+    """towards: (3,) unit, from the surface to the sun; key, sky, ground: (3,) linear RGB."""
+
+    towards: np.ndarray
+    key: np.ndarray
+    sky: np.ndarray
+    ground: np.ndarray
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator) -> "Light":
+        """A random light from the front, the sides or above, warm or cold."""
+        side, up = np.deg2rad(rng.uniform(-70, 70)), np.deg2rad(rng.uniform(5, 65))
+        warmth = rng.uniform(-0.14, 0.2)
+        sky = rng.uniform(0.16, 0.42) * np.array([1 - warmth, 1.0, 1 + 0.8 * warmth])
+        return cls(
+            towards=np.array([np.sin(side) * np.cos(up), np.sin(up), np.cos(side) * np.cos(up)]),
+            key=rng.uniform(0.6, 1.0) * np.array([1 + warmth, 1.0, 1 - warmth]),
+            sky=sky,
+            ground=sky * rng.uniform(0.35, 0.7),
+        )
+
+
+def light(albedo: np.ndarray, normals: np.ndarray, gloss: np.ndarray, sun: Light) -> np.ndarray:
     """(3, n) linear RGB: sky and ground by the normal's height, a sun with a soft edge, a highlight.
 
     normals: (3, n) unit; gloss: (n,). Depends on the normal alone, so that shading tells of the surface.
@@ -128,7 +152,7 @@ def light(albedo: np.ndarray, normals: np.ndarray, gloss: np.ndarray, sun: "Ligh
     x, y, z = normals
     towards = sun.towards.astype(np.float32)
     facing = towards[0] * x + towards[1] * y + towards[2] * z
-    halfway = sun.towards + [0, 0, 1]
+    halfway = sun.towards + np.array([0, 0, 1])
     halfway = (halfway / np.linalg.norm(halfway)).astype(np.float32)
     shine = np.maximum(halfway[0] * x + halfway[1] * y + halfway[2] * z, 0)
     for _ in range(4):
@@ -146,25 +170,13 @@ def light(albedo: np.ndarray, normals: np.ndarray, gloss: np.ndarray, sun: "Ligh
     return out
 
 
-class Light:
-    """A random light: `towards` (3,) unit, from the surface to the sun; key, sky and ground (3,) linear RGB."""
-
-    def __init__(self, rng: np.random.Generator):
-        side, up = rng.uniform(-70, 70), rng.uniform(5, 65)
-        side, up = np.deg2rad(side), np.deg2rad(up)
-        self.towards = np.array([np.sin(side) * np.cos(up), np.sin(up), np.cos(side) * np.cos(up)])
-        warmth = rng.uniform(-0.14, 0.2)
-        self.key = rng.uniform(0.65, 1.2) * np.array([1 + warmth, 1.0, 1 - warmth])
-        self.sky = rng.uniform(0.16, 0.5) * np.array([1 - warmth, 1.0, 1 + 0.8 * warmth])
-        self.ground = self.sky * rng.uniform(0.35, 0.7)
-
-
 def backdrop(rng: np.random.Generator, sun: Light, height: int, width: int) -> np.ndarray:
-    """(H, W, 3) float32 linear RGB: a studio, a room or a blurred street, in the colours of the light."""
-    rows, columns = 128, 96
+    """(3, H, W) float32 sRGB, 0 .. 1: a studio, a room or a blurred street, in the colours of the light."""
+    rows, columns = 96, 72
     y = np.linspace(0, 1, rows, dtype=np.float32)[:, None, None]
     x = np.linspace(0, 1, columns, dtype=np.float32)[None, :, None]
-    hue = rng.uniform(0.25, 1.0, (3, 3)).astype(np.float32) ** 2
+    grey, hue = rng.uniform(0.15, 0.9, (3, 1)), rng.uniform(0.2, 1.0, (3, 3))
+    hue = (grey + rng.uniform(0.1, 0.5) * (hue - grey)).astype(np.float32) ** 2
     tint = (sun.sky / sun.sky.mean() * rng.uniform(0.25, 0.8)).astype(np.float32)
     kind = rng.choice(["studio", "room", "street"])
     picture = (hue[0] * (1 - y) + hue[1] * y) * tint * np.ones_like(x)
@@ -187,8 +199,7 @@ def backdrop(rng: np.random.Generator, sun: Light, height: int, width: int) -> n
             cv2.circle(picture, spot, int(rng.integers(2, 9)), glow, -1)
         blur = rng.uniform(1.5, 4.0)
     picture = cv2.GaussianBlur(np.ascontiguousarray(picture, dtype=np.float32), (0, 0), float(blur))
-    picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR)
-    return picture
+    return np.stack([cv2.resize(plane, (width, height)) for plane in cv2.split(to_display(picture))])
 
 
 def _box(picture: np.ndarray, rng: np.random.Generator, floor: float) -> None:
@@ -201,11 +212,10 @@ def _box(picture: np.ndarray, rng: np.random.Generator, floor: float) -> None:
     cv2.rectangle(picture, *corners, shade, -1)
 
 
-def to_srgb(linear: np.ndarray) -> np.ndarray:
-    """uint8 of linear RGB, with gamma 2 and a soft shoulder: x / sqrt(1 + x^2) keeps highlights."""
-    compressed = linear * np.float32(1.12)
-    compressed /= np.float32(1) + np.float32(0.12) * compressed * compressed
-    np.sqrt(np.clip(compressed, 0, 1, out=compressed), out=compressed)
-    compressed *= 255
-    compressed += np.float32(0.5)
-    return compressed.astype(np.uint8)
+def to_display(linear: np.ndarray) -> np.ndarray:
+    """sRGB, 0 .. 1, of linear RGB, with gamma 2."""
+    return np.sqrt(np.clip(linear, 0, 1))
+
+
+def to_linear(display: np.ndarray) -> np.ndarray:
+    return display * display

@@ -1,4 +1,4 @@
-"""Ellipsoids, balls and cones that are traced analytically, many pixels at a time.
+"""Ellipsoids, balls and cones as the camera sees them: analytic ray tracing, many pixels at a time.
 
 Frame: the camera at the origin, X right, Y up, Z towards the camera, cm. The ray through the image point (x, y) is
 P(t) = t * (u, v, -1), so t is the depth along the optical axis. Image points are in pixels; the centre of the pixel
@@ -8,150 +8,164 @@ A quadric is {P : f(P) = (P, 1)^T form (P, 1) = 0}, f < 0 inside. Along a ray, f
 discriminant h^2 - a c are quadratic and h is linear in (x, y). Seen from outside (c > 0), the first crossing is
 t = c / (h + sqrt(h^2 - a c)), whatever the sign of a. The coefficients are made in float64 about the middle of the
 quadric's box on the image, so that float32 is enough for each pixel.
+
+Legend: N quadrics, H rows, W columns.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-
-@dataclass(frozen=True)
-class Quadric:
-    """form: (4, 4), the surface; planes: (K, 4), it is kept where planes @ (P, 1) >= 0
-    local: (4, 4), from the frame of `form` to the frame in which the material is painted
-    hull: ellipsoids whose convex hull holds what is kept
-    part: equal for quadrics that continue each other smoothly
-    """
-
-    form: np.ndarray
-    planes: np.ndarray
-    local: np.ndarray
-    hull: tuple[np.ndarray, ...]
-    part: int
-    material: Any
-
-    def moved(self, motion: np.ndarray) -> "Quadric":
-        """The same surface after an affine motion (4, 4)."""
-        back = np.linalg.inv(motion)
-        return Quadric(
-            back.T @ self.form @ back,
-            self.planes @ back,
-            self.local @ back,
-            tuple(back.T @ form @ back for form in self.hull),
-            self.part,
-            self.material,
-        )
-
-
-def ellipsoid(frame: np.ndarray) -> np.ndarray:
-    """The form of the unit ball carried by the affine `frame` (4, 4)."""
-    back = np.linalg.inv(frame)
-    return back.T @ np.diag([1.0, 1.0, 1.0, -1.0]) @ back
-
-
-def ball(centre: np.ndarray, radius: float) -> np.ndarray:
-    """The form of a ball, scaled so that f is cm^2."""
-    form = np.eye(4)
-    form[:3, 3] = form[3, :3] = -centre
-    form[3, 3] = centre @ centre - radius**2
-    return form
+UNIT_BALL = np.diag([1.0, 1.0, 1.0, -1.0])
+NOWHERE_CUT = np.array([0.0, 0.0, 0.0, 1.0])  # a plane that keeps everything
 
 
 def cone(start: np.ndarray, end: np.ndarray, r_start: float, r_end: float) -> tuple[np.ndarray, np.ndarray]:
-    """The cone that touches the balls at both ends: its form, and the two planes (2, 4) through the tangent circles.
+    """The cone that touches a ball at `start` and one at `end`: its form (4, 4), and the planes (2, 4) of its ends.
 
-    With s the way along the axis and sin p = (r_start - r_end) / length, the radius at s is (r_start - s sin p) / cos p.
+    It is kept where planes @ (P, 1) >= 0, between the circles in which it touches the balls. With s the way along the
+    axis and sin p = (r_start - r_end) / length, its radius at s is (r_start - s sin p) / cos p.
     """
     axis = end - start
-    length = float(np.linalg.norm(axis))
+    length = float(np.sqrt(axis @ axis))
     axis = axis / length
     sine = (r_start - r_end) / length
     if not -1 < sine < 1:
         raise ValueError(f"a ball of radius {r_start} and one of radius {r_end}, {length} apart, have no common cone")
     along = np.append(axis, -axis @ start)
-    radius = (r_start * np.array([0, 0, 0, 1.0]) - sine * along) / np.sqrt(1 - sine**2)
-    form = ball(start, 0.0) - np.outer(along, along) - np.outer(radius, radius)
-    shift = np.array([0, 0, 0, 1.0])
-    return form, np.stack([along - r_start * sine * shift, (length + r_end * sine) * shift - along])
+    radius = (r_start * NOWHERE_CUT - sine * along) / np.sqrt(1 - sine**2)
+    distance = np.eye(4)
+    distance[:3, 3] = distance[3, :3] = -start
+    distance[3, 3] = start @ start
+    form = distance - along[:, None] * along - radius[:, None] * radius
+    return form, np.stack([along - r_start * sine * NOWHERE_CUT, (length + r_end * sine) * NOWHERE_CUT - along])
 
 
 @dataclass(frozen=True)
-class Outline:
-    """A quadric as one camera sees it: float32 polynomials of image points relative to `origin`.
+class Quadrics:
+    """N surfaces in the camera's frame.
 
-    rows, columns: the part of the image that can show it; empty where start == stop
+    form: (N, 4, 4); planes: (N, 2, 4), a surface is kept where planes @ (P, 1) >= 0
+    local: (N, 4, 4), from the camera's frame to the frame in which the material is painted
+    hull: (N, 2, 4, 4), two ellipsoids whose convex hull holds what is kept
+    material: (N,), an index into `materials`, ascending
     """
 
-    rows: slice
-    columns: slice
-    origin: tuple[np.float32, np.float32]
-    disc: np.ndarray
-    half: np.ndarray
-    constant: np.float32
+    form: np.ndarray
     planes: np.ndarray
+    local: np.ndarray
+    hull: np.ndarray
+    material: np.ndarray
+    materials: tuple[Any, ...]
 
-    def depth_at(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """float32 depth of the first crossing at image points x, y (float32, broadcast), NaN where there is none."""
-        x, y = x - self.origin[0], y - self.origin[1]
-        xx, xy, yy, x1, y1, one = self.disc
+
+@dataclass(frozen=True)
+class View:
+    """Quadrics before a camera with 3 x 3 `intrinsics` in pixels and an image of height x width."""
+
+    quadrics: Quadrics
+    intrinsics: np.ndarray
+    height: int
+    width: int
+
+    @cached_property
+    def rays(self) -> np.ndarray:
+        """(3, 3) float64, from the image point (x, y, 1) to its ray's direction (u, v, -1)."""
+        return np.diag([1.0, -1.0, -1.0]) @ np.linalg.inv(self.intrinsics)
+
+    @cached_property
+    def boxes(self) -> np.ndarray:
+        """(N, 2, 2) int: first and last + 1 (column, row) of the pixels that can show each quadric.
+
+        The outline of an ellipsoid is a conic, and its extent follows from the dual conic. A cone whose extension holds
+        the camera is seen end-on, behind its own balls: its box is empty.
+        """
+        half, constant = self.quadrics.hull[..., 3, :3], self.quadrics.hull[..., 3, 3]
+        conic = half[..., :, None] * half[..., None, :]
+        conic = self.rays.T @ (conic - constant[..., None, None] * self.quadrics.hull[..., :3, :3]) @ self.rays
+        dual = np.linalg.inv(conic)
+        middle = dual[..., :2, 2] / dual[..., 2:, 2]
+        square = middle**2 - np.diagonal(dual, axis1=-2, axis2=-1)[..., :2] / dual[..., 2:, 2]
+        reach = np.sqrt(np.maximum(square, 0))
+        low, high = (middle - reach).min(axis=1), (middle + reach).max(axis=1)
+        boxes = np.stack([np.floor(low), np.ceil(high)], axis=1).clip(0, [self.width, self.height]).astype(int)
+        boxes[self.quadrics.form[:, 3, 3] <= 0] = 0
+        return boxes
+
+    @cached_property
+    def _polynomials(self) -> list[tuple]:
+        """For each quadric: origin (x, y), discriminant (6), half (3), constant, planes (up to 2 x 4), as floats."""
+        forms, planes = self.quadrics.form, self.quadrics.planes
+        origins = self.boxes.mean(axis=1)
+        shift = np.tile(np.eye(3), (len(forms), 1, 1))
+        shift[:, :2, 2] = origins
+        rays = self.rays @ shift
+        half, constant = -forms[:, 3, :3], forms[:, 3, 3]
+        disc = half[:, :, None] * half[:, None, :] - constant[:, None, None] * forms[:, :3, :3]
+        disc = np.swapaxes(rays, 1, 2) @ disc @ rays
+        six = disc[:, (0, 0, 1, 0, 1, 2), (0, 1, 1, 2, 2, 2)] * [1, 2, 1, 2, 2, 1]
+        half = (half[:, None, :] @ rays)[:, 0]
+        sides = np.concatenate([planes[..., :3] @ rays, planes[..., 3:]], axis=-1)
+        cuts = [[side for side in pair if side[:3] != [0.0, 0.0, 0.0]] for pair in sides.tolist()]
+        return list(zip(origins.tolist(), six.tolist(), half.tolist(), constant.tolist(), cuts, strict=True))
+
+    def depth_at(self, number: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """float32 depth of quadric `number` at image points x, y (float32, broadcast), NaN where it is not."""
+        (origin_x, origin_y), (xx, xy, yy, x1, y1, one), (h_x, h_y, h_1), constant, cuts = self._polynomials[number]
+        x, y = x - origin_x, y - origin_y
         root = x * (xy * y)
         root += (xx * x + x1) * x + one
         root += (yy * y + y1) * y
         np.sqrt(root, out=root)
-        h_x, h_y, h_1 = self.half
         root += h_x * x + h_1
         root += h_y * y
-        depth = np.divide(self.constant, root, out=root)
-        for p_x, p_y, p_1, p_0 in self.planes:
+        depth = np.divide(constant, root, out=root)
+        for p_x, p_y, p_1, p_0 in cuts:
             side = (p_x * x + p_1) + p_y * y
             side *= depth
             depth[side < -p_0] = np.nan
         return depth
 
+    def trace(self) -> tuple[np.ndarray, np.ndarray]:
+        """Through each pixel's centre: depth (H, W) float32, inf where nothing is, and the quadric (H, W) uint8, N
+        where nothing is."""
+        depth = np.full((self.height, self.width), np.inf, np.float32)
+        label = np.full((self.height, self.width), len(self.boxes), np.uint8)
+        x = np.arange(self.width, dtype=np.float32)[None, :] + np.float32(0.5)
+        y = np.arange(self.height, dtype=np.float32)[:, None] + np.float32(0.5)
+        with np.errstate(invalid="ignore"):
+            for number, ((left, top), (right, bottom)) in enumerate(self.boxes.tolist()):
+                if left == right or top == bottom:
+                    continue
+                box = slice(top, bottom), slice(left, right)
+                found = self.depth_at(number, x[:, box[1]], y[box[0]])
+                nearer = found < depth[box]
+                np.copyto(depth[box], found, where=nearer)
+                np.copyto(label[box], number, where=nearer)
+        return depth, label
 
-def outline(quadric: Quadric, rays: np.ndarray, height: int, width: int) -> Outline | None:
-    """How a camera with `rays` (3, 3; image point (x, y, 1) to direction) sees a quadric; None if not at all.
+    def trace_pixels(self, row: np.ndarray, column: np.ndarray, within: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The same for several rays through each of some pixels, given in the order of rows.
 
-    A cone whose extension holds the camera is seen end-on, behind its own balls: None.
-    """
-    form, constant = quadric.form[:3, :3], float(quadric.form[3, 3])
-    if constant <= 0:
-        return None
-    low, high = _box(quadric.hull, rays)
-    first = np.clip(np.floor(low), 0, [width, height]).astype(int)
-    last = np.clip(np.ceil(high), 0, [width, height]).astype(int)
-    if (first >= last).any():
-        return None
-    origin = ((first + last) / 2).astype(np.float32)
-    shift = np.array([[1, 0, origin[0]], [0, 1, origin[1]], [0, 0, 1]], dtype=np.float64)
-    local = rays @ shift
-    half = -quadric.form[3, :3]
-    disc = local.T @ (np.outer(half, half) - constant * form) @ local
-    return Outline(
-        rows=slice(int(first[1]), int(last[1])),
-        columns=slice(int(first[0]), int(last[0])),
-        origin=(origin[0], origin[1]),
-        disc=np.array(
-            [disc[0, 0], 2 * disc[0, 1], disc[1, 1], 2 * disc[0, 2], 2 * disc[1, 2], disc[2, 2]], dtype=np.float32
-        ),
-        half=(half @ local).astype(np.float32),
-        constant=np.float32(constant),
-        planes=np.column_stack([quadric.planes[:, :3] @ local, quadric.planes[:, 3]]).astype(np.float32),
-    )
-
-
-def _box(hull: tuple[np.ndarray, ...], rays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The image points (x, y) low and high between which the outlines of all ellipsoids of a hull lie.
-
-    The outline of an ellipsoid is a conic; its extent follows from the dual conic.
-    """
-    lows, highs = [], []
-    for form in hull:
-        half = form[3, :3]
-        dual = np.linalg.inv(rays.T @ (np.outer(half, half) - form[3, 3] * form[:3, :3]) @ rays)
-        middle = dual[:2, 2] / dual[2, 2]
-        reach = np.sqrt(np.maximum(middle**2 - np.diag(dual)[:2] / dual[2, 2], 0))
-        lows.append(middle - reach)
-        highs.append(middle + reach)
-    return np.min(lows, axis=0), np.max(highs, axis=0)
+        row, column: (E,) integers; within: (R, 2) float32, where in a pixel its rays run; gives (E, R) and (E, R)."""
+        depth = np.full((len(row), len(within)), np.inf, np.float32)
+        label = np.full(depth.shape, len(self.boxes), np.uint8)
+        x = column.astype(np.float32)[:, None] + within[:, 0]
+        y = row.astype(np.float32)[:, None] + within[:, 1]
+        starts, stops = np.searchsorted(row, self.boxes[:, :, 1]).T.tolist()
+        with np.errstate(invalid="ignore"):
+            for number, ((left, _), (right, _)) in enumerate(self.boxes.tolist()):
+                rows = slice(starts[number], stops[number])
+                near = np.flatnonzero((column[rows] >= left) & (column[rows] < right))
+                if not len(near):
+                    continue
+                near += rows.start
+                found = self.depth_at(number, x[near], y[near])
+                first = depth[near]
+                nearer = found < first
+                if nearer.any():
+                    depth[near] = np.where(nearer, found, first)
+                    label[near] = np.where(nearer, np.uint8(number), label[near])
+        return depth, label

@@ -24,7 +24,8 @@ from david.pack.sources.synthhuman import BACKGROUND, SCENARIO_ENDS
 from david.pack.synth.scene import render
 
 LEAST_FOR_PROCESSES = 16  # fewer samples are made sooner than processes are started
-_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
+_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE,
+        cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]  # fmt: skip
 
 
 def scenario_ends(samples: int) -> tuple[int, ...]:
@@ -101,7 +102,7 @@ def write(
         raise DavidError(f"{out}: holds {others[0]} of another set: name an empty folder, or delete it")
     out.mkdir(parents=True, exist_ok=True)
     if workers is None:
-        workers = len(os.sched_getaffinity(0)) if samples >= LEAST_FOR_PROCESSES else 1
+        workers = (os.cpu_count() or 1) if samples >= LEAST_FOR_PROCESSES else 1
     comment = json.dumps({"scenario_ends": scenario_ends(samples)}).encode()
     made = _made(seed, samples, workers)
     for number, path in enumerate(paths):
