@@ -191,3 +191,9 @@ def normalise_depth(depth_cm: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray
     relative = np.full(depth_cm.shape, np.nan, np.float16)
     relative[valid] = (depth_cm[valid].astype(np.float64) - offset_cm) / scale_cm
     return relative, offset_cm, scale_cm
+
+
+def angle_degrees(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Angle between unit vectors (..., 3), exact for small angles too: 2 atan2(|a - b|, |a + b|) (Kahan)."""
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    return np.degrees(2 * np.arctan2(np.linalg.norm(a - b, axis=-1), np.linalg.norm(a + b, axis=-1)))

@@ -9,6 +9,11 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from david.pack import crew, ray_engine
+from david.pack.build import BadPolicy, Engine, Part, build, merge
+from david.pack.display import PackDisplay
+from david.pack.errors import DavidError
+from david.pack.manifest import Manifest
 from david.pack.plan import PackOptions
 
 console = Console()
@@ -54,23 +59,64 @@ def pack(
     lossless: Annotated[bool, typer.Option("--lossless", help="RGB as lossless WebP instead of JPEG")] = False,
     compression: Annotated[str, typer.Option(help="of depth, normals and alpha: lz4 (fast) or zstd (small)")] = "lz4",
     order: Annotated[str, typer.Option(help="permuted over the whole set, or stored")] = "permuted",
-    seed: Annotated[int, typer.Option(help="of the permutation")] = 0,
+    seed: Annotated[int, typer.Option(help="of the permutation")] = PackOptions.seed,
     shard_samples: Annotated[int, typer.Option(help="samples a shard")] = PackOptions.shard_samples,
+    max_pixels: Annotated[int, typer.Option(help="a larger sample is bad")] = PackOptions.max_pixels,
+    on_bad: Annotated[str, typer.Option(help="a bad sample makes the pack stop, or goes to quarantine")] = "stop",
+    max_bad: Annotated[float, typer.Option(help="share of samples that quarantine may take")] = BadPolicy.max_share,
+    part: Annotated[str, typer.Option(help="i/n: the i-th of n jobs that share the work")] = "1/1",
+    engine: Annotated[str, typer.Option(help="local processes, or ray tasks")] = "local",
     workers: Annotated[int | None, typer.Option(min=1, help="processes  [default: all cores]")] = None,
+    restart: Annotated[bool, typer.Option("--restart", help="take away what an earlier run wrote")] = False,
+    progress: Annotated[bool, typer.Option(help="a live display; without, a line every few seconds")] = True,
 ) -> None:
-    """Turn raw zips into a shard set, once."""
-    from david.pack.build import build
+    """Turn raw zips into a shard set, once. Run it again to go on after a stop of any kind.
 
+    Jobs on several machines take --part 1/n .. n/n of the same call; the last to end writes the manifest, or
+    `david pack merge SHARDS` does.
+    """
+    if raw == Path("merge") and not raw.exists():
+        _tell(merge(shards))
+        return
     options = PackOptions(
         image="webp" if lossless else "jpeg",
-        compression=compression,  # type: ignore[arg-type]  # checked by PackOptions
+        compression=compression,  # type: ignore[arg-type]  # PackOptions checks it
         order=order,  # type: ignore[arg-type]
         seed=seed,
         val_fraction=val_fraction,
         shard_samples=shard_samples,
+        max_pixels=max_pixels,
     )
-    with progress_bar("pack") as progress:
-        manifest = build(raw, shards, options, workers=workers, progress=progress)
-    counts = ", ".join(f"{manifest.samples(split)} {split}" for split in manifest.splits)
+    with PackDisplay(console, plain=not progress) as display:
+        manifest = build(
+            raw,
+            shards,
+            options,
+            bad=BadPolicy.parse(on_bad, max_bad),
+            part=Part.parse(part),
+            workers=workers,
+            engine=_engine(engine),
+            restart=restart,
+            hear=display.hear,
+            planned=display.planned,
+        )
+    if manifest is None:
+        console.print(f"part {part} is done; other parts have still to write theirs")
+    else:
+        _tell(manifest)
+
+
+def _engine(name: str) -> Engine:
+    if name == "local":
+        return crew.run
+    if name == "ray":
+        return ray_engine.run
+    raise DavidError(f"the engine is `{name}`, but can only be local or ray")
+
+
+def _tell(manifest: Manifest) -> None:
+    counts = ", ".join(f"{manifest.samples(split):,} {split}" for split in manifest.splits)
     size = sum(shard.bytes for rows in manifest.splits.values() for shard in rows)
-    console.print(f"{counts} samples in {size / 1e6:,.1f} MB under {shards}")
+    console.print(f"{counts} samples in {size / 1e6:,.1f} MB under {manifest.folder}")
+    for sample in manifest.quarantined:
+        console.print(f"quarantined: {sample['where']}: {sample['reason']}", soft_wrap=True)

@@ -11,7 +11,7 @@ from typing import BinaryIO
 @contextmanager
 def whole(path: Path) -> Iterator[BinaryIO]:
     """A file to write that appears under `path` only once it is complete and on the disk."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = temporary_name(path)
     try:
         with temporary.open("wb") as file:
             yield file
@@ -21,6 +21,11 @@ def whole(path: Path) -> Iterator[BinaryIO]:
     finally:
         temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def temporary_name(path: Path) -> Path:
+    """Depends on `path` alone, so that whoever writes it next takes away what a kill left."""
+    return path.with_name(f".{path.name}.part")
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -6,7 +6,7 @@ agree on 80 to 95 % of the pixels (hair and skin relief make the rest) and have 
 order or sign drops one of the three to 60 % or below.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -139,13 +139,3 @@ def check(sample: Sample) -> Geometry:
             where, "; ".join(faults) + " (normals: X right, Y up, Z towards the camera, in channels B, G, R)"
         )
     return seen
-
-
-def summary(seen: list[Geometry]) -> dict[str, dict[str, float]]:
-    """Least, median and largest of each figure over the samples that have it."""
-    table = {}
-    for name in Geometry.__dataclass_fields__:
-        values = [value for value in (asdict(one)[name] for one in seen) if value is not None]
-        if values:
-            table[name] = {"least": min(values), "median": float(np.median(values)), "largest": max(values)}
-    return table

@@ -10,7 +10,6 @@ from typing import NamedTuple
 import numpy as np
 
 from david.pack.errors import DavidError
-from david.pack.files import write_whole
 
 
 class Member(NamedTuple):
@@ -27,10 +26,6 @@ def dump(samples: list[list[Member]]) -> bytes:
     lines = [f"v1.2 {len(samples)}"]
     lines += [" ".join(f"{m.extension} {m.offset} {m.size} {m.name}" for m in members) for members in samples]
     return ("\n".join(lines) + "\n").encode()
-
-
-def write(path: Path, samples: list[list[Member]]) -> None:
-    write_whole(path, dump(samples))
 
 
 def load(path: Path, extensions: tuple[str, ...]) -> np.ndarray:

@@ -1,8 +1,9 @@
 """`dataset.json`: what a shard set holds, written last, so that a folder with a manifest is a whole set.
 
 Keys: `format`, `version`, `options` (see `plan.PackOptions`), `raw` (the archives read, with sizes and a digest of
-their members' names, sizes and CRC-32s), `splits` (for each its shards with samples, bytes and SHA-256s), `geometry`
-(what the check saw) and `libraries` (the versions that encoded it).
+their members' names, sizes and CRC-32s), `splits` (for each its shards with samples, bytes and SHA-256s), `report`
+(what the geometry check and the precision report saw, see `report.py`), `quarantined` (samples set aside, with
+reasons) and `libraries` (the versions that encoded it).
 """
 
 import hashlib
@@ -38,7 +39,8 @@ class Manifest:
     options: dict[str, Any]
     splits: dict[str, tuple[Shard, ...]]
     raw: dict[str, Any] = field(default_factory=dict)
-    geometry: dict[str, Any] = field(default_factory=dict)
+    report: dict[str, Any] = field(default_factory=dict)
+    quarantined: list[dict[str, str]] = field(default_factory=list)
     libraries: dict[str, str] = field(default_factory=dict)
 
     @property

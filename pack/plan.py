@@ -5,13 +5,15 @@ Shard k of a split is a pure function of the raw data, the options and k.
 
 import hashlib
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from david.pack.archive import Member
 from david.pack.errors import DavidError
 from david.pack.schema import SPLITS, Compression, ImageCodec
-from david.pack.sources import synthhuman
+
+ENCODERS = ("opencv-python-headless", "lz4", "zstandard", "openexr", "numpy")  # that shards' bytes depend on
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,7 @@ class PackOptions:
     seed: of the permutation
     val_fraction: share of samples in the val split, chosen by a hash of their id that no seed changes
     shard_samples: samples a shard
+    max_pixels: rows x columns above which a sample is refused before anything is decoded
     """
 
     image: ImageCodec = "jpeg"
@@ -32,6 +35,7 @@ class PackOptions:
     seed: int = 0
     val_fraction: float = 0.02
     shard_samples: int = 1000
+    max_pixels: int = 64_000_000
 
     def __post_init__(self) -> None:
         for name, choices in (
@@ -69,17 +73,47 @@ def split_of(key: str, val_fraction: float) -> str:
     return "val" if _hash("val", key) < val_fraction * 2**64 else "train"
 
 
-def plan(found: dict[str, dict[str, Member]], options: PackOptions) -> list[ShardPlan]:
+def one_in(many: int, key: str) -> bool:
+    """True for one id in `many`, chosen by a hash."""
+    return _hash("one in", many, key) % many == 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that the shards depend on. group: names the zips that this plan covers where a set is packed as it is
+    downloaded; its shards are `SPLIT-GROUP-NUMBER`. None: the plan covers the whole set."""
+
+    options: PackOptions
+    raw: dict[str, Any]
+    shards: tuple[ShardPlan, ...]
+    group: str | None = None
+
+    @property
+    def samples(self) -> int:
+        return sum(len(shard.samples) for shard in self.shards)
+
+    def as_json(self) -> dict[str, Any]:
+        """What a later run must agree with: options, the libraries that encode, raw data; and the shards' names."""
+        return {
+            "options": self.options.as_json(),
+            "libraries": {name: version(name) for name in ENCODERS},
+            "raw": self.raw,
+            "shards": [[shard.split, shard.name, len(shard.samples)] for shard in self.shards],
+        }
+
+
+def plan(found: dict[str, dict[str, Member]], options: PackOptions, group: str | None = None) -> Plan:
     """The shards of a set, train first, from what `synthhuman.scan` found."""
     shards = []
     for split in SPLITS:
         keys = [key for key in found if split_of(key, options.val_fraction) == split]
         if options.order == "permuted":
             keys.sort(key=lambda key: (_hash("order", options.seed, key), key))
+        prefix = split if group is None else f"{split}-{group}"
         for number, start in enumerate(range(0, len(keys), options.shard_samples)):
             part = keys[start : start + options.shard_samples]
-            shards.append(ShardPlan(f"{split}-{number:06d}", split, tuple((key, found[key]) for key in part)))
-    return shards
+            shards.append(ShardPlan(f"{prefix}-{number:06d}", split, tuple((key, found[key]) for key in part)))
+    return Plan(options, describe_raw(found), tuple(shards), group)
 
 
 def describe_raw(found: dict[str, dict[str, Member]]) -> dict[str, Any]:
@@ -93,8 +127,3 @@ def describe_raw(found: dict[str, dict[str, Member]]) -> dict[str, Any]:
             about["bytes"] += member.size
         digest.update(repr((key, [(kind, m.name, m.size, m.crc) for kind, m in sorted(kinds.items())])).encode())
     return {"archives": list(archives.values()), "samples": len(found), "digest": digest.hexdigest()}
-
-
-def scan(raw: Path) -> dict[str, dict[str, Member]]:
-    """All samples under `raw`, of whichever source it is (today: SynthHuman)."""
-    return synthhuman.scan(raw)

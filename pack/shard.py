@@ -1,5 +1,6 @@
 """One sample to its members and back, and a run of samples to one USTAR archive with its index."""
 
+import hashlib
 import json
 import tarfile
 from collections.abc import Iterable
@@ -77,32 +78,54 @@ def decode(members: list[bytes] | list[memoryview], compression: Compression) ->
     )
 
 
-def append(tar: BinaryIO, offset: int, name: str, data: bytes) -> int:
-    """Write one member (USTAR header, data, padding) at `offset` of the tar; returns the offset behind it."""
-    header = tarfile.TarInfo(name)
-    header.size, header.mode = len(data), 0o644
-    padding = bytes(-len(data) % tarfile.BLOCKSIZE)
-    return offset + sum(map(tar.write, (header.tobuf(tarfile.USTAR_FORMAT), data, padding)))
+class _TarWriter:
+    """Members one after the other into a USTAR archive, its SHA-256 and length kept along."""
+
+    def __init__(self, file: BinaryIO):
+        self.file, self.digest, self.length = file, hashlib.sha256(), 0
+
+    def write(self, data: bytes) -> None:
+        self.file.write(data)
+        self.digest.update(data)
+        self.length += len(data)
+
+    def add(self, extension: str, name: str, data: bytes) -> index.Member:
+        header = tarfile.TarInfo(name)
+        header.size, header.mode = len(data), 0o644
+        self.write(header.tobuf(tarfile.USTAR_FORMAT))
+        member = index.Member(extension, self.length, len(data), name)
+        self.write(data)
+        self.write(bytes(-len(data) % tarfile.BLOCKSIZE))
+        return member
+
+    def close(self) -> None:
+        end = 2 * tarfile.BLOCKSIZE  # two zero blocks end a tar, and records are whole
+        self.write(bytes(end + -(self.length + end) % tarfile.RECORDSIZE))
 
 
 def write(path: Path, samples: Iterable[tuple[str, list[bytes]]], image: ImageCodec, compression: Compression) -> Shard:
     """A shard and its index from (key, members) pairs, each file whole or absent. `path` ends in `.tar`."""
-    rows: list[list[index.Member]] = []
-    offset = 0
-    with files.whole(path) as tar:
-        for key, members in samples:
-            row = []
-            for extension, data in zip(extensions(image, compression), members, strict=True):
-                name = f"{key}.{extension}"
-                row.append(index.Member(extension, offset + tarfile.BLOCKSIZE, len(data), name))
-                offset = append(tar, offset, name, data)
-            rows.append(row)
-        end = 2 * tarfile.BLOCKSIZE  # two zero blocks end a tar, and records are whole
-        tar.write(bytes(end + -(offset + end) % tarfile.RECORDSIZE))
-    index.write(path.with_suffix(".idx"), rows)
-    return describe(path, len(rows))
+    names = extensions(image, compression)
+    with files.whole(path) as file:
+        tar = _TarWriter(file)
+        rows = [
+            [tar.add(extension, f"{key}.{extension}", data) for extension, data in zip(names, members, strict=True)]
+            for key, members in samples
+        ]
+        tar.close()
+    listing = index.dump(rows)
+    files.write_whole(path.with_suffix(".idx"), listing)
+    return Shard(path.stem, len(rows), tar.length, tar.digest.hexdigest(), hashlib.sha256(listing).hexdigest())
 
 
-def describe(path: Path, samples: int) -> Shard:
-    """A written shard as the manifest lists it."""
-    return Shard(path.stem, samples, path.stat().st_size, files.sha256(path), files.sha256(path.with_suffix(".idx")))
+def intact(folder: Path, one: Shard) -> bool:
+    """Whether a shard's files are there with the sizes and hashes that `one` tells."""
+    path = folder / f"{one.name}.tar"
+    try:
+        return (
+            path.stat().st_size == one.bytes
+            and files.sha256(path.with_suffix(".idx")) == one.index_sha256
+            and files.sha256(path) == one.sha256
+        )
+    except FileNotFoundError:
+        return False

@@ -61,13 +61,13 @@ def test_splits_are_disjoint_whole_and_unmoved_by_the_seed(raw: Path, shards: Pa
     keys = {split: [sample.key for sample in read(shards, split)] for split in ("train", "val")}
     assert sorted(keys["train"] + keys["val"]) == sorted(synthhuman.scan(raw))
     assert [shard.samples for shard in dataset.split("train")][:-1] == [7] * (len(dataset.split("train")) - 1)
-    other = plan.plan(synthhuman.scan(raw), plan.PackOptions(val_fraction=0.25, shard_samples=7, seed=5))
+    other = plan.plan(synthhuman.scan(raw), plan.PackOptions(val_fraction=0.25, shard_samples=7, seed=5)).shards
     by_split = {"train": [], "val": []}
     for one in other:
         by_split[one.split] += [key for key, _ in one.samples]
     assert {split: sorted(k) for split, k in by_split.items()} == {split: sorted(k) for split, k in keys.items()}
     assert by_split["train"] != keys["train"]
-    stored = plan.plan(synthhuman.scan(raw), plan.PackOptions(val_fraction=0, order="stored"))
+    stored = plan.plan(synthhuman.scan(raw), plan.PackOptions(val_fraction=0, order="stored")).shards
     assert [key for key, _ in stored[0].samples] == sorted(synthhuman.scan(raw))
 
 
@@ -154,7 +154,7 @@ def test_bad_folders_files_and_members_are_named(raw: Path, shards: Path, tmp_pa
         build.build(tmp_path / "empty", tmp_path / "out")
     with pytest.raises(DavidError, match="no shards there"):
         manifest.load(tmp_path)
-    with pytest.raises(DavidError, match="holds a shard set already"):
+    with pytest.raises(DavidError, match="shard_samples is 7 there and 1000 now"):
         build.build(raw, shards)
     with pytest.raises(DavidError, match="no samples in a split `test`; there is train, val"):
         read(shards, "test")

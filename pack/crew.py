@@ -1,0 +1,173 @@
+"""Worker processes that write shards, watched from outside.
+
+A decoder of foreign bytes may crash or hang. Each worker says which sample it turns to, so that the one at fault is
+known: the worker is replaced and its shard begun again, and a sample that brings two workers down is bad.
+"""
+
+import os
+import signal
+import sys
+import time
+from collections import Counter, deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from multiprocessing import connection, get_context
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+from david.pack.errors import BadSample, DavidError
+from david.pack.plan import PackOptions, ShardPlan
+from david.pack.record import Done
+from david.pack.worker import Start, Tally, write_shard
+
+PATIENCE_S = 120.0  # for one sample; a healthy one takes a thirtieth of a second
+STRIKES = 2  # workers that a sample may bring down before it is bad; one may have died of something else
+
+
+def cores() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class Event:
+    """What a worker tells. what: a sample begun or done, a shard done, or the error that ends the pack."""
+
+    worker: int
+    what: Start | Tally | Done | DavidError
+
+
+@dataclass(frozen=True)
+class _Job:
+    one: ShardPlan
+    folder: Path
+    options: PackOptions
+    quarantine: bool
+    suspects: dict[str, str]
+
+
+@dataclass
+class _Worker:
+    process: ForkServerProcess
+    pipe: connection.Connection
+    job: _Job | None = None
+    sample: str | None = None
+    heard: float = field(default_factory=time.monotonic)
+
+
+def _work(pipe: connection.Connection) -> None:
+    """The worker's life: a job in, events out. Ends with its parent, whose end of the pipe then closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    try:
+        while True:
+            job: _Job = pipe.recv()
+            try:
+                pipe.send(
+                    write_shard(
+                        job.one,
+                        job.folder,
+                        job.options,
+                        quarantine=job.quarantine,
+                        suspects=job.suspects,
+                        tell=pipe.send,
+                    )
+                )
+            except DavidError as error:
+                pipe.send(error)
+            except BrokenPipeError:
+                raise
+            except OSError as error:
+                pipe.send(
+                    DavidError(f"{job.folder}: can't be written ({error.strerror}); mend it and run again to go on")
+                )
+    except (EOFError, BrokenPipeError):
+        sys.exit(1)
+
+
+def run(
+    shards: list[ShardPlan], folder: Path, options: PackOptions, *, quarantine: bool, workers: int
+) -> Iterator[Event]:
+    """Write the shards with so many workers; events as they come. All workers have ended when the iterator has."""
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["david.pack.worker"])
+    waiting = deque(_Job(one, folder, options, quarantine, {}) for one in shards)
+    strikes: Counter[str] = Counter()
+    crew: dict[int, _Worker] = {}
+
+    def hire(number: int) -> None:
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_work, args=(theirs,), daemon=True, name=f"david pack {number}")
+        process.start()
+        theirs.close()
+        crew[number] = _Worker(process, ours)
+
+    def assign(number: int) -> None:
+        if waiting:
+            worker = crew[number]
+            worker.job, worker.sample, worker.heard = waiting.popleft(), None, time.monotonic()
+            worker.pipe.send(worker.job)
+
+    def replace(number: int, why: str) -> Event | None:
+        """A worker is gone: note the sample it was at, hire another, begin its shard again."""
+        worker = crew[number]
+        _end(worker)
+        job, sample = worker.job, worker.sample
+        assert job is not None
+        suspects = job.suspects
+        at = sample or job.one.name
+        strikes[at] += 1
+        if strikes[at] >= STRIKES:
+            if sample is None:
+                return Event(number, DavidError(f"{at}: {STRIKES} workers ended before its first sample: {why}"))
+            reason = f"brought {STRIKES} workers down: {why}"
+            if not quarantine:
+                archive = dict(job.one.samples)[sample]["rgb"].archive
+                return Event(number, BadSample(f"{archive}, sample {sample}", reason))
+            suspects = suspects | {sample: reason}
+        waiting.appendleft(_Job(job.one, job.folder, job.options, job.quarantine, suspects))
+        hire(number)
+        assign(number)
+        return None
+
+    try:
+        for number in range(min(workers, len(shards))):
+            hire(number)
+            assign(number)
+        while any(worker.job for worker in crew.values()):
+            busy = {worker.pipe: number for number, worker in crew.items() if worker.job}
+            for pipe in connection.wait(list(busy), timeout=1.0):
+                number = busy[pipe]  # type: ignore[index]
+                worker = crew[number]
+                try:
+                    what = worker.pipe.recv()
+                except (EOFError, ConnectionResetError):
+                    if event := replace(number, _told(worker.process)):
+                        yield event
+                    continue
+                worker.heard = time.monotonic()
+                if isinstance(what, Start):
+                    worker.sample = what.key
+                yield Event(number, what)
+                if isinstance(what, Done):
+                    worker.job = None
+                    assign(number)
+            for number in busy.values():
+                silent = crew[number].job and time.monotonic() - crew[number].heard > PATIENCE_S
+                if silent and (event := replace(number, f"nothing heard for {PATIENCE_S:.0f} s")):
+                    yield event
+    finally:
+        for worker in crew.values():
+            _end(worker)
+
+
+def _end(worker: _Worker) -> None:
+    worker.process.kill()
+    worker.process.join()
+    worker.pipe.close()
+
+
+def _told(process: ForkServerProcess) -> str:
+    """How a worker ended, in words."""
+    process.join(5)
+    code = process.exitcode
+    return f"ended by {signal.Signals(-code).name}" if code is not None and code < 0 else f"ended with code {code}"

@@ -1,0 +1,106 @@
+"""What a person sees while packing runs: rates, time left, where the time goes, what each worker does."""
+
+import time
+from collections import Counter
+from contextlib import AbstractContextManager
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from david.pack.crew import Event
+from david.pack.plan import Plan
+from david.pack.record import Done
+from david.pack.worker import STAGES, Start, Tally
+
+LINE_EVERY_S = 5.0
+
+
+class PackDisplay(AbstractContextManager):
+    """Hears the events of a pack. On a terminal a live panel, elsewhere (or with `plain`) a line every few seconds."""
+
+    def __init__(self, console: Console, plain: bool = False):
+        self.console = console
+        self.live = Live(console=console, refresh_per_second=4) if console.is_terminal and not plain else None
+        self.begin = self.last_line = time.monotonic()
+        self.total = self.kept = self.done = self.quarantined = 0
+        self.bytes_in = self.bytes_out = 0
+        self.seconds: Counter[str] = Counter()
+        self.doing: dict[int, str] = {}
+
+    def __enter__(self) -> "PackDisplay":
+        if self.live:
+            self.live.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.live:
+            self.live.update(self.panel())
+            self.live.__exit__(*error)  # type: ignore[arg-type]
+        elif self.done:
+            self.console.print(self.line(), soft_wrap=True)
+
+    def planned(self, plan: Plan, done: list[Done]) -> None:
+        sizes = {one.name: len(one.samples) for one in plan.shards}
+        self.total, self.kept = plan.samples, sum(sizes[one.name] for one in done)
+        self.quarantined = sum(len(one.quarantined) for one in done)
+        self.begin = time.monotonic()
+        if self.kept:
+            self.console.print(f"going on: {len(done)} of {len(sizes)} shards are done and whole")
+
+    def hear(self, event: Event) -> None:
+        match event.what:
+            case Start(key):
+                self.doing[event.worker] = key
+            case Tally() as tally:
+                self.done += 1
+                self.quarantined += tally.bad
+                self.bytes_in += tally.bytes_in
+                self.bytes_out += tally.bytes_out
+                self.seconds.update(tally.seconds)
+            case Done(name=name):
+                self.doing[event.worker] = f"{name} done"
+        if self.live:
+            self.live.update(self.panel())
+        elif time.monotonic() - self.last_line >= LINE_EVERY_S:
+            self.last_line = time.monotonic()
+            self.console.print(self.line(), soft_wrap=True)
+
+    @property
+    def elapsed_s(self) -> float:
+        return max(time.monotonic() - self.begin, 1e-9)
+
+    def eta(self) -> str:
+        rate = self.done / self.elapsed_s
+        left = (self.total - self.kept - self.done) / rate if rate else 0
+        return f"{int(left // 3600)}:{int(left // 60 % 60):02}:{int(left % 60):02} left"
+
+    def line(self) -> str:
+        share = ", ".join(f"{name} {seconds:.0%}" for name, seconds in self.shares().items())
+        return (
+            f"pack: {self.kept + self.done:,} of {self.total:,} samples, {self.done / self.elapsed_s:.1f}/s, "
+            f"{self.bytes_in / 1e6 / self.elapsed_s:.1f} MB/s in, "
+            f"{self.bytes_out / 1e6 / self.elapsed_s:.1f} MB/s out, "
+            f"{self.quarantined} quarantined, {self.eta()} ({share})"
+        )
+
+    def shares(self) -> dict[str, float]:
+        total = sum(self.seconds.values()) or 1.0
+        return {name: self.seconds[name] / total for name in STAGES}
+
+    def panel(self) -> Group:
+        figures = Table.grid(padding=(0, 2))
+        figures.add_row(
+            f"{self.kept + self.done:,} of {self.total:,} samples",
+            f"{self.done / self.elapsed_s:.1f} samples/s",
+            f"{self.bytes_in / 1e6 / self.elapsed_s:.1f} MB/s in",
+            f"{self.bytes_out / 1e6 / self.elapsed_s:.1f} MB/s out",
+            f"{self.quarantined} quarantined",
+            self.eta(),
+        )
+        stages = Table.grid(padding=(0, 2))
+        stages.add_row("time in", *(f"{name} {share:.0%}" for name, share in self.shares().items()))
+        workers = Table.grid(padding=(0, 2))
+        workers.add_row("workers", *(f"{number}: {what}" for number, what in sorted(self.doing.items())[:8]))
+        return Group(ProgressBar(total=max(self.total, 1), completed=self.kept + self.done), figures, stages, workers)

@@ -1,0 +1,58 @@
+"""Counts in fixed bins: what workers see adds up to the same figures whatever the number of workers."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass
+class Histogram:
+    """Values counted between `edges` (ascending; what lies outside counts in the outer bins), with the exact extremes.
+
+    counts: (len(edges) - 1,) int64
+    """
+
+    edges: np.ndarray
+    counts: np.ndarray
+    least: float = np.inf
+    most: float = -np.inf
+
+    @classmethod
+    def between(cls, low: float, high: float, bins: int = 64, log: bool = False) -> "Histogram":
+        edges = np.geomspace(low, high, bins + 1) if log else np.linspace(low, high, bins + 1)
+        return cls(edges, np.zeros(bins, np.int64))
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> "Histogram":
+        counts = np.array(content["counts"], np.int64)
+        least, most = (np.inf, -np.inf) if not counts.any() else (content["least"], content["most"])
+        return cls(np.array(content["edges"]), counts, least, most)
+
+    def as_json(self) -> dict[str, Any]:
+        seen = bool(self.counts.any())
+        return {
+            "edges": [float(f"{edge:.6g}") for edge in self.edges],
+            "counts": self.counts.tolist(),
+            "least": self.least if seen else None,
+            "most": self.most if seen else None,
+        }
+
+    def add(self, values: np.ndarray | float) -> None:
+        values = np.asarray(values, np.float64).ravel()
+        if values.size:
+            inside = np.clip(values, self.edges[0], self.edges[-1])
+            self.counts += np.histogram(inside, self.edges)[0]
+            self.least, self.most = min(self.least, float(values.min())), max(self.most, float(values.max()))
+
+    def merge(self, other: "Histogram") -> None:
+        self.counts += other.counts
+        self.least, self.most = min(self.least, other.least), max(self.most, other.most)
+
+    def quantile(self, share: float) -> float:
+        """The upper edge of the bin below which `share` of the values lie, at most the largest; NaN when empty."""
+        total = self.counts.sum()
+        if not total:
+            return float("nan")
+        place = int(np.searchsorted(np.cumsum(self.counts), share * total))
+        return float(min(self.edges[min(place, len(self.counts) - 1) + 1], self.most))

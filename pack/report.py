@@ -1,0 +1,88 @@
+"""What packing saw: each figure of the geometry check, and how far decoded fields lie from their source.
+
+Counted in histograms shard by shard, so that the report of a set is the sum of its shards' reports.
+"""
+
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+
+from david.pack import codecs, shard
+from david.pack.geometry import Geometry
+from david.pack.histogram import Histogram
+from david.pack.schema import Compression, Sample
+
+PRECISION_EVERY = 16  # decoding again costs as much as encoding, so one sample in 16 is measured, chosen by its id
+
+_SHARES = ("valid_share", "normals_x_agrees", "normals_y_agrees", "normals_face_camera", "alpha_covers_valid")
+
+
+def _empty_geometry() -> dict[str, Histogram]:
+    table = {name: Histogram.between(0, 1, bins=50) for name in (*_SHARES, "alpha_beyond_valid")}
+    table["normals_worst_length"] = Histogram.between(0.99, 1.01, bins=40)
+    table |= {
+        name: Histogram.between(20, 3000, bins=80, log=True) for name in ("nearest_cm", "median_cm", "farthest_cm")
+    }
+    assert set(table) == {field.name for field in fields(Geometry)}
+    return table
+
+
+def _empty_precision() -> dict[str, Histogram]:
+    return {
+        "rgb_levels": Histogram.between(0, 256, bins=256),
+        "rgb_psnr_db": Histogram.between(20, 100, bins=160),
+        "alpha_levels": Histogram.between(0, 256, bins=256),
+        "depth_cm": Histogram.between(1e-6, 1, bins=120, log=True),
+        "normals_degrees": Histogram.between(1e-4, 1, bins=120, log=True),
+        "validity_pixels": Histogram.between(0, 2, bins=2),
+    }
+
+
+class Report:
+    """geometry: one value a sample; precision: errors of every pixel (valid ones for depth and normals) of the samples
+    measured, but `rgb_psnr_db` one a sample."""
+
+    def __init__(self) -> None:
+        self.geometry = _empty_geometry()
+        self.precision = _empty_precision()
+        self.measured = 0
+
+    def add_geometry(self, seen: Geometry) -> None:
+        for name, histogram in self.geometry.items():
+            value = getattr(seen, name)
+            if value is not None:
+                histogram.add(value)
+
+    def add_precision(self, sample: Sample, members: list[bytes], compression: Compression) -> None:
+        """Decode what was encoded and compare it with its source."""
+        back, valid, table = shard.decode(members, compression), sample.valid, self.precision
+        levels = np.abs(back.rgb.astype(np.int16) - sample.rgb)
+        mean_square = float(np.square(levels, dtype=np.float64).mean())
+        table["rgb_levels"].add(levels)
+        table["rgb_psnr_db"].add(10 * np.log10(255**2 / mean_square) if mean_square else 100.0)
+        table["alpha_levels"].add(np.abs(back.alpha.astype(np.int16) - sample.alpha))
+        table["depth_cm"].add(np.abs(back.depth_cm - sample.depth_cm)[valid])
+        table["normals_degrees"].add(codecs.angle_degrees(back.normals[valid], sample.normals[valid]))
+        table["validity_pixels"].add((back.valid != valid).astype(np.float64))
+        self.measured += 1
+
+    def merge(self, other: "Report") -> None:
+        for ours, theirs in ((self.geometry, other.geometry), (self.precision, other.precision)):
+            for name, histogram in ours.items():
+                histogram.merge(theirs[name])
+        self.measured += other.measured
+
+    def as_json(self) -> dict[str, Any]:
+        tables = {"geometry": self.geometry, "precision": self.precision}
+        return {"measured": self.measured} | {
+            group: {name: histogram.as_json() for name, histogram in table.items()} for group, table in tables.items()
+        }
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> "Report":
+        report = cls()
+        report.measured = content["measured"]
+        report.geometry = {name: Histogram.from_json(one) for name, one in content["geometry"].items()}
+        report.precision = {name: Histogram.from_json(one) for name, one in content["precision"].items()}
+        return report

@@ -1,0 +1,103 @@
+"""Recipes: to JSON and back, typed overrides, and what a run lets change."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from david.pack.errors import DavidError
+from david.train import recipes, run
+from david.train.objective import TERMS, ObjectiveConfig, terms
+from david.train.recipe import flat, from_json, override, to_json
+
+SMOKE = recipes.recipe("smoke")
+
+
+@pytest.mark.parametrize("name", recipes.RECIPES)
+def test_a_recipe_survives_json(name: str):
+    recipe = recipes.recipe(name)
+    assert recipe.name == name
+    assert from_json(json.loads(json.dumps(to_json(recipe)))) == recipe
+
+
+@given(rate=st.floats(1e-9, 1.0), steps=st.integers(1, 10**9), hue=st.floats(0, 0.5))
+def test_set_reaches_every_depth_and_keeps_every_digit(rate: float, steps: int, hue: float):
+    changed = override(SMOKE, [f"optim.rate={rate!r}", f"steps={steps}", f"data.augment.hue={hue!r}"])
+    assert changed == replace(
+        SMOKE,
+        steps=steps,
+        optim=replace(SMOKE.optim, rate=rate),
+        data=replace(SMOKE.data, augment=replace(SMOKE.data.augment, hue=hue)),
+    )
+
+
+def test_set_takes_every_type_and_checks_the_whole_only_at_the_end():
+    changed = override(
+        SMOKE,
+        ["data.height=none", "data.width=none", "model.heads=depth, alpha", "compile=True", "precision=bf16", "seed=3"],
+    )
+    assert (changed.data.height, changed.data.width, changed.model.heads) == (None, None, ("depth", "alpha"))
+    assert (changed.compile, changed.precision, changed.seed) == (True, "bf16", 3)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "said"),
+    [
+        ("optim.ratee=1", "there are rate, backbone_scale"),
+        ("nothing.rate=1", "no `nothing` there; there are name, model"),
+        ("optim=1", "a group; set one of optim.rate"),
+        ("optim.rate.x=1", "`rate` is a value"),
+        ("optim.rate=fast", "--set optim.rate: expected a number, found 'fast'"),
+        ("steps=1.5", "expected a whole number, found '1.5'"),
+        ("compile=1", "expected true or false"),
+        ("precision=fp8", "expected one of auto, fp32, bf16, found 'fp8'"),
+        ("model.taps=1,2", "expected 4 values with commas between, each a whole number"),
+        ("data.height=tall", "expected a whole number, found 'tall'"),
+        ("model.heads=depth,smell", "model.heads"),
+        ("batch_size=0", "batch_size is 0"),
+        ("steps", "expected path=value"),
+    ],
+)
+def test_a_wrong_set_names_the_path_and_what_there_is(assignment: str, said: str):
+    with pytest.raises(DavidError) as error:
+        override(SMOKE, [assignment])
+    assert said in str(error.value) and "\n" not in str(error.value)
+
+
+def test_an_unknown_recipe_is_refused_with_a_list():
+    with pytest.raises(DavidError, match="no recipe `smok`; there are smoke, david-base, david-base-depth"):
+        recipes.recipe("smok")
+
+
+def test_every_term_has_a_weight_and_every_weight_a_term():
+    assert set(flat(to_json(SMOKE)["objective"])) == set(TERMS)
+    assert terms(("normals",), ObjectiveConfig()) == ("normals_cosine",)
+    with pytest.raises(DavidError, match=r"every weight objective\.normals_\* is 0"):
+        terms(("depth", "normals"), ObjectiveConfig(normals_cosine=0))
+
+
+def test_a_run_refuses_another_recipe_with_path_and_both_values():
+    longer = override(SMOKE, ["steps=900", "log_every=7", "data.threads=5"])
+    run.compare(Path("r"), SMOKE, "shards", longer, "shards")
+    with pytest.raises(DavidError, match=r"steps = 900, this recipe has 400"):
+        run.compare(Path("r"), longer, "shards", SMOKE, "shards")
+    with pytest.raises(DavidError, match=r"optim\.rate = 0\.002, this recipe has 0\.5"):
+        run.compare(Path("r"), SMOKE, "shards", override(SMOKE, ["optim.rate=0.5"]), "shards")
+    with pytest.raises(DavidError, match=r"shard set aaaa, this one is bbbb"):
+        run.compare(Path("r"), SMOKE, "aaaa", SMOKE, "bbbb")
+
+
+def test_what_may_change_in_a_run_are_fields_that_exist():
+    assert set(run.FREE) <= set(flat(to_json(SMOKE)))
+
+
+def test_a_folder_that_holds_something_else_is_no_run(tmp_path: Path):
+    assert run.stored(tmp_path / "absent") is None and run.stored(tmp_path) is None
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(DavidError, match="not empty and holds no run"):
+        run.stored(tmp_path)
+    with pytest.raises(DavidError, match="not empty and holds no run"):
+        run.stored(tmp_path / "thesis.txt")

@@ -1,0 +1,167 @@
+"""Journals that are cut back, ledgers that ranks do not change, checkpoints that are whole or absent."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from david.pack.errors import DavidError
+from david.train import checkpoint, curves, ledger
+from david.train.journal import Journal, read
+
+
+@pytest.mark.parametrize("tail", [b"", b'{"step": 9, "lo', b'{"step": 9, "loss": 1}\n{"step": 10'])
+def test_a_journal_goes_on_after_its_checkpoint_and_tells_no_step_twice(tmp_path: Path, tail: bytes):
+    path = tmp_path / "journal.jsonl"
+    first = Journal(path, 0)
+    for step in range(1, 9):
+        first.write({"step": step, "loss": 1 / step})
+    first.close()
+    with path.open("ab") as file:  # what a kill leaves
+        file.write(tail)
+    second = Journal(path, 5)
+    for step in range(6, 8):
+        second.write({"step": step, "loss": 2.0})
+    second.close()
+    assert [record["step"] for record in read(path)] == [1, 2, 3, 4, 5, 6, 7]
+    assert [record["loss"] for record in read(path)] == [1, 1 / 2, 1 / 3, 1 / 4, 1 / 5, 2.0, 2.0]
+
+
+def test_the_ledger_says_the_same_whatever_padding_and_tells_orders_apart():
+    ids, epochs = np.array([5, 3, 9]), np.array([2, 2, 2])
+    plain = ledger.entry(7, ids, epochs, np.array([True] * 3))
+    padded = ledger.entry(7, np.append(ids, 5), np.append(epochs, 2), np.array([True] * 3 + [False]))
+    assert plain == padded and (plain["epoch"], plain["samples"]) == (2, 3)
+    swapped = ledger.entry(7, ids[::-1], epochs, np.array([True] * 3))
+    assert swapped["sha256"] != plain["sha256"]
+    assert json.loads(json.dumps(plain)) == plain
+
+
+def trained(seed: int = 0, steps: int = 3) -> tuple[nn.Module, torch.optim.AdamW]:
+    torch.manual_seed(seed)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 1, 3)).to(memory_format=torch.channels_last)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=0.01, fused=True)
+    for _ in range(steps):
+        advance(network, optimiser)
+    return network, optimiser
+
+
+def advance(network: nn.Module, optimiser: torch.optim.Optimizer) -> torch.Tensor:
+    optimiser.zero_grad()
+    x = torch.linspace(0, 1, 300).view(1, 3, 10, 10).contiguous(memory_format=torch.channels_last)
+    loss = network(x).square().mean()
+    loss.backward()
+    optimiser.step()
+    return loss.detach()
+
+
+def test_a_restored_checkpoint_goes_on_to_the_bit(tmp_path: Path):
+    network, optimiser = trained()
+    path = checkpoint.save(tmp_path, 3, network, optimiser, {"step": 3}, keep=2)
+    expected = [advance(network, optimiser) for _ in range(5)]
+    other, other_optimiser = trained(seed=1, steps=1)
+    assert checkpoint.restore(path, other, other_optimiser) == {"step": 3}
+    assert [advance(other, other_optimiser) for _ in range(5)] == expected
+    for a, b in zip(network.parameters(), other.parameters(), strict=True):
+        assert torch.equal(a, b) and a.stride() == b.stride()
+
+
+def test_checkpoints_hold_no_pickle_and_pass_sha256sum(tmp_path: Path):
+    path = checkpoint.save(tmp_path, 3, *trained(), {"step": 3}, keep=2)
+    assert sorted(p.name for p in path.iterdir()) == [
+        "SHA256SUMS",
+        "model.safetensors",
+        "optimiser.safetensors",
+        "state.json",
+    ]
+    subprocess.run([shutil.which("sha256sum") or "sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=path, check=True)
+
+
+def test_the_last_checkpoints_are_kept(tmp_path: Path):
+    network, optimiser = trained()
+    for step in (3, 6, 9, 12):
+        checkpoint.save(tmp_path, step, network, optimiser, {"step": step}, keep=2)
+    assert checkpoint.steps(tmp_path) == [12, 9]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000009", "step-00000012"]
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimiser.safetensors", "state.json", "SHA256SUMS"])
+@pytest.mark.parametrize("harm", ["flip", "cut", "remove"])
+def test_a_damaged_newest_checkpoint_is_told_and_the_last_good_one_taken(tmp_path: Path, name: str, harm: str):
+    network, optimiser = trained()
+    for step in (3, 6):
+        checkpoint.save(tmp_path, step, network, optimiser, {"step": step}, keep=3)
+    file = checkpoint.path_of(tmp_path, 6) / name
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    if harm == "remove":
+        file.unlink()
+    else:
+        file.write_bytes(data if harm == "flip" else data[:-1])
+    step, notes = checkpoint.newest_whole(tmp_path)
+    assert step == 3 and len(notes) == 1 and "step-00000006" in notes[0]
+    checkpoint.save(tmp_path, 6, network, optimiser, {"step": 6}, keep=3)  # the run comes past it again
+    assert checkpoint.newest_whole(tmp_path) == (6, [])
+    for step in (3, 6):
+        (checkpoint.path_of(tmp_path, step) / name).unlink()
+    with pytest.raises(DavidError, match="no whole checkpoint among 2"):
+        checkpoint.newest_whole(tmp_path)
+
+
+SAVE_FOREVER = """
+import sys, torch
+from pathlib import Path
+from torch import nn
+from david.train import checkpoint
+network = nn.Linear(64, 64)
+optimiser = torch.optim.AdamW(network.parameters())
+network(torch.ones(1, 64)).sum().backward(); optimiser.step()
+for step in range(1, 10**6):
+    checkpoint.save(Path(sys.argv[1]), step, network, optimiser, {"step": step}, keep=2)
+    print(step, flush=True)
+"""
+
+
+def test_a_kill_at_any_moment_of_saving_leaves_only_whole_checkpoints(tmp_path: Path):
+    command = [sys.executable, "-c", SAVE_FOREVER, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        rng = np.random.default_rng(0)
+        saved = 0
+        for line in process.stdout:
+            saved = int(line)
+            # stopped, looked at and let go on at moments that fall anywhere in a save
+            time.sleep(rng.uniform(0, 0.003))
+            os.kill(process.pid, signal.SIGSTOP)
+            os.waitpid(process.pid, os.WUNTRACED)
+            found = checkpoint.steps(tmp_path)
+            assert found and found[0] >= saved and 1 <= len(found) <= 3
+            assert all(checkpoint.damage(checkpoint.path_of(tmp_path, step)) is None for step in found)
+            os.kill(process.pid, signal.SIGCONT)
+            if saved >= 60:
+                break
+        process.kill()
+    step, damaged = checkpoint.newest_whole(tmp_path)
+    assert step >= saved and not damaged
+    checkpoint.clean(tmp_path)
+    assert all(path.name.startswith("step-") for path in tmp_path.iterdir())
+
+
+def test_the_loss_curve_is_drawn_over_skipped_steps(tmp_path: Path):
+    journal = Journal(tmp_path / "journal.jsonl", 0)
+    for step in range(1, 30):
+        terms = {} if step == 4 else {"normals_cosine": 1 / step}
+        journal.write({"step": step, "loss": None if step == 4 else 2 / step, "samples_per_s": 3.0} | terms)
+    journal.close()
+    curves.draw(tmp_path / "journal.jsonl", tmp_path / "loss.png")
+    assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
+    assert curves.smooth([4.0, 2.0, 6.0]) == pytest.approx([4.0, 3.0, 4.0])
