@@ -1,87 +1,11 @@
-"""Bodies under the heads: torso, arms and legs in a pose, and how the camera frames them."""
-
-from dataclasses import dataclass
+"""Bodies under the heads: torso, arms and legs in a pose, dressed."""
 
 import numpy as np
 
-from david.pack.synth.people import LEFT, RIGHT, Figure, Look, Material, add_head, cross, look, motion, rotation
-from david.pack.synth.quadrics import Quadrics
-
-Span = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Arm:
-    """Degrees: away from the body, to the front, elbow; `twist` turns the elbow's plane, 0 bends to the front."""
-
-    out: float
-    front: float
-    bend: float
-    twist: float
-
-
-@dataclass(frozen=True)
-class Leg:
-    """Degrees: away from the other leg, to the front, knee."""
-
-    out: float
-    front: float
-    bend: float
-
-
-@dataclass(frozen=True)
-class Pose:
-    """lean, head: (pitch, yaw, roll) in degrees of the upper body about the hips, of the head about the neck."""
-
-    lean: tuple[float, float, float]
-    head: tuple[float, float, float]
-    gaze: tuple[float, float]
-    arms: dict[float, Arm]
-    legs: dict[float, Leg]
-
-
-def pose(rng: np.random.Generator) -> Pose:
-    def one(low: float, high: float) -> float:
-        return float(rng.uniform(low, high))
-
-    def hanging() -> Arm:
-        return Arm(one(7, 18), one(-10, 14), one(4, 35), one(-35, 10))
-
-    def on_hip() -> Arm:
-        return Arm(one(36, 46), one(-16, -8), one(88, 105), one(-75, -55))
-
-    def raised() -> Arm:
-        return Arm(one(70, 135), one(-10, 10), one(20, 100), one(70, 100))
-
-    def free() -> Arm:
-        return Arm(one(15, 80), one(-15, 35), one(10, 100), one(-40, 90))
-
-    arms = {side: hanging() for side in (LEFT, RIGHT)}
-    legs = {side: Leg(one(1, 7), one(-4, 6), one(0, 10)) for side in (LEFT, RIGHT)}
-    kind = rng.choice(["stand", "hips", "wave", "cheer", "walk", "dance"])
-    first = float(rng.choice([LEFT, RIGHT]))
-    if kind == "hips":
-        arms[first] = on_hip()
-        if rng.random() < 0.6:
-            arms[-first] = on_hip()
-    elif kind == "wave":
-        arms[first] = raised()
-    elif kind == "cheer":
-        arms = {side: raised() for side in (LEFT, RIGHT)}
-    elif kind == "walk":
-        stride, swing = one(14, 30), one(12, 32)
-        arms = {side: Arm(one(6, 12), side * first * swing, one(15, 50), -10.0) for side in (LEFT, RIGHT)}
-        legs = {first: Leg(2.0, -stride, one(5, 35)), -first: Leg(2.0, stride * 0.9, one(0, 12))}
-    elif kind == "dance":
-        arms = {side: free() for side in (LEFT, RIGHT)}
-        legs = {side: Leg(one(4, 26), one(-8, 25), one(0, 45)) for side in (LEFT, RIGHT)}
-    return Pose(
-        lean=(one(-6, 9), one(-14, 14), one(-7, 7)),
-        head=(one(-12, 14), one(-34, 34), one(-10, 10)),
-        gaze=(one(-18, 18), one(-8, 10)),
-        arms=arms,
-        legs=legs,
-    )
+from david.pack.synth.figure import LEFT, RIGHT, Figure, Material, cross, motion, rotation
+from david.pack.synth.heads import add_head
+from david.pack.synth.looks import Look
+from david.pack.synth.poses import Arm, Pose
 
 
 def add_body(figure: Figure, person: Look, stance: Pose, rng: np.random.Generator) -> None:
@@ -172,39 +96,3 @@ def add_sleeved(figure, cloth: Material, skin: Material, root, joint, end, radii
             else:
                 figure.limb(cloth, start, start + 0.3 * (hem - start), r_start + 0.7, r_start + 0.7)
                 figure.tube(cloth, start, hem, r_start + 0.8, r_hem + 1.1)
-
-
-@dataclass(frozen=True)
-class Framing:
-    """How a scenario is framed: where the camera looks, from how far, how large; heights as shares of the image."""
-
-    target: tuple[float, float, float]
-    extent_cm: float
-    fills: Span
-    distance_cm: Span
-    yaw: float
-
-
-FRAMINGS = {
-    "face": Framing((0, 156.5, 0), 26.0, (0.42, 0.62), (106, 172), 32),
-    "full_body": Framing((0, 86.0, 0), 178.0, (0.74, 0.92), (300, 560), 55),
-    "upper_body": Framing((0, 132.0, 0), 88.0, (0.80, 1.15), (170, 300), 42),
-}
-
-
-def pose_before_camera(rng: np.random.Generator, scenario: str, height: int, width: int) -> tuple[Quadrics, np.ndarray]:
-    """One random person in the camera's frame, and the camera: (quadrics, intrinsics (3, 3) float64 in pixels)."""
-    framing = FRAMINGS[scenario]
-    person, stance = look(rng), pose(rng)
-    size = rng.uniform(0.92, 1.1)
-    distance = rng.uniform(*framing.distance_cm)
-    focal = rng.uniform(*framing.fills) * height * distance / (framing.extent_cm * size)
-    centre = np.array([width, height]) * (0.5 + rng.uniform(-0.02, 0.02, 2))
-    intrinsics = np.array([[focal, 0, centre[0]], [0, focal, centre[1]], [0, 0, 1]])
-    turn = rotation(pitch=rng.uniform(-4, 9)) @ rotation(yaw=rng.uniform(-framing.yaw, framing.yaw))
-    aside = rng.uniform(-0.06, 0.06, 2) * [width, height] * distance / focal
-    aside[1] *= 0.4
-    there = np.array([aside[0], aside[1], -distance])
-    figure = Figure(place=motion(turn * size, there - turn @ np.array(framing.target) * size))
-    add_body(figure, person, stance, rng)
-    return figure.quadrics(), intrinsics

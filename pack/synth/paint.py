@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from david.pack.synth.people import Material
+from david.pack.synth.figure import Material
 
 TILE = 256  # the side of the noise tile; a power of two
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 UNIT_BALL = np.diag([1.0, 1.0, 1.0, -1.0])
-NOWHERE_CUT = np.array([0.0, 0.0, 0.0, 1.0])  # a plane that keeps everything
+KEEP_ALL = np.array([0.0, 0.0, 0.0, 1.0])  # a plane that keeps everything
 
 
 def cone(start: np.ndarray, end: np.ndarray, r_start: float, r_end: float) -> tuple[np.ndarray, np.ndarray]:
@@ -35,12 +35,12 @@ def cone(start: np.ndarray, end: np.ndarray, r_start: float, r_end: float) -> tu
     if not -1 < sine < 1:
         raise ValueError(f"a ball of radius {r_start} and one of radius {r_end}, {length} apart, have no common cone")
     along = np.append(axis, -axis @ start)
-    radius = (r_start * NOWHERE_CUT - sine * along) / np.sqrt(1 - sine**2)
+    radius = (r_start * KEEP_ALL - sine * along) / np.sqrt(1 - sine**2)
     distance = np.eye(4)
     distance[:3, 3] = distance[3, :3] = -start
     distance[3, 3] = start @ start
     form = distance - along[:, None] * along - radius[:, None] * radius
-    return form, np.stack([along - r_start * sine * NOWHERE_CUT, (length + r_end * sine) * NOWHERE_CUT - along])
+    return form, np.stack([along - r_start * sine * KEEP_ALL, (length + r_end * sine) * KEEP_ALL - along])
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 
 from david.pack.schema import SCENARIOS, Sample
 from david.pack.synth import paint
-from david.pack.synth.bodies import pose_before_camera
+from david.pack.synth.framing import pose_before_camera
 from david.pack.synth.quadrics import View
 
 # Eight rays through an edge pixel: no two share a row or a column of the 8 x 8 grid, so an edge of any direction
@@ -93,8 +93,9 @@ def edge_pixels(view: View, depth: np.ndarray, label: np.ndarray) -> np.ndarray:
     return jumps | (cv2.morphologyEx(of_label[label], cv2.MORPH_GRADIENT, around) > 0)
 
 
-def shade(view: View, x: np.ndarray, y: np.ndarray, depth: np.ndarray, label: np.ndarray, sun: paint.Light
-          ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+def shade(
+    view: View, x: np.ndarray, y: np.ndarray, depth: np.ndarray, label: np.ndarray, sun: paint.Light
+) -> tuple[np.ndarray, np.ndarray]:
     """Linear RGB (3, n) and unit normals (3, n) of hits at image points x, y (n,), their depth (n,) and quadric (n,).
 
     Hits come in the order of quadrics, so that each quadric's and each material's lie side by side."""
