@@ -1,0 +1,298 @@
+"""A pack can be killed, split, resumed and run twice: the set is the same, byte for byte."""
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from david.pack import BadSample, DavidError, archive, build, crew, manifest, plan, ray_engine, read, record, shard
+from david.pack.sources import synthhuman
+
+OPTIONS = plan.PackOptions(val_fraction=0.25, shard_samples=3)
+CALL = ["--val-fraction", "0.25", "--shard-samples", "3", "--workers", "2"]
+
+
+@pytest.fixture(scope="module")
+def whole(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What an undisturbed pack writes: file name -> bytes."""
+    folder = tmp_path_factory.mktemp("whole") / "shards"
+    build.build(raw, folder, OPTIONS, workers=1)
+    return contents(folder)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def david_pack(raw: Path, shards: Path, *more: str) -> subprocess.Popen:
+    command = [sys.executable, "-m", "david.cli", "pack", str(raw), str(shards), *CALL, *more]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+
+
+def kill_group(process: subprocess.Popen) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def test_killed_pack_gives_the_same_bytes(raw: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
+    shards, kills, moments = tmp_path / "shards", 0, random.Random(0)
+    while True:
+        process = david_pack(raw, shards)
+        try:
+            output, _ = process.communicate(timeout=moments.uniform(0.8, 2.2))
+        except subprocess.TimeoutExpired:
+            kill_group(process)
+            kills += 1
+            assert not (shards / manifest.NAME).exists() or contents(shards).items() >= whole.items()
+            continue
+        assert process.returncode == 0, output
+        break
+    assert contents(shards) == whole
+    assert kills
+
+
+CALLS = ("fsync", "replace")
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_killed_at_each_fsync_and_rename_gives_the_same_bytes(
+    call: str, raw: Path, whole: dict[str, bytes], tmp_path: Path
+) -> None:
+    """The n-th call kills its own process before and after it is done, for each n there is."""
+    source = """
+import os, pathlib, signal, sys
+from david.pack import build, crew, plan
+from david.pack.worker import write_shard
+call, n, raw, shards = sys.argv[1], int(sys.argv[2]), pathlib.Path(sys.argv[3]), pathlib.Path(sys.argv[4])
+holder, name = (os, "fsync") if call == "fsync" else (pathlib.Path, "replace")
+original, left = getattr(holder, name), [n]
+def counted(*args):
+    left[0] -= 1
+    if left[0] == -1:
+        if n % 2:
+            original(*args)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return original(*args)
+setattr(holder, name, counted)
+def here(shards, folder, options, *, quarantine, workers):
+    for one in shards:
+        yield crew.Event(0, write_shard(one, folder, options, quarantine=quarantine))
+options = plan.PackOptions(val_fraction=0.25, shard_samples=3)
+build.build(raw, shards, options, engine=here)
+"""
+    (tmp_path / "raw").mkdir()
+    few = tmp_path / "raw" / "few.zip"
+    few.symlink_to(sorted(raw.glob("*.zip"))[0])
+    undisturbed = tmp_path / "undisturbed"
+    build.build(few, undisturbed, OPTIONS, workers=1)
+    expected = contents(undisturbed)
+    finished = False
+    for n in range(0, 200, 5):
+        shards = tmp_path / f"{call}-{n}"
+        command = [sys.executable, "-c", source, call, str(n), str(few), str(shards)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode == 0:
+            finished = True
+            break
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        build.build(few, shards, OPTIONS, workers=1)
+        assert contents(shards) == expected, f"killed at {call} {n}"
+    assert finished
+    assert n > 5
+
+
+def test_parts_in_any_order_give_the_same_bytes(raw: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
+    shards = tmp_path / "shards"
+    for number in (3, 1, 2):
+        with pytest.raises(DavidError, match="nothing was packed there|shards are missing"):
+            build.merge(shards)
+        written = build.build(raw, shards, OPTIONS, part=build.Part(number, 3), workers=1)
+        assert (written is None) == (number != 2)
+    assert contents(shards) == whole
+
+
+def test_ray_gives_the_same_bytes(raw: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    build.build(raw, tmp_path / "shards", OPTIONS, engine=ray_engine.run, workers=2)
+    assert contents(tmp_path / "shards") == whole
+
+
+def test_other_options_or_raw_data_are_refused_with_both_values(raw: Path, tmp_path: Path) -> None:
+    shards = tmp_path / "shards"
+    build.build(raw, shards, OPTIONS, part=build.Part(1, 2), workers=1)
+    with pytest.raises(DavidError, match="seed is 0 there and 1 now"):
+        build.build(raw, shards, plan.PackOptions(val_fraction=0.25, shard_samples=3, seed=1))
+    one_zip = sorted(raw.glob("*.zip"))[0]
+    with pytest.raises(
+        DavidError, match="the raw data is 24 samples in 2 archives .* there and 12 samples in 1 archives"
+    ):
+        build.build(one_zip, shards, OPTIONS)
+    build.build(one_zip, shards, OPTIONS, restart=True, workers=1)
+    assert sum(manifest.load(shards).samples(split) for split in ("train", "val")) == 12
+    with pytest.raises(DavidError, match="the raw data is 12 samples"):
+        build.build(raw, shards, OPTIONS)
+
+
+def test_a_shard_that_changed_since_is_written_again(raw: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
+    shards = tmp_path / "shards"
+    build.build(raw, shards, OPTIONS, part=build.Part(1, 2), workers=1)
+    tar = sorted(shards.glob("*.tar"))[0]
+    data = bytearray(tar.read_bytes())
+    data[5000] ^= 1
+    tar.write_bytes(data)
+    sorted(shards.glob("*.idx"))[1].unlink()
+    begun = []
+    build.build(raw, shards, OPTIONS, part=build.Part(1, 2), workers=1, planned=lambda _, done: begun.extend(done))
+    build.build(raw, shards, OPTIONS, workers=1)
+    assert len(begun) == len(plan.plan(synthhuman.scan(raw), OPTIONS).shards[::2]) - 2
+    assert contents(shards) == whole
+
+
+def test_two_packs_at_once_do_not_meet(raw: Path, tmp_path: Path) -> None:
+    with record.Record(tmp_path).claim("all-1-of-1"), pytest.raises(DavidError, match="another david pack is at work"):
+        build.build(raw, tmp_path, OPTIONS)
+
+
+@pytest.fixture
+def spoilt(raw: Path, tmp_path: Path) -> Path:
+    """The first zip's samples as loose files, three of them bad: a cut PNG, an EXR of noise, normals negated."""
+    folder = tmp_path / "spoilt"
+    folder.mkdir()
+    for member in archive.members(sorted(raw.glob("*.zip"))[0]):
+        (folder / Path(member.name).name).write_bytes(archive.read(member))
+    png = folder / "rgb_0000002.png"
+    png.write_bytes(png.read_bytes()[:1000])
+    (folder / "depth_0000005.exr").write_bytes(b"v/1\x01 and then noise")
+    (folder / "alpha_0000007.png").write_bytes((folder / "rgb_0000007.png").read_bytes()[:40])
+    return folder
+
+
+def test_a_bad_sample_stops_the_pack_with_its_name(spoilt: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadSample, match=r"0000002|0000005|0000007"):
+        build.build(spoilt, tmp_path / "shards", OPTIONS, workers=2)
+    assert not list(tmp_path.glob("shards/.*.part"))
+    with pytest.raises(DavidError, match="samples are bad, more than 10.00%"):
+        build.build(spoilt, tmp_path / "shards", OPTIONS, bad=build.BadPolicy(True, 0.1), workers=1)
+
+
+def test_quarantine_is_listed_and_the_same_for_any_number_of_workers(spoilt: Path, tmp_path: Path) -> None:
+    policy = build.BadPolicy(quarantine=True, max_share=0.5)
+    for workers in (1, 2):
+        build.build(spoilt, tmp_path / f"shards{workers}", OPTIONS, bad=policy, workers=workers)
+    assert contents(tmp_path / "shards1") == contents(tmp_path / "shards2")
+    written = manifest.load(tmp_path / "shards1")
+    assert sorted(one["id"] for one in written.quarantined) == ["0000002", "0000005", "0000007"]
+    assert all(one["reason"] for one in written.quarantined)
+    packed = {sample.key for split in ("train", "val") for sample in read(tmp_path / "shards1", split)}
+    assert packed == set(synthhuman.scan(spoilt)) - {"0000002", "0000005", "0000007"}
+
+
+def crash(*_: object, **__: object) -> None:
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def hang(*_: object, **__: object) -> None:
+    time.sleep(60)
+
+
+@pytest.mark.parametrize("fault", [crash, hang])
+@pytest.mark.parametrize("quarantine", [True, False])
+def test_a_decoder_that_crashes_or_hangs_costs_one_sample(
+    fault: object, quarantine: bool, raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers are forked here, so that they inherit the broken decoder."""
+    decode, victim = synthhuman.decode, sorted(synthhuman.scan(raw))[4]
+
+    def broken(key: str, *rest: object) -> object:
+        return fault() if key == victim else decode(key, *rest)  # type: ignore[operator]
+
+    monkeypatch.setattr(synthhuman, "decode", broken)
+    monkeypatch.setattr(crew, "get_context", lambda _: Forking())
+    monkeypatch.setattr(crew, "PATIENCE_S", 1.0 if fault is hang else 60.0)
+    policy = build.BadPolicy(quarantine, max_share=0.5)
+    if not quarantine:
+        with pytest.raises(BadSample, match=f"sample {victim}: brought 2 workers down"):
+            build.build(raw, tmp_path / "shards", OPTIONS, bad=policy, workers=2)
+        return
+    written = build.build(raw, tmp_path / "shards", OPTIONS, bad=policy, workers=2)
+    assert written is not None
+    assert [one["id"] for one in written.quarantined] == [victim]
+    assert ("SIGSEGV" if fault is crash else "nothing heard for 1 s") in written.quarantined[0]["reason"]
+    assert sum(written.samples(split) for split in ("train", "val")) == 23
+
+
+class Forking:
+    """A fork context that knows nothing of a forkserver's preload."""
+
+    def __init__(self) -> None:
+        import multiprocessing
+
+        self.context = multiprocessing.get_context("fork")
+        self.Pipe, self.Process = self.context.Pipe, self.context.Process
+
+    def set_forkserver_preload(self, _: list[str]) -> None:
+        pass
+
+
+def test_a_full_disk_is_said_and_can_be_gone_on_from(raw: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", disk]).returncode:
+        pytest.skip("a small tmpfs needs the right to mount")
+    try:
+        process = david_pack(raw, disk / "shards")
+        output, _ = process.communicate(timeout=60)
+        assert process.returncode == 2
+        assert "No space left on device" in output
+        assert "Traceback" not in output
+        subprocess.run(["mount", "-o", "remount,size=100m", disk], check=True)
+        process = david_pack(raw, disk / "shards")
+        output, _ = process.communicate(timeout=60)
+        assert process.returncode == 0, output
+        assert contents(disk / "shards") == whole
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_ctrl_c_ends_cleanly(raw: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
+    process = david_pack(raw, tmp_path / "shards")
+    deadline = time.monotonic() + 30
+    while not list((tmp_path / "shards").glob("*.tar")) and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 130, output
+    assert "Traceback" not in output
+    assert not list((tmp_path / "shards").glob(".*.part"))
+    assert len([one for one in Path("/proc").glob("[0-9]*/stat") if f" {process.pid} " in safe_read(one)]) == 0
+    process = david_pack(raw, tmp_path / "shards")
+    process.communicate(timeout=60)
+    assert contents(tmp_path / "shards") == whole
+
+
+def safe_read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
+def test_the_report_adds_up(raw: Path, tmp_path: Path) -> None:
+    written = build.build(raw, tmp_path / "shards", OPTIONS, workers=2)
+    assert written is not None
+    table = written.report["geometry"]
+    assert all(sum(table[name]["counts"]) == 24 for name in ("valid_share", "median_cm", "normals_face_camera"))
+    assert written.report["measured"] == sum(plan.one_in(16, key) for key in synthhuman.scan(raw))
+    assert json.loads((tmp_path / "shards" / manifest.NAME).read_bytes())["report"] == written.report
+    for one in written.split("train"):
+        assert shard.intact(tmp_path / "shards", one)
