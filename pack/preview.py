@@ -15,7 +15,7 @@ from david.pack.schema import Sample
 
 INVALID = np.array([24, 26, 31], np.uint8)  # also the sheet's ground
 _INK, _FAINT = (232, 234, 238), (150, 156, 166)
-_GAP, _BAR = 6, 22  # between cells, and the height of a line of captions; pixels
+GAP_PX, BAR_PX = 6, 22  # between cells, and the height of a line of text
 
 
 def colour_depth(depth: np.ndarray, valid: np.ndarray) -> np.ndarray:
@@ -58,23 +58,23 @@ def sheet(
     labels: heads of the columns; captions: for each row the texts that stand under it, spread evenly over its width"""
     height, width = cell
     columns = max(len(row) for row in rows)
-    head, foot = _BAR * bool(labels), _BAR * bool(captions)
-    step = height + foot + _GAP
-    size = head + _GAP + len(rows) * step, _GAP + columns * (width + _GAP)
+    head, foot = BAR_PX * bool(labels), BAR_PX * bool(captions)
+    step = height + foot + GAP_PX
+    size = head + GAP_PX + len(rows) * step, GAP_PX + columns * (width + GAP_PX)
     canvas = np.tile(INVALID, (*size, 1))
     for column, label in enumerate(labels):
-        _write(canvas, label, _GAP + column * (width + _GAP), head, width, _INK)
+        _write(canvas, label, GAP_PX + column * (width + GAP_PX), head, width, _INK)
     for number, row in enumerate(rows):
-        top = head + _GAP + number * step
+        top = head + GAP_PX + number * step
         for column, picture in enumerate(row):
             fitted = _fit(picture, height, width)
-            left = _GAP + column * (width + _GAP) + (width - fitted.shape[1]) // 2
+            left = GAP_PX + column * (width + GAP_PX) + (width - fitted.shape[1]) // 2
             down = top + (height - fitted.shape[0]) // 2
             canvas[down : down + fitted.shape[0], left : left + fitted.shape[1]] = fitted
         texts = captions[number] if captions else ()
         for place, text in enumerate(texts):
-            room = (size[1] - _GAP) // len(texts)
-            _write(canvas, text, _GAP + place * room, top + height + foot, room - _GAP, _FAINT)
+            room = (size[1] - GAP_PX) // len(texts)
+            _write(canvas, text, GAP_PX + place * room, top + height + foot, room - GAP_PX, _FAINT)
     return canvas
 
 

@@ -15,15 +15,14 @@ def add_head(figure: Figure, person: Look, gaze: tuple[float, float], rng: np.ra
     figure.egg(face, (0, -9.9 * long, 4.7), (2.7, 1.9, 2.2), painted=IDENTITY)
     figure.limb(face, (0, 1.4, 7.75), (0, -2.4, 7.9 + 1.9 * nose), 0.8, 1.2 * nose, painted=IDENTITY)
     for side in (LEFT, RIGHT):
-        figure.egg(face, (side * 3.0, -2.3, 3.6), (3.4, 2.7, 3.85), painted=IDENTITY)
         figure.egg(face, (side * 1.2 * nose, -2.8, 8.4), (0.9, 0.8, 1.1), painted=IDENTITY)
         figure.egg(skin, (side * 7.3, -0.6, -1.0), (0.9, 3.0, 1.9), rotation(-12, side * 22, 0))
         add_eye(figure, person, side, gaze)
     figure.egg(person.lips, (0, -5.5 * long, 7.4), (2.3, 0.6, 1.15), rotation(-10))
     figure.egg(person.lips, (0, -6.5 * long, 7.15), (2.0, 0.75, 1.2), rotation(10))
     if person.beard:
-        figure.egg(person.stubble, (0, -4.0 * long, 1.2), (jaw + 0.3, 8.6 * long, 7.5), cuts=[(0, -1, 0.12, -4.2)])
-        figure.egg(person.stubble, (0, -10.2 * long, 5.0), (3.0, 2.3, 2.5), cuts=[(0, 0.25, -1, 4.5)])
+        figure.egg(person.stubble, (0, -4.0 * long, 1.2), (jaw + 0.3, 8.6 * long, 7.4), cuts=[(0, -1, 0.12, -4.2)])
+        figure.egg(person.stubble, (0, -10.2 * long, 5.0), (3.0, 2.3, 2.5))
     if person.sunglasses:
         for side in (LEFT, RIGHT):
             figure.egg(person.glasses, (side * 3.2, 0.6, 8.4), (2.8, 2.2, 0.5), rotation(0, side * 14, 0))

@@ -23,7 +23,7 @@ from david.pack.schema import SCENARIOS, Sample
 from david.pack.sources.synthhuman import BACKGROUND, SCENARIO_ENDS
 from david.pack.synth.scene import render
 
-LEAST_FOR_PROCESSES = 16  # fewer samples are made sooner than processes are started
+LEAST_FOR_PROCESSES = 48  # fewer samples are made sooner than processes are started
 _PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE,
         cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]  # fmt: skip
 

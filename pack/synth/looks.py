@@ -62,8 +62,8 @@ def look(rng: np.random.Generator) -> Look:
         skin=Material("skin", tone, blush, gloss=0.2, grain=0.06),
         face=Material("face", tone, blush, gloss=0.22, grain=0.06),
         lips=Material("plain", blush * 0.95, blush, gloss=0.4, grain=0.05),
-        eye=Material("eye", colour(rng.choice(EYE_COLOURS)), np.full(3, 0.72), gloss=0.9, grain=0.0),
-        hair=Material("hair", hair, hair * 0.4, gloss=0.3, grain=0.4),
+        eye=Material("eye", colour(rng.choice(EYE_COLOURS)), np.full(3, 0.72), gloss=0.45, grain=0.0),
+        hair=Material("hair", hair, hair * 0.4, gloss=0.2, grain=0.4),
         brow=Material("hair", hair * 0.7, hair * 0.4, gloss=0.05, grain=0.4),
         stubble=Material("hair", hair, hair * 0.4, scale=2.5, gloss=0.1, grain=0.5),
         glasses=Material("plain", np.full(3, 0.004), np.full(3, 0.01), gloss=0.9, grain=0.0),
@@ -80,5 +80,5 @@ def look(rng: np.random.Generator) -> Look:
         girth=rng.uniform(0.86, 1.2),
         shoulders=rng.uniform(0.9, 1.1),
         brows=rng.uniform(-0.2, 0.5),
-        awake=rng.uniform(-0.1, 0.35),
+        awake=rng.uniform(-0.25, 0.2),
     )

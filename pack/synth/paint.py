@@ -49,49 +49,49 @@ def _plain(material: Material, at: np.ndarray) -> np.ndarray:
 
 
 def _stripes(material: Material, at: np.ndarray) -> np.ndarray:
-    return (at[1] * np.float32(material.scale) % 1 < 0.4).astype(np.float32)
+    return (at[1] * material.scale % 1 < 0.4).astype(np.float32)
 
 
 def _bars(material: Material, at: np.ndarray) -> np.ndarray:
-    return (at[0] * np.float32(material.scale) % 1 < 0.35).astype(np.float32)
+    return (at[0] * material.scale % 1 < 0.35).astype(np.float32)
 
 
 def _checks(material: Material, at: np.ndarray) -> np.ndarray:
-    return np.float32(0.5) * (_stripes(material, at) + _bars(material, at))
+    return 0.5 * (_stripes(material, at) + _bars(material, at))
 
 
 def _dots(material: Material, at: np.ndarray) -> np.ndarray:
-    u, v = (at[:2] * np.float32(material.scale)) % 1 - np.float32(0.5)
+    u, v = (at[:2] * material.scale) % 1 - 0.5
     return (u * u + v * v < 0.07).astype(np.float32)
 
 
 def _marble(material: Material, at: np.ndarray) -> np.ndarray:
-    scale = np.float32(8 * material.scale)
-    return (noise(at[0] * scale + 999, at[1] * scale + at[2] * scale + 999) > 0.1).astype(np.float32)
+    scale = 8 * material.scale
+    return (noise(at[0] * scale, at[1] * scale + at[2] * scale) > 0.1).astype(np.float32)
 
 
 def _skin(material: Material, at: np.ndarray) -> np.ndarray:
-    return np.float32(0.25) + np.float32(0.25) * noise(at[0] * 4 + 999, at[1] * 4 + at[2] * 3 + 999)
+    return 0.25 + 0.25 * noise(at[0] * 4, at[1] * 4 + at[2] * 3)
 
 
 def _face(material: Material, at: np.ndarray) -> np.ndarray:
     """Skin with redder cheeks, in the frame of the head, cm."""
     x, y, z = at
-    x = np.abs(x) - np.float32(4.6)
-    y = y + np.float32(3.0)
-    cheeks = np.exp(np.float32(-0.16) * (x * x + y * y)) * (z > 0)
-    return np.float32(0.15) + np.float32(0.4) * cheeks + np.float32(0.15) * noise(at[0] * 6 + 999, at[1] * 6 + 999)
+    x = np.abs(x) - 4.6
+    y = y + 3.0
+    cheeks = np.exp(-0.16 * (x * x + y * y)) * (z > 0)
+    return 0.15 + 0.4 * cheeks + 0.15 * noise(at[0] * 6, at[1] * 6)
 
 
 def _hair(material: Material, at: np.ndarray) -> np.ndarray:
     """Strands that fall from the crown."""
-    around = np.arctan2(at[0], at[2]) * np.float32(60 * material.scale)
-    return np.float32(0.5) + np.float32(1.1) * noise(around + 999, at[1] * 9 + 999)
+    around = np.arctan2(at[0], at[2]) * 60 * material.scale
+    return 0.5 + 1.1 * noise(around, at[1] * 9)
 
 
 def _eye(material: Material, at: np.ndarray) -> np.ndarray:
-    """The white; `paint` adds iris and pupil."""
-    return np.ones(at.shape[1], np.float32)
+    """White, iris, and a pupil so far beyond the iris' colour that it is black, about the direction of gaze."""
+    return np.select([at[2] > 0.965, at[2] > 0.86], [np.float32(-2), np.float32(0)], np.float32(1))
 
 
 PATTERNS: dict[str, Pattern] = {
@@ -114,10 +114,10 @@ def paint(material: Material, at: np.ndarray) -> np.ndarray:
     mix = PATTERNS[material.pattern](material, at)
     albedo = base[:, None] + mix * (second - base)[:, None]
     if material.grain:
-        albedo *= 1 + np.float32(material.grain) * noise(at[0] * 23 + 999, at[1] * 23 + at[2] * 17 + 999)
+        albedo *= 1 + material.grain * noise(at[0] * 23, at[1] * 23 + at[2] * 17)
     if material.pattern == "eye":
         albedo[:, at[2] > 0.86] = base[:, None]
-        albedo[:, at[2] > 0.965] = np.float32(0.003)
+        albedo[:, at[2] > 0.965] = 0.003
     return albedo
 
 
@@ -150,19 +150,18 @@ def light(albedo: np.ndarray, normals: np.ndarray, gloss: np.ndarray, sun: Light
     normals: (3, n) unit; gloss: (n,). Depends on the normal alone, so that shading tells of the surface.
     """
     x, y, z = normals
-    towards = sun.towards.astype(np.float32)
-    facing = towards[0] * x + towards[1] * y + towards[2] * z
-    halfway = sun.towards + np.array([0, 0, 1])
-    halfway = (halfway / np.linalg.norm(halfway)).astype(np.float32)
-    shine = np.maximum(halfway[0] * x + halfway[1] * y + halfway[2] * z, 0)
+    (sun_x, sun_y, sun_z), halfway = sun.towards.tolist(), sun.towards + np.array([0, 0, 1])
+    half_x, half_y, half_z = (halfway / np.linalg.norm(halfway)).tolist()
+    shine = np.maximum(half_x * x + half_y * y + half_z * z, 0)
     for _ in range(4):
         shine *= shine
     shine *= gloss
-    diffuse = np.clip((facing + np.float32(0.15)) * np.float32(1 / 1.15), 0, 1)
-    up = np.float32(0.5) + np.float32(0.5) * y
+    diffuse = np.clip((sun_x * x + sun_y * y + sun_z * z + 0.15) / 1.15, 0, 1)
+    up = 0.5 + 0.5 * y
     out = np.empty_like(albedo)
-    for channel in range(3):
-        sky, ground, key = (np.float32(part[channel]) for part in (sun.sky, sun.ground, sun.key))
+    for channel, (sky, ground, key) in enumerate(
+        zip(sun.sky.tolist(), sun.ground.tolist(), sun.key.tolist(), strict=True)
+    ):
         incoming = ground + up * (sky - ground)
         incoming += key * diffuse
         np.multiply(albedo[channel], incoming, out=out[channel])
@@ -181,8 +180,8 @@ def backdrop(rng: np.random.Generator, sun: Light, height: int, width: int) -> n
     kind = rng.choice(["studio", "room", "street"])
     picture = (hue[0] * (1 - y) + hue[1] * y) * tint * np.ones_like(x)
     if kind == "studio":
-        away = (x - np.float32(rng.uniform(0.2, 0.8))) ** 2 + (y - np.float32(rng.uniform(0.1, 0.6))) ** 2
-        picture *= np.float32(0.5) + np.exp(np.float32(-3) * away)
+        away = (x - rng.uniform(0.2, 0.8)) ** 2 + (y - rng.uniform(0.1, 0.6)) ** 2
+        picture *= 0.5 + np.exp(-3 * away)
         blur = 9.0
     elif kind == "room":
         horizon = rng.uniform(0.6, 0.85)

@@ -1,0 +1,62 @@
+"""Pictures of samples: what is near is warm, what is invalid is dark, and a sheet shows all it was given."""
+
+import cv2
+import numpy as np
+import pytest
+
+from david.pack import preview, synth
+from david.pack.errors import DavidError
+
+
+def test_near_is_warm_far_is_cold_and_invalid_is_dark():
+    depth = np.tile(np.linspace(100, 200, 64, dtype=np.float32), (8, 1))
+    valid = np.ones(depth.shape, bool)
+    valid[:, 32] = False
+    depth[~valid] = np.nan
+    for scale, offset in ((1.0, 0.0), (0.01, -1.5)):  # centimetres, or relative depth: the same picture
+        colours = preview.colour_depth(depth * np.float32(scale) + np.float32(offset), valid).astype(int)
+        assert (colours[:, 4, 0] > 2 * colours[:, 4, 2]).all() and (colours[:, -4, 2] > colours[:, -4, 0]).all()
+        assert (colours[:, 32] == preview.INVALID).all()
+
+
+def test_nothing_valid_is_a_dark_picture():
+    nothing = np.zeros((4, 5), bool)
+    assert (preview.colour_depth(np.full((4, 5), np.nan, np.float32), nothing) == preview.INVALID).all()
+    assert (preview.colour_normals(np.zeros((4, 5, 3), np.float32), nothing) == preview.INVALID).all()
+
+
+def test_normals_show_x_y_z_as_red_green_blue():
+    normals = np.eye(3, dtype=np.float16)[None]
+    colours = preview.colour_normals(normals, np.ones((1, 3), bool))
+    assert colours.tolist() == [[[255, 128, 128], [128, 255, 128], [128, 128, 255]]]
+
+
+def test_alpha_is_the_same_grey_from_bytes_and_from_probabilities():
+    alpha = np.arange(256, dtype=np.uint8)[None]
+    np.testing.assert_array_equal(preview.colour_alpha(alpha / np.float32(255)), preview.colour_alpha(alpha))
+
+
+def test_a_sheet_shows_every_picture_whole_under_its_label():
+    wide, tall = np.full((10, 20, 3), 200, np.uint8), np.full((30, 10, 3), 90, np.uint8)
+    plain = preview.sheet([[wide, tall], [tall]], cell=(60, 40))
+    labelled = preview.sheet(
+        [[wide, tall], [tall]], labels=["wide", "tall"], captions=[["one"], ["two"]], cell=(60, 40)
+    )
+    for shown in (plain, labelled):
+        assert (shown == 200).all(axis=-1).sum() == 20 * 40
+        assert (shown == 90).all(axis=-1).sum() == 2 * 60 * 20
+    assert labelled.shape[0] == plain.shape[0] + 3 * preview.BAR_PX and labelled.shape[1] == plain.shape[1]
+    assert (labelled[: preview.BAR_PX].max(axis=(0, 2)) > 150).any()
+
+
+def test_a_contact_sheet_is_written_for_any_number_of_samples(tmp_path):
+    samples = [synth.render(0, index, height=64, width=48) for index in range(3)]
+    path = tmp_path / "new" / "sheet.png"
+    preview.contact_sheet(samples, path, across=2, cell=(64, 48))
+    picture = cv2.imread(str(path))[..., ::-1]
+    assert [found.name for found in path.parent.iterdir()] == ["sheet.png"]
+    for sample in samples:
+        for shown in preview.pictures(sample):
+            assert cv2.matchTemplate(picture, shown, cv2.TM_SQDIFF).min() < 0.01 * shown.size
+    with pytest.raises(DavidError, match="no samples to show"):
+        preview.contact_sheet([], tmp_path / "none.png")
