@@ -98,7 +98,7 @@ def _encode(
 ) -> list[bytes]:
     """One sample's members; adds to the report and the tally. Raises BadSample."""
     with tally.stage("read"):
-        data = {kind: archive.read(member) for kind, member in kinds.items()}
+        data = synthhuman.read(kinds, options.max_pixels)
         tally.bytes_in = sum(map(len, data.values()))
     with tally.stage("decode"):
         sample = synthhuman.decode(key, kinds, data, options.max_pixels)

@@ -5,37 +5,44 @@ background 65504), `normal_ID.exr` (float32; B, G, R hold X right, Y up, Z towar
 (3 x 3 intrinsics in pixels; may be absent).
 """
 
-import json
 import re
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from david.pack import archive, exr
+from david.pack import archive, exr, png
 from david.pack.archive import Member
 from david.pack.errors import BadSample, DavidError
 from david.pack.schema import SCENARIOS, Sample
 
 BACKGROUND = np.float32(65504)  # the largest finite float16
+MAX_PIXELS = 64_000_000
 SCENARIO_ENDS = (98_040, 198_016, 298_008)  # ids are stored in the order of SCENARIOS
-_MEMBER = re.compile(r"(?:.*/)?(rgb|alpha|depth|normal|cam)_(\d+)\.(?:png|exr|txt)")
+_MEMBER = re.compile(r"(?:.*/)?(rgb|alpha|depth|normal|cam)_([0-9]+)\.(?:png|exr|txt)")
 _REQUIRED = ("rgb", "alpha", "depth", "normal")
+_TOLD_ENDS = re.compile(rb'\{"scenario_ends": \[([0-9]{1,9}), ([0-9]{1,9}), ([0-9]{1,9})\]\}')
+_ID_DIGITS = 18
+_PIXEL_BYTES = 16  # a member's largest size: three float32 channels that don't compress, and a third on top,
+_ROOM_BYTES = 1 << 20  # with a megabyte of headers
+_CAM_BYTES = 4096
 
 
-def scan(raw: Path) -> dict[str, dict[str, Member]]:
-    """All samples under `raw`: id -> kind (rgb, alpha, depth, normal, cam) -> member; ids in order.
+def scan(raw: Path | list[Path]) -> dict[str, dict[str, Member]]:
+    """All samples under `raw`, a folder, a zip or several zips: id -> kind (rgb, alpha, depth, normal, cam) -> member;
+    ids in order.
 
     Raises DavidError where there are none, BadSample where one lacks a member or occurs twice."""
     found: dict[str, dict[str, Member]] = {}
-    for path in archive.archives(raw):
+    for path in raw if isinstance(raw, list) else archive.archives(raw):
         for member in archive.members(path):
             match = _MEMBER.fullmatch(member.name)
             if match is None:
                 continue
             kind, key = match.groups()
+            if len(key) > _ID_DIGITS:
+                raise BadSample(member.where[:200], f"an id of {len(key):,} digits, expected {_ID_DIGITS} at most")
             other = found.setdefault(key, {}).setdefault(kind, member)
             if other is not member:
                 raise BadSample(f"sample {key}", f"{kind} is there twice, in {other.archive} and in {path}")
@@ -52,13 +59,6 @@ def scan(raw: Path) -> dict[str, dict[str, Member]]:
     return dict(sorted(found.items()))
 
 
-def _png(member: Member, data: bytes, flag: int, shape: str) -> np.ndarray:
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
-    if image is None or image.dtype != np.uint8:
-        raise BadSample(f"{member.archive}, {member.name}", f"no 8-bit {shape} PNG that can be decoded")
-    return image
-
-
 def _scenario(archive_path: Path, key: str) -> str | None:
     ends = _scenario_ends(archive_path)
     return next((name for name, end in zip(SCENARIOS, ends, strict=True) if int(key) < end), None)
@@ -66,19 +66,28 @@ def _scenario(archive_path: Path, key: str) -> str | None:
 
 def _scenario_ends(path: Path) -> tuple[int, ...]:
     """The published set's ends, or those that a zip of `david synth` tells in its comment."""
-    if path.is_dir():
-        return SCENARIO_ENDS
-    comment = zipfile.ZipFile(path).comment
-    return tuple(json.loads(comment)["scenario_ends"]) if comment.startswith(b'{"scenario_ends"') else SCENARIO_ENDS
+    told = None if path.is_dir() else _TOLD_ENDS.fullmatch(archive.comment(path))
+    return tuple(map(int, told.groups())) if told else SCENARIO_ENDS
 
 
-def load(key: str, kinds: dict[str, Member]) -> Sample:
+def load(key: str, kinds: dict[str, Member], max_pixels: int = MAX_PIXELS) -> Sample:
     """Read, decode and convert one sample. Raises BadSample that names the member and what was found."""
-    data = {kind: archive.read(member) for kind, member in kinds.items()}
-    bgr = _png(kinds["rgb"], data["rgb"], cv2.IMREAD_COLOR, "RGB")
-    alpha = _png(kinds["alpha"], data["alpha"], cv2.IMREAD_GRAYSCALE, "grey")
-    depth = exr.decode(kinds["depth"], data["depth"], ("Y",))[0]
-    normals = np.stack(exr.decode(kinds["normal"], data["normal"], ("B", "G", "R")), axis=-1)
+    return decode(key, kinds, read(kinds, max_pixels), max_pixels)
+
+
+def read(kinds: dict[str, Member], max_pixels: int = MAX_PIXELS) -> dict[str, bytes]:
+    """The bytes of one sample's members. Raises BadSample for one that can't be read whole, or is larger than
+    `max_pixels` pixels can be."""
+    most = _PIXEL_BYTES * max_pixels + _ROOM_BYTES
+    return {kind: archive.read(member, _CAM_BYTES if kind == "cam" else most) for kind, member in kinds.items()}
+
+
+def decode(key: str, kinds: dict[str, Member], data: dict[str, bytes], max_pixels: int = MAX_PIXELS) -> Sample:
+    """Decode and convert the bytes of one sample's members. Raises BadSample as `load` does."""
+    bgr = png.decode(kinds["rgb"], data["rgb"], "RGB", max_pixels)
+    alpha = png.decode(kinds["alpha"], data["alpha"], "grey", max_pixels)
+    (depth,) = exr.decode(kinds["depth"], data["depth"], ("Y",), max_pixels)
+    normals = cv2.merge(exr.decode(kinds["normal"], data["normal"], ("B", "G", "R"), max_pixels))
     sizes = {"rgb": bgr.shape[:2], "alpha": alpha.shape, "depth": depth.shape, "normal": normals.shape[:2]}
     if len(set(sizes.values())) > 1:
         told = ", ".join(f"{kind} {height} x {width}" for kind, (height, width) in sizes.items())
@@ -106,9 +115,12 @@ def _intrinsics(member: Member, data: bytes) -> np.ndarray:
     try:
         matrix = np.array(data.decode("ascii").split(), np.float64).reshape(3, 3)
     except ValueError as error:
-        raise BadSample(f"{member.archive}, {member.name}", f"no 3 x 3 intrinsics: {error}") from error
-    if not np.isfinite(matrix).all() or matrix[0, 0] <= 0 or matrix[1, 1] <= 0:
-        raise BadSample(f"{member.archive}, {member.name}", f"focal lengths must be positive, found {matrix.tolist()}")
+        raise BadSample(member.where, f"no 3 x 3 intrinsics: {error}") from error
+    if not np.isfinite(matrix).all() or min(matrix[0, 0], matrix[1, 1]) <= 0 or matrix[2].tolist() != [0, 0, 1]:
+        raise BadSample(
+            member.where,
+            f"intrinsics {matrix.tolist()}; expected positive focal lengths and a last row of 0, 0, 1",
+        )
     return matrix
 
 
