@@ -3,6 +3,8 @@
 B images, G x G patches (the ViT's grid), D channels of a token.
 """
 
+from typing import Any
+
 import timm
 import torch
 import torch.nn.functional as F
@@ -11,6 +13,8 @@ from torch import nn
 from david.model.config import ModelConfig
 from david.pack.errors import DavidError
 
+ViT = Any  # a timm model of one of several classes; `_create` asks for what we use of it
+
 
 class Backbone(nn.Module):
     """A timm ViT on the image resized to its own square, read after four of its blocks.
@@ -18,6 +22,8 @@ class Backbone(nn.Module):
     The blocks' outputs are read as they are, without the final norm. Blocks after the last tap, the final norm and
     the classifier are cut away: every parameter that is left gets a gradient in every step.
     """
+
+    vit: ViT
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -41,7 +47,7 @@ class Backbone(nn.Module):
         return [(patches, prefix[:, :1]) for patches, prefix in taps]
 
 
-def _create(config: ModelConfig) -> nn.Module:
+def _create(config: ModelConfig) -> ViT:
     """timm's model by name, at our input size, weights as timm initialises them."""
     if not timm.is_model(config.backbone):
         near = ", ".join(timm.list_models(f"*{config.backbone.split('.')[0]}*")[:8])
@@ -49,14 +55,17 @@ def _create(config: ModelConfig) -> nn.Module:
             f"model.backbone: timm {timm.__version__} has no model {config.backbone!r}"
             + (f"; near: {near}" if near else "")
         )
-    vit = timm.create_model(config.backbone, img_size=config.backbone_size)
+    try:
+        vit = timm.create_model(config.backbone, img_size=config.backbone_size)
+    except TypeError:  # networks without position embeddings take no img_size
+        vit = None
     needed = ("blocks", "patch_embed", "cls_token", "forward_intermediates", "prune_intermediate_layers")
     if any(getattr(vit, name, None) is None for name in needed):
         raise DavidError(f"model.backbone: expected a plain ViT with a class token, {config.backbone} is not one")
     return vit
 
 
-def _cut(vit: nn.Module, config: ModelConfig) -> nn.Module:
+def _cut(vit: ViT, config: ModelConfig) -> ViT:
     """Without what comes after the last tap."""
     patch, blocks = vit.patch_embed.patch_size[0], len(vit.blocks)
     if config.backbone_size % patch:

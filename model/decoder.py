@@ -12,37 +12,37 @@ from david.model.resize import resize
 
 
 class Decoder(nn.Module):
-    """Four fusions, from the deepest tap with the resizer's smallest map to the shallowest with its largest."""
+    """Four levels, from the deepest tap with the resizer's smallest map to the shallowest with its largest."""
 
     def __init__(self, width: int):
         super().__init__()
-        self.fusions = nn.ModuleList(Fusion(width, deepest=i == 3) for i in range(4))
+        self.laterals = nn.ModuleList(ResidualUnit(width) for _ in range(3))  # the deepest tap has none
+        self.fusions = nn.ModuleList(Fusion(width) for _ in range(4))
 
     def forward(self, taps: list[torch.Tensor], fine: list[torch.Tensor]) -> torch.Tensor:
         """Four maps of the ViT, shallowest first, and of the resizer, largest first, to one (B, width, H/2, W/2)."""
-        below = None
-        for fusion, tap, image in reversed(list(zip(self.fusions, taps, fine, strict=True))):
-            below = fusion(tap, image, below)
-        return below
+        x = taps[3]
+        for level in (3, 2, 1, 0):
+            if level < 3:
+                x = x + resize(self.laterals[level](taps[level]), x.shape[-2:])
+            x = self.fusions[level](x, fine[level])
+        return x
 
 
 class Fusion(nn.Module):
-    """One level: add this level's tap, refine, enlarge to the resizer's map, concatenate it, mix by a 1x1."""
+    """Refine, enlarge to the resizer's map, concatenate that map, mix the two by a 1x1."""
 
-    def __init__(self, width: int, deepest: bool):
+    def __init__(self, width: int):
         super().__init__()
-        self.lateral = None if deepest else ResidualUnit(width)
         self.refine = ResidualUnit(width)
         self.mix = keep_variance(nn.Conv2d(2 * width, width, kernel_size=1))
 
-    def forward(self, tap: torch.Tensor, fine: torch.Tensor, below: torch.Tensor | None) -> torch.Tensor:
-        """tap, fine, below: (B, width, ., .) of three sizes; the result has the size of `fine`."""
-        if self.lateral is not None:
-            tap = below + resize(self.lateral(tap), below.shape[-2:])
+    def forward(self, x: torch.Tensor, fine: torch.Tensor) -> torch.Tensor:
+        """x (B, width, h', w') and fine (B, width, h, w) to (B, width, h, w)."""
         # `mix(concatenate(resize(x), fine))`. A 1x1 convolution of two maps is the sum of two, and it commutes with a
         # bilinear resize (whose weights add up to 1): so x is mixed while it is small, and nothing is concatenated.
         for_x, for_fine = self.mix.weight.chunk(2, dim=1)
-        x = F.conv2d(self.refine(tap), for_x)
+        x = F.conv2d(self.refine(x), for_x)
         return resize(x, fine.shape[-2:]) + F.conv2d(fine, for_fine, self.mix.bias)
 
 

@@ -54,7 +54,7 @@ class Network(nn.Module):
         image = self.normalise(image)
         taps = self.reassemble(self.backbone(image))
         features = self.decoder(taps, self.resizer(image))
-        return Prediction(**{head.output: head(features, image.shape[-2:]) for head in self.heads.values()})
+        return Prediction(**{HEADS[name].output: head(features, image.shape[-2:]) for name, head in self.heads.items()})
 
     def normalise(self, image: torch.Tensor) -> torch.Tensor:
         """To float32 of the mean and standard deviation that the backbone expects."""

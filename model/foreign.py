@@ -1,0 +1,115 @@
+"""Backbone weights as others publish them: read without running anything that a file may hold.
+
+Whatever the container, what comes out is timm's own form: a dict from parameter names to tensors on the CPU.
+"""
+
+import math
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import timm
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from timm.models import load_state_dict_from_hf
+
+from david.model.backbone import ViT
+from david.pack.errors import DavidError
+
+State = dict[str, torch.Tensor]
+
+# Weights are noise to a compressor: a zip that says it grows by more than this is not weights.
+MOST_GROWTH = 4
+# Where checkpoints keep the weights among other things; averages come first, as in timm.
+INSIDE = ("state_dict_ema", "model_ema", "state_dict", "model")
+
+
+def from_hub(vit: ViT, name: str) -> State:
+    """timm's weights for `name`, downloaded once into the hub's cache. Raises DavidError where they cannot be had."""
+    hub_id = vit.pretrained_cfg.get("hf_hub_id")
+    if not hub_id:
+        raise DavidError(f"timm publishes no weights for {name}: give a file with --backbone-weights, or train without")
+    try:
+        return load_state_dict_from_hf(hub_id)
+    except Exception as error:  # of the hub's client, its HTTP library, its transfer library: they share no base
+        raise DavidError(
+            f"{hub_id}: its weights are not in the cache and could not be downloaded ({first_line(error)}); download "
+            f"model.safetensors from https://huggingface.co/{hub_id} elsewhere and give it with --backbone-weights FILE"
+        ) from error
+
+
+def from_file(vit: ViT, name: str, path: Path) -> State:
+    """The weights in a file for the timm model `name`. Raises DavidError where they cannot be read."""
+    read = READERS.get(path.suffix.lower())
+    if read is None:
+        raise DavidError(f"{path}: expected backbone weights ending in {', '.join(READERS)}, found {path.suffix!r}")
+    if not path.is_file():
+        raise DavidError(f"{path}: no such file; expected backbone weights of {name}")
+    try:
+        _refuse_bomb(path)
+        state = read(path, vit, name)
+    except DavidError:
+        raise
+    except Exception as error:  # torch and timm have no error of their own for a damaged file: it may be any
+        raise DavidError(f"{path}: cut short, damaged or not weights of {name} ({first_line(error)})") from error
+    if not state:
+        raise DavidError(f"{path}: expected weights of {name}, found no tensors")
+    return state
+
+
+def _safetensors(path: Path, vit: ViT, name: str) -> State:
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise DavidError(f"{path}: cut short, or not a safetensors file ({first_line(error)})") from error
+
+
+def _pickle(path: Path, vit: ViT, name: str) -> State:
+    """What torch.save wrote, as tensors alone: torch refuses a pickle that names anything else to be called."""
+    content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    for key in INSIDE:
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+            break
+    if not isinstance(content, dict):
+        raise DavidError(f"{path}: expected a dict of tensors, found {type(content).__name__}")
+    return {str(key): value for key, value in content.items() if isinstance(value, torch.Tensor)}
+
+
+def _npz(path: Path, vit: ViT, name: str) -> State:
+    """Google's JAX archive, put into timm's form by timm: into a whole ViT of the size that the archive is for."""
+    with np.load(path, allow_pickle=False) as arrays:
+        positions = [arrays[key].shape[-2] for key in arrays.files if key.endswith("pos_embedding")]
+    size = {"img_size": math.isqrt(positions[0]) * vit.patch_embed.patch_size[0]} if positions else {}
+    whole: ViT = timm.create_model(name, **size)
+    whole.load_pretrained(str(path))
+    return whole.state_dict()
+
+
+READERS: dict[str, Callable[[Path, ViT, str], State]] = {
+    ".safetensors": _safetensors,
+    ".npz": _npz,
+    ".pth": _pickle,
+    ".pt": _pickle,
+    ".bin": _pickle,
+}
+
+
+def _refuse_bomb(path: Path) -> None:
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+        if unpacked > MOST_GROWTH * path.stat().st_size:
+            raise DavidError(
+                f"{path}: expected weights, which do not compress; found {path.stat().st_size} bytes that say they "
+                f"unpack to {unpacked}"
+            )
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, short: its first sentence, or its kind where it says nothing."""
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0].split('. ')[0]}" if text else type(error).__name__
