@@ -1,0 +1,63 @@
+"""What a recipe says about its data: sizes, augmentation, and how the work is spread over the machine."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from david.pack.errors import DavidError
+from david.pipeline.order import LastBatch
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Chances and ranges; each is drawn once for each sample and epoch (`draws.py`). 0 turns one off.
+
+    flip: probability of a horizontal flip
+    brightness, contrast, saturation: each factor is uniform in 1 - x .. 1 + x; 0 <= x <= 1
+    hue: uniform in -x .. x turns of the colour wheel (1 is 360 degrees); 0 <= x <= 0.5
+
+    The paper's augmentations are not known; these are mild ones of the field (torchvision's ColorJitter, a flip).
+    """
+
+    flip: float = 0.5
+    brightness: float = 0.2
+    contrast: float = 0.2
+    saturation: float = 0.2
+    hue: float = 0.02
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            most = 0.5 if name == "hue" else 1.0
+            if not 0 <= value <= most:
+                raise DavidError(f"augment.{name} is {value}; it must be within 0 .. {most}")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """height, width: of the batch, in pixels; both None for the samples' own size
+    augment: chances and ranges, used for training only
+    last_batch: `drop` or `pad`, see `order.Order`
+    threads: of the CPU, for reading and decoding, for each rank; prefetch: finished batches that wait for the trainer
+    """
+
+    height: int | None = None
+    width: int | None = None
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    last_batch: LastBatch = "drop"
+    threads: int = 2
+    prefetch: int = 2
+
+    def __post_init__(self) -> None:
+        if (self.height is None) != (self.width is None):
+            raise DavidError(
+                f"height is {self.height} and width is {self.width}; give both, or neither for the samples' own size"
+            )
+        for name in ("height", "width", "threads", "prefetch"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise DavidError(f"{name} is {value}; it must be at least 1")
+        if self.last_batch not in ("drop", "pad"):
+            raise DavidError(f"last_batch is {self.last_batch!r}; it must be `drop` or `pad`")
+
+    def content(self) -> dict[str, Any]:
+        """What decides on the batches, without what only decides on their speed."""
+        return {name: value for name, value in asdict(self).items() if name not in ("threads", "prefetch")}

@@ -1,0 +1,129 @@
+"""Batches for training and validation: shards in, `Batch` out, in an order that only set, seed and step decide.
+
+For each step `order` says which samples and `draws` how each is augmented; an engine (`cpu.py`, `gpu.py`) reads,
+decodes and augments them. One thread runs ahead of the trainer by a bounded number of batches. The state is one
+number: a loader that starts at step n gives what another gives after n batches, bit for bit, whatever the ranks.
+"""
+
+import hashlib
+import json
+import weakref
+from collections.abc import Iterable, Iterator
+from dataclasses import fields
+from itertools import count
+from pathlib import Path
+from time import perf_counter
+
+import torch
+
+from david.pack.errors import DavidError
+from david.pipeline import draws
+from david.pipeline.ahead import Ahead
+from david.pipeline.batch import Batch
+from david.pipeline.config import DataConfig
+from david.pipeline.cpu import CpuEngine
+from david.pipeline.engine import Engine
+from david.pipeline.gpu import GpuEngine
+from david.pipeline.order import Order
+from david.pipeline.reader import Reader
+from david.pipeline.stages import Stages
+
+
+class Loader:
+    """An iterator over this rank's batches; a context manager that ends its threads.
+
+    shards: a shard set's folder; split: `train` or `val`; batch_size: global, over all ranks; start: the first step
+    train: endless, shuffled and augmented; otherwise one pass in stored order, each sample once, the last batch padded
+    device: where batches are made, `cpu` or a CUDA device
+
+    `state` is the step to come, for any loader of the same `fingerprint`; `wait_s` is how long the last batch was
+    waited for; `stages` tells where the time goes. Raises DavidError where batches can't be had: from the constructor,
+    or from `next`."""
+
+    def __init__(
+        self,
+        shards: Path,
+        split: str,
+        config: DataConfig,
+        *,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        device: torch.device | str = "cpu",
+        start: int = 0,
+        train: bool = True,
+    ):
+        reader = Reader(Path(shards), split)
+        order = Order(reader.samples, batch_size, seed, shuffle=train, last_batch=config.last_batch if train else "pad")
+        self.samples, self.batches_per_epoch = order.samples, order.batches_per_epoch
+        content = [reader.manifest.fingerprint, split, seed, batch_size, train, config.content()]
+        self.fingerprint = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        self.state, self.wait_s, self.stages = start, 0.0, Stages()
+
+        share = len(order.batch(start).share(rank, world_size).ids)
+        engine = _engine(reader, config, share, torch.device(device), self.stages)
+        steps = count(start) if train else range(start, order.batches_per_epoch)
+        batches = _batches(steps, order, rank, world_size, config if train else None, engine)
+        self._ahead = Ahead(batches, config.prefetch, self.stages)
+        self._finalizer = weakref.finalize(self, _close, self._ahead, engine, reader)
+
+    def __iter__(self) -> "Loader":
+        return self
+
+    def __next__(self) -> Batch:
+        begun = perf_counter()
+        batch = next(self._ahead)
+        self.wait_s = perf_counter() - begun
+        self.stages.add("wait", self.wait_s)
+        if batch.image.is_cuda:  # made on a stream of its own: tell the allocator who reads it now
+            for one in fields(batch):
+                getattr(batch, one.name).record_stream(torch.cuda.current_stream(batch.image.device))
+        self.state += 1
+        return batch
+
+    def __enter__(self) -> "Loader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all threads and free the memory of batches under way; those delivered stay whole."""
+        self._finalizer()
+
+
+def _batches(
+    steps: Iterable[int], order: Order, rank: int, world_size: int, config: DataConfig | None, engine: Engine
+) -> Iterator[Batch]:
+    """This rank's slices of the global batches, a few of them under way at once. Without a config: not augmented."""
+    for step in steps:
+        places = order.batch(step).share(rank, world_size)
+        drawn = (
+            draws.draw(order.seed, places.epochs, places.ids, config.augment) if config else draws.none(len(places.ids))
+        )
+        engine.submit(places, drawn)
+        if engine.in_flight == engine.IN_FLIGHT:
+            yield engine.collect()
+    while engine.in_flight:
+        yield engine.collect()
+
+
+def _engine(reader: Reader, config: DataConfig, batch_size: int, device: torch.device, stages: Stages) -> Engine:
+    if config.height is not None and config.width is not None:
+        size, resize = (config.height, config.width), True
+    else:
+        first = reader.read(0)
+        size, resize = (first.height, first.width), False
+    if device.type == "cpu":
+        return CpuEngine(reader, size, resize, batch_size, config.threads, stages)
+    if device.type == "cuda" and torch.cuda.is_available():
+        index = torch.cuda.current_device() if device.index is None else device.index
+        return GpuEngine(reader, size, resize, batch_size, config.threads, torch.device("cuda", index), stages)
+    raise DavidError(f"batches can't be made on device `{device}` here; use `cpu`, or `cuda` where there is a GPU")
+
+
+def _close(ahead: Ahead[Batch], engine: Engine, reader: Reader) -> None:
+    ahead.close()
+    engine.close()
+    reader.close()
