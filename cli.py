@@ -7,10 +7,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from david.bench.commands import register as register_bench
-from david.model.commands import register as register_model
 from david.pack.commands import register as register_pack
 from david.pack.errors import DavidError
-from david.pipeline.commands import register as register_pipeline
 from david.train.commands import register as register_train
 
 app = typer.Typer(
@@ -20,7 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for register in (register_pack, register_train, register_bench, register_model, register_pipeline):
+for register in (register_pack, register_train, register_bench):
     register(app)
 
 

@@ -29,7 +29,8 @@ class Figure:
         return {"unit": self.unit, "median": self.median, "least": min(self.values), "most": max(self.values)}
 
 
-Contender = Callable[[], dict[str, tuple[float, str]]]
+Measured = dict[str, tuple[float, str]]  # quantity -> (value, unit)
+Contender = Callable[[], Measured]
 
 
 def take_turns(
@@ -47,7 +48,8 @@ def take_turns(
                 seen[name].setdefault(quantity, []).append(value)
     return {
         name: {
-            quantity: Figure(values[0][1], tuple(value for value, _ in values)) for quantity, values in quantities.items()
+            quantity: Figure(values[0][1], tuple(value for value, _ in values))
+            for quantity, values in quantities.items()
         }
         for name, quantities in seen.items()
     }

@@ -1,0 +1,113 @@
+"""`david bench` and `david quickstart`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+Shards = Annotated[Path, typer.Option(help="a shard set, as `david pack` made it")]
+RecipeName = Annotated[str, typer.Option(help="its batch, network and step are measured; `david recipes` lists them")]
+Assignments = Annotated[
+    list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="change a field of the recipe; repeatable")
+]
+Batches = Annotated[int, typer.Option(min=1, help="batches that each measurement takes")]
+Rounds = Annotated[int, typer.Option(min=1, help="turns that each contender gets")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
+Out = Annotated[Path, typer.Option(help="file of JSON rows to add this one to")]
+RESULTS = Path("runs/bench.jsonl")
+
+console = Console()
+bench = typer.Typer(help="Measure where training's time goes.", invoke_without_command=True)
+
+
+def register(app: typer.Typer) -> None:
+    app.add_typer(bench, name="bench")
+    app.command()(quickstart)
+
+
+@bench.callback()
+def everything(
+    context: typer.Context,
+    shards: Annotated[Path | None, typer.Option(help="a shard set, as `david pack` made it")] = None,
+    recipe: RecipeName = "smoke",
+    assignments: Assignments = None,
+    batches: Batches = 20,
+    rounds: Rounds = 3,
+    device: Device = "auto",
+    out: Out = RESULTS,
+) -> None:
+    """Measure the loader alone, the step alone and both together, and say what bounds training here."""
+    if context.invoked_subcommand is None:
+        if shards is None:
+            raise typer.BadParameter("name a shard set to measure on", param_hint="--shards")
+        _measure("training", ("load", "step", "both"), shards, recipe, assignments, batches, rounds, device, out)
+    elif shards is not None:
+        raise typer.BadParameter(f"stands behind the suite: david bench {context.invoked_subcommand} --shards {shards}")
+
+
+@bench.command()
+def load(
+    shards: Shards,
+    recipe: RecipeName = "smoke",
+    assignments: Assignments = None,
+    batches: Batches = 20,
+    rounds: Rounds = 3,
+    device: Device = "auto",
+    out: Out = RESULTS,
+) -> None:
+    """Samples/s of the loader alone, and how busy each of its stages is."""
+    _measure("load", ("load",), shards, recipe, assignments, batches, rounds, device, out)
+
+
+@bench.command()
+def step(
+    shards: Shards,
+    recipe: RecipeName = "smoke",
+    assignments: Assignments = None,
+    batches: Batches = 20,
+    rounds: Rounds = 3,
+    device: Device = "auto",
+    out: Out = RESULTS,
+) -> None:
+    """Samples/s of the step alone on a fixed batch, of both together, and the share that waited for data."""
+    _measure("step", ("step", "both"), shards, recipe, assignments, batches, rounds, device, out)
+
+
+def _measure(
+    suite: str,
+    contenders: tuple[str, ...],
+    shards: Path,
+    recipe: str,
+    assignments: list[str] | None,
+    batches: int,
+    rounds: int,
+    device: str,
+    out: Path,
+) -> None:
+    from david.bench import training
+    from david.train import recipes
+    from david.train.recipe import override
+
+    resolved = override(recipes.recipe(recipe), assignments or [])
+    row = training.measure(suite, contenders, resolved, shards, batches, rounds, device, console)
+    _keep(row, out)
+
+
+def _keep(row: dict[str, Any], out: Path) -> None:
+    from david.bench import results
+
+    results.append(out, row)
+    console.print(f"row added to {out}")
+
+
+def quickstart(
+    out: Annotated[Path, typer.Argument(help="folder for all that it makes")] = Path("quickstart"),
+    samples: Annotated[int, typer.Option(min=40, help="samples to make")] = 300,
+    steps: Annotated[int | None, typer.Option(min=1, help="training steps  [default: the smoke recipe's]")] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """The main job on data made on the spot: synth, pack, train, bench, pictures; minutes on a laptop."""
+    from david.bench.quickstart import run
+
+    run(out, samples, steps, seed, console)

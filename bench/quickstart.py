@@ -1,0 +1,67 @@
+"""`david quickstart`: the whole of david on data made on the spot, through the functions that its commands call."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+from rich.console import Console
+
+from david.bench import results, training
+from david.pack import crew, preview, read, synth
+from david.pack.build import build
+from david.pack.commands import progress_bar
+from david.pack.display import PackDisplay
+from david.pack.plan import PackOptions
+from david.train import loop, recipes
+
+SHOWN = 12  # samples on the contact sheet of the data
+VAL_FRACTION = 0.1
+
+
+@contextmanager
+def chapter(console: Console, number: int, title: str) -> Iterator[None]:
+    """Announce a part of the work, and say how long it took."""
+    console.rule(f"{number}  {title}", align="left")
+    begin = time.monotonic()
+    yield
+    console.print(f"{title}: {time.monotonic() - begin:.1f} s")
+
+
+def run(out: Path, samples: int, steps: int | None, seed: int, console: Console) -> None:
+    """Make `samples` samples, pack them, train the smoke recipe, measure, and name the files to look at.
+
+    Run again on the same folder it goes on where it was."""
+    raw, shards, trained = out / "raw", out / "shards", out / "run"
+    recipe = recipes.recipe("smoke")
+    if steps is not None:
+        recipe = replace(recipe, steps=steps)
+    out.mkdir(parents=True, exist_ok=True)
+
+    if not list(raw.glob("*.zip")):
+        with chapter(console, 1, "make samples"), progress_bar("synth") as progress:
+            synth.write(raw, samples, zips=3, seed=seed, progress=progress)
+    with chapter(console, 2, "pack them into shards"), PackDisplay(console) as display:
+        options = PackOptions(val_fraction=VAL_FRACTION, shard_samples=max(1, samples // (2 * crew.cores())))
+        build(raw, shards, options, hear=display.hear, planned=display.planned)
+        preview.contact_sheet(islice(read(shards, "train"), SHOWN), out / "data.png", across=3)
+    with chapter(console, 3, f"train {recipe.name} for {recipe.steps} steps"):
+        finished = loop.train(recipe, shards, trained)
+        for name, value in finished.metrics.items():
+            console.print(f"{name:>22}  {value:.4g}")
+    with chapter(console, 4, "measure what bounds training here"):
+        row = training.measure("training", ("load", "step", "both"), recipe, shards, 10, 3, "auto", console)
+        results.append(out / "bench.jsonl", row)
+
+    console.rule("look at", align="left")
+    pictures = trained / "pictures"
+    for path, what in (
+        (out / "data.png", "the data: RGB, depth, normals, alpha"),
+        (pictures / "step-00000000.png", "held-out samples before training: target beside prediction"),
+        (pictures / f"step-{recipe.steps:08d}.png", "the same after training"),
+        (trained / "loss.png", "the loss, step by step"),
+        (out / "bench.jsonl", "the bench table above, as a row"),
+    ):
+        console.print(f"  {path}  [dim]{what}[/]", soft_wrap=True, highlight=False)

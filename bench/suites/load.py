@@ -1,0 +1,41 @@
+"""How fast the product's own loader makes batches when nobody else uses the machine."""
+
+import time
+from pathlib import Path
+
+import torch
+
+from david.bench.harness import Measured
+from david.pipeline.loader import Loader
+from david.pipeline.stages import NAMES
+from david.train.recipe import Recipe
+
+WARM_UP = 2  # batches before the clock starts: threads, buffers, the page cache
+
+
+def open_loader(recipe: Recipe, shards: Path, device: torch.device) -> Loader:
+    """The recipe's training loader on `shards`, as `david train` opens it in a single process."""
+    return Loader(shards, "train", recipe.data, batch_size=recipe.batch_size, seed=recipe.seed, device=device)
+
+
+def finish(device: torch.device) -> None:
+    """Wait for what the device still does, so that the clock is read when it is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def load_alone(recipe: Recipe, shards: Path, device: torch.device, batches: int) -> Measured:
+    """Samples/s of the loader over `batches` batches, and the share of that time that each of its stages was at work
+    or waited (over 1 where several threads are)."""
+    with open_loader(recipe, shards, device) as loader:
+        for _ in range(WARM_UP):
+            next(loader)
+        finish(device)
+        before, begin = loader.stages.seconds(), time.perf_counter()
+        for _ in range(batches):
+            next(loader)
+        finish(device)
+        elapsed_s = time.perf_counter() - begin
+        after = loader.stages.seconds()
+    figures = {"rate": (batches * recipe.batch_size / elapsed_s, "samples/s")}
+    return figures | {name: ((after[name] - before[name]) / elapsed_s, "share") for name in NAMES}
