@@ -1,0 +1,160 @@
+"""`david download`: what the command line asks for, and what it shows meanwhile."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from david.pack import chunks
+from david.pack.errors import DavidError
+
+LINE_EVERY_S = 10.0
+IDLE = ("waiting", "done")
+
+Report = Callable[[str, str, int, int | None], None]
+
+
+def download(
+    out: Annotated[Path, typer.Argument(help="folder for the zips")],
+    sample: Annotated[bool, typer.Option("--sample", help="the small sample zip")] = False,
+    chunk: Annotated[
+        list[str] | None, typer.Option("--chunk", metavar="N", help="a zip of 5,000 samples, 0 .. 59, or 10-19; repeat")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="all 60 zips, 330 GB")] = False,
+    lock: Annotated[
+        Path | None, typer.Option(help="a synthhuman.lock.json whose sizes and SHA-256s the zips must have")
+    ] = None,
+    check: Annotated[bool, typer.Option("--check", help="read again what is in OUT, against its lock file")] = False,
+    connections: Annotated[int, typer.Option(min=1, max=64, help="at a time, in all")] = 8,
+    base_url: Annotated[str, typer.Option(help="the folder of the zips, or a mirror of it")] = chunks.BASE_URL,
+) -> None:
+    """Bring SynthHuman's zips here, whole and checked; run it again after any break."""
+    from david.pack import download as work  # urllib3 and ssl: not for `david --help`
+
+    names = asked(sample, chunk or [], everything)
+    if not names and not check:
+        raise DavidError("nothing asked for: say --sample, --chunk N, --all, or --check for what is there")
+    options = work.DownloadOptions(base_url=base_url, lock_file=lock, connections=connections)
+    with display(Console()) as report:
+        entries = work.download(out, names, options, report) if names else {}
+        if check:
+            entries = work.check(out, report)
+    size = sum(entry.bytes for entry in entries.values())
+    print(f"{len(entries)} zips, {size / 1e9:,.2f} GB, whole in {out}; sizes and SHA-256s in {out / work.lock.NAME}")
+
+
+def asked(sample: bool, ranges: list[str], everything: bool) -> list[str]:
+    """Names of the zips that the options ask for, in order."""
+    numbers = set(range(chunks.CHUNKS)) if everything else set()
+    for text in ranges:
+        first, _, last = text.partition("-")
+        if not (first.isdecimal() and (last or first).isdecimal() and int(first) <= int(last or first)):
+            raise DavidError(f"--chunk {text}: must be a number like 7 or a range like 10-19")
+        numbers |= {int(first), int(last or first)} | set(range(int(first), min(int(last or first), chunks.CHUNKS)))
+    return [chunks.SAMPLE] * sample + [chunks.name(number) for number in sorted(numbers)]
+
+
+@contextmanager
+def display(console: Console) -> Iterator[Report]:
+    """Where to report to: a bar for each zip under way and one for all; off a terminal, plain lines."""
+    if not console.is_terminal:
+        yield Lines().report
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
+        yield Bars(progress).report
+
+
+class Tally:
+    """What is known of each zip, and of all together; `show` draws it."""
+
+    def __init__(self) -> None:
+        self.zips: dict[str, tuple[str, int, int]] = {}  # what is being done, bytes done, bytes in all
+        self._changing = threading.Lock()
+
+    def report(self, name: str, doing: str, done: int, total: int | None) -> None:
+        with self._changing:
+            seen = name in self.zips
+            self.zips[name] = doing, done, total or done
+            self.show(name, seen)
+
+    def show(self, name: str, seen: bool) -> None:
+        """Called after each change of a zip, by one thread at a time. seen: it was under way before."""
+        raise NotImplementedError
+
+    @property
+    def arrived(self) -> int:
+        """Bytes, of all zips."""
+        return sum(total if doing in ("checking", "done") else done for doing, done, total in self.zips.values())
+
+    @property
+    def asked(self) -> int:
+        """Bytes, of all zips."""
+        return sum(total for _, _, total in self.zips.values())
+
+
+class Bars(Tally):
+    def __init__(self, progress: Progress):
+        super().__init__()
+        self._progress = progress
+        self._bars: dict[str, TaskID] = {}
+        self._all: TaskID | None = None
+
+    def show(self, name: str, seen: bool) -> None:
+        doing, done, total = self.zips[name]
+        if doing == "waiting":
+            return
+        if doing == "done":
+            if name in self._bars:
+                self._progress.remove_task(self._bars.pop(name))
+            if seen:
+                self._progress.console.print(f"{name}: whole, {total / 1e9:,.2f} GB", highlight=False)
+        elif name not in self._bars:
+            self._bars[name] = self._progress.add_task(f"{name} {doing}", total=total, completed=done)
+        else:
+            self._progress.update(self._bars[name], description=f"{name} {doing}", total=total, completed=done)
+        if self._all is None:  # what was there before doesn't count into the rate
+            self._all = self._progress.add_task("all", total=self.asked, completed=self.arrived)
+        self._progress.update(self._all, total=self.asked, completed=self.arrived)
+
+
+class Lines(Tally):
+    def __init__(self) -> None:
+        super().__init__()
+        self._start: tuple[float, int] | None = None
+        self._printed_s = 0.0
+
+    def show(self, name: str, seen: bool) -> None:
+        doing, _, total = self.zips[name]
+        now_s = time.monotonic()
+        if doing == "waiting":
+            return
+        if doing == "done":
+            if seen:
+                print(f"{name}: whole, {total / 1e9:,.2f} GB", flush=True)
+            return
+        if self._start is None:
+            self._start, self._printed_s = (now_s, self.arrived), now_s
+        if now_s - self._printed_s < LINE_EVERY_S:
+            return
+        self._printed_s = now_s
+        rate = (self.arrived - self._start[1]) / (now_s - self._start[0])
+        left = f", {(self.asked - self.arrived) / rate / 60:,.0f} min left" if rate else ""
+        busy = ", ".join(f"{name} {doing}" for name, (doing, _, _) in self.zips.items() if doing not in IDLE)
+        print(
+            f"{self.arrived / 1e9:,.2f} of {self.asked / 1e9:,.2f} GB, {rate / 1e6:,.1f} MB/s{left}: {busy}", flush=True
+        )

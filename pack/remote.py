@@ -1,0 +1,293 @@
+"""Bytes from an HTTPS server that may drop, stall, refuse, change or lie.
+
+urllib3 speaks HTTP; what stands here is the patience around it: whatever was received counts, and a break goes on
+from there. TLS is verified against the system's certificates (or `SSL_CERT_FILE`, which OpenSSL reads), always;
+plain http is spoken with this very machine only. Proxies are taken from the environment, as everywhere.
+"""
+
+import random
+import re
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+from urllib.parse import unquote, urljoin, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import urllib3
+from urllib3.exceptions import HTTPError, InvalidHeader, LocationParseError, ProxySchemeUnknown, SSLError
+from urllib3.util import parse_url
+
+from david.pack.errors import DavidError
+
+CHUNK_BYTES = 1 << 18
+LONGEST_PAUSE_S = 60.0
+LONGEST_RETRY_AFTER_S = 600.0
+REDIRECTS = 5
+PASSING = {408, 425, 429, 500, 502, 503, 504}  # statuses that another try may not meet
+LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+
+Write = Callable[[int, bytes], None]
+Tell = Callable[[str], None]
+T = TypeVar("T")
+
+
+class Unavailable(DavidError):
+    """The server, the network or the disk fails every file alike: no use going on with the others."""
+
+
+class Stopped(Exception):
+    """The run is ending; this transfer ends with it."""
+
+
+class RangesRefused(Exception):
+    """The server answers a request for a range with something else."""
+
+
+class Changed(Exception):
+    """The file at the server is no longer the one that was asked about."""
+
+
+class _Broken(Exception):
+    """One try failed and another may not. at: the byte reached; pause_s: what the server asks to wait."""
+
+    def __init__(self, reason: str, at: int = 0, pause_s: float | None = None):
+        super().__init__(reason)
+        self.at, self.pause_s = at, pause_s
+
+
+@dataclass(frozen=True)
+class About:
+    """What a server says of one file. size: in bytes, None where it doesn't tell; ranges: it serves parts of it;
+    etag, last_modified: the headers that name its version, None where there are none."""
+
+    size: int | None
+    ranges: bool
+    etag: str | None
+    last_modified: str | None
+
+
+@dataclass(frozen=True)
+class Patience:
+    """tries: in a row without one new byte, then it gives up; first_pause_s: doubles with each try up to a minute,
+    times a random factor; timeout_s: of silence, then a connection counts as broken."""
+
+    tries: int = 10
+    first_pause_s: float = 0.5
+    timeout_s: float = 30.0
+
+
+class Remote:
+    """A server to read files from, over at most `connections` connections at a time. Safe to use from many threads."""
+
+    def __init__(self, base_url: str, connections: int, patience: Patience):
+        _require_tls(base_url)
+        self._patience = patience
+        self._pool = _pool(base_url, connections, patience.timeout_s)
+        self._stopping = threading.Event()
+        self._reason: Exception | None = None
+        self._open: set[urllib3.BaseHTTPResponse] = set()
+
+    def stop(self, reason: Exception | None = None) -> None:
+        """End all transfers now: they raise `reason`, or Stopped."""
+        self._reason = self._reason or reason or Stopped()
+        self._stopping.set()
+        for response in tuple(self._open):
+            try:
+                response.shutdown()
+            except (ValueError, RuntimeError, OSError):  # has just ended by itself
+                continue
+
+    def go_on(self) -> None:
+        """Raises what `stop` was given, once it was called."""
+        if self._reason:
+            raise self._reason
+
+    def about(self, url: str, tell: Tell) -> About:
+        """Ask for the first byte, which shows size, version and whether ranges are served. Raises DavidError."""
+
+        def ask() -> About:
+            with self._get(url, 0, 1) as response:
+                return _about(response)
+
+        return self._patiently(url, ask, tell)
+
+    def fetch(self, url: str, about: About, start: int, stop: int | None, write: Write, tell: Tell) -> None:
+        """Hand the bytes start .. stop of a file to write(offset, data), in order; after a break go on from there.
+
+        Where `about` has no ranges, start must be 0 and stop the size, and each break starts over. stop None: to the
+        end, wherever it is. Raises Changed or RangesRefused where the answer is of another file or not the range,
+        Unavailable, which stops all others too, where patience ends; DavidError where the server refuses."""
+        at = start
+
+        def read_on() -> None:
+            nonlocal at
+            at = at if about.ranges else start
+            with self._get(url, *((at, stop) if about.ranges else ())) as response:
+                if about.ranges and not _serves(response, at, stop):
+                    raise RangesRefused(url)
+                if not _same(_about(response), about):
+                    raise Changed(url)
+                try:
+                    for data in response.stream(CHUNK_BYTES, decode_content=False):
+                        self.go_on()
+                        if stop is not None and at + len(data) > stop:
+                            raise _Broken("the server sends more bytes than it announced", at)
+                        write(at, data)
+                        at += len(data)
+                        if at == stop:
+                            return
+                except HTTPError as error:
+                    raise _Broken(_plain(error), at) from error
+                if stop is not None:
+                    raise _Broken(f"the answer ended after {at:,} of {stop:,} bytes", at)
+
+        self._patiently(url, read_on, tell)
+
+    def _patiently(self, url: str, attempt: Callable[[], T], tell: Tell) -> T:
+        failures, reached = 0, -1
+        while True:
+            self.go_on()
+            try:
+                return attempt()
+            except Unavailable as error:
+                self.stop(error)
+                raise
+            except _Broken as broken:
+                self.go_on()
+                failures = failures + 1 if broken.at <= reached else 1
+                reached = max(reached, broken.at)
+                pause_s = broken.pause_s or 0.0
+                if failures >= self._patience.tries or pause_s > LONGEST_RETRY_AFTER_S:
+                    asked = f", asks to wait {pause_s:,.0f} s" if pause_s else ""
+                    error = Unavailable(
+                        f"{url}: {broken}{asked}; gave up after {failures} tries without a new byte; what has arrived "
+                        "is kept: run the same command again to go on"
+                    )
+                    self.stop(error)
+                    raise error from broken
+                backoff_s = min(LONGEST_PAUSE_S, self._patience.first_pause_s * 2 ** (failures - 1))
+                pause_s = max(pause_s, backoff_s * random.uniform(0.5, 1.5))  # jitter: not all at the same moment
+                tell(f"{broken}; again in {pause_s:.0f} s (try {failures + 1} of {self._patience.tries})")
+                self._stopping.wait(pause_s)
+
+    @contextmanager
+    def _get(self, url: str, start: int | None = None, stop: int | None = None) -> Iterator[urllib3.BaseHTTPResponse]:
+        headers = {"Accept-Encoding": "identity", "User-Agent": "david"}
+        if start is not None:
+            headers["Range"] = f"bytes={start}-{'' if stop is None else stop - 1}"
+        response = self._answer(url, headers)
+        self._open.add(response)
+        try:
+            if response.status not in (200, 206):
+                _refuse(url, response)
+            yield response
+        finally:
+            self._open.discard(response)
+            response.close()  # a connection whose answer was read to its end is back in the pool already
+
+    def _answer(self, url: str, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
+        for _ in range(REDIRECTS):
+            _require_tls(url)
+            try:
+                response = self._pool.request(
+                    "GET", url, headers=headers, preload_content=False, retries=False, redirect=False
+                )
+            except SSLError as error:
+                if isinstance(error.args[0], ssl.SSLCertVerificationError):
+                    raise Unavailable(
+                        f"{url}: the server's certificate is not trusted ({error.args[0].verify_message}); install the "
+                        "system's CA certificates, or name your network's own in SSL_CERT_FILE"
+                    ) from error
+                raise _Broken(_plain(error)) from error
+            except LocationParseError as error:
+                raise DavidError(f"{url}: not an address that can be opened ({error})") from error
+            except HTTPError as error:
+                raise _Broken(_plain(error)) from error
+            location = response.get_redirect_location()
+            if not location:
+                return response
+            response.close()
+            url = urljoin(url, location)
+        raise DavidError(f"{url}: {REDIRECTS} redirects in a row; is the base URL right?")
+
+
+def _pool(base_url: str, connections: int, timeout_s: float) -> urllib3.PoolManager:
+    about = urlsplit(base_url)
+    proxies = getproxies()
+    proxy = proxies.get(about.scheme) or proxies.get("all")
+    common = {
+        "num_pools": 4,
+        "maxsize": connections,
+        "timeout": urllib3.Timeout(connect=timeout_s, read=timeout_s),
+        "ssl_context": ssl.create_default_context(),
+    }
+    if not proxy or about.hostname in LOOPBACK or proxy_bypass(about.hostname or ""):
+        return urllib3.PoolManager(**common)
+    secret = parse_url(proxy).auth
+    credentials = urllib3.make_headers(proxy_basic_auth=unquote(secret)) if secret else None
+    try:
+        return urllib3.ProxyManager(proxy, proxy_headers=credentials, **common)
+    except ProxySchemeUnknown as error:
+        raise DavidError(f"the proxy named in the environment can't be used: {error}") from error
+
+
+def _require_tls(url: str) -> None:
+    about = urlsplit(url)
+    if about.scheme == "https" or (about.scheme == "http" and about.hostname in LOOPBACK):
+        return
+    raise DavidError(f"{url}: only https addresses are read, since nothing else tells who answers; use https://")
+
+
+def _serves(response: urllib3.BaseHTTPResponse, start: int, stop: int | None) -> bool:
+    """Whether this answer holds exactly the bytes start .. stop."""
+    said = re.fullmatch(r"bytes (\d+)-(\d+)/(?:\d+|\*)", response.headers.get("Content-Range", ""))
+    if response.status != 206 or said is None:
+        return False
+    return int(said[1]) == start and (stop is None or int(said[2]) == stop - 1)
+
+
+def _about(response: urllib3.BaseHTTPResponse) -> About:
+    if response.status == 206:
+        total = response.headers.get("Content-Range", "").rpartition("/")[2]
+    else:
+        total = response.headers.get("Content-Length", "")
+    size = int(total) if total.isascii() and total.isdigit() else None
+    ranges = response.status == 206 and size is not None
+    return About(size, ranges, response.headers.get("ETag"), response.headers.get("Last-Modified"))
+
+
+def _same(answer: About, asked: About) -> bool:
+    """Whether an answer is of the file that was asked about; a size that wasn't told may come with the answer."""
+    version = answer.etag == asked.etag and answer.last_modified == asked.last_modified
+    return version and (answer.size == asked.size or asked.size is None)
+
+
+def _refuse(url: str, response: urllib3.BaseHTTPResponse) -> None:
+    answer = f"the server answers {response.status} {response.reason}"
+    if response.status in PASSING:
+        raise _Broken(answer, pause_s=_retry_after_s(response))
+    hint = {404: "is the base URL right?", 416: "the file there is shorter than it was said to be"}.get(
+        response.status, "try again later, or another --base-url"
+    )
+    raise DavidError(f"{url}: {answer}; {hint}")
+
+
+def _retry_after_s(response: urllib3.BaseHTTPResponse) -> float | None:
+    try:
+        return urllib3.Retry().get_retry_after(response)
+    except InvalidHeader:
+        return None
+
+
+def _plain(error: HTTPError) -> str:
+    """One plain clause for what urllib3 wraps two or three times; its narrow classes stand before the wide ones."""
+    if isinstance(error, urllib3.exceptions.NameResolutionError):
+        return "the server's name can't be resolved (no network?)"
+    if isinstance(error, urllib3.exceptions.NewConnectionError | urllib3.exceptions.ProxyError | SSLError):
+        return f"no connection ({error.__cause__ or error.args[-1]})"
+    if isinstance(error, urllib3.exceptions.TimeoutError):
+        return "the server has gone silent"
+    return "the connection dropped"

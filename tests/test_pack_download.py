@@ -1,0 +1,690 @@
+"""Zips arrive whole from a server that does everything a server can do wrong, or a named reason why not."""
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from david.pack import lock, partial
+from david.pack.download import check, download, download_groups
+from david.pack.errors import DavidError
+from david.pack.fetcher import DownloadOptions
+from david.pack.remote import Patience, Unavailable
+
+PART_BYTES = 64 << 10
+ZIP = "SynthHuman_0000.zip"
+
+
+def make_zip(path: Path, members: int, member_bytes: int, seed: int) -> bytes:
+    chance = random.Random(seed)
+    with zipfile.ZipFile(path, "w") as file:
+        for number in range(members):
+            kind = zipfile.ZIP_DEFLATED if number % 2 else zipfile.ZIP_STORED
+            file.writestr(f"rgb_{number:07d}.png", chance.randbytes(member_bytes), kind)
+    return path.read_bytes()
+
+
+@dataclass
+class Server:
+    """A real HTTP server on this machine, with the vices that a test gives it.
+
+    requests: (name, first byte or None, status) of each answer; sent: bytes of bodies
+    """
+
+    files: dict[str, bytes]
+    url: str = ""
+    requests: list[tuple[str, int | None, int]] = field(default_factory=list)
+    sent: int = 0
+    ranges: Callable[[], bool] = lambda: True
+    drop_after: int | None = None  # bytes of each answer, then the connection closes
+    drops: int = 10**9  # how many answers are dropped
+    announce: Callable[[int], int] = lambda length: length  # Content-Length of a body
+    announce_total: Callable[[int], int] = lambda total: total  # in Content-Range
+    etag: Callable[[], str | None] = lambda: '"v1"'
+    spoil: Callable[[str, int, bytes], bytes] = lambda name, start, body: body
+    answers: list[tuple[int, dict[str, str]]] = field(default_factory=list)  # statuses to give before all else
+    pause_s: float = 0.0  # after each 16 kB
+    silences: int = 0  # requests left without an answer
+    chunked: bool = False
+    guard: threading.Lock = field(default_factory=threading.Lock)
+
+    def take(self, what: str) -> bool:
+        """Count `what` down; True while there was some left."""
+        with self.guard:
+            left = getattr(self, what)
+            setattr(self, what, max(0, left - 1))
+            return left > 0
+
+
+def handler(server: Server) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_: object) -> None:
+            return
+
+        def begin(self, name: str, start: int | None, status: int, headers: dict[str, str]) -> None:
+            with server.guard:
+                server.requests.append((name, start, status))
+            self.send_response(status)
+            for key, value in headers.items():
+                self.send_header(key, value)
+            self.end_headers()
+
+        def do_GET(self) -> None:
+            name = self.path.rpartition("/")[2]
+            if server.take("silences"):
+                time.sleep(1.5)
+                self.close_connection = True
+                return
+            with server.guard:
+                answer = server.answers.pop(0) if server.answers else None
+            if answer is None and name not in server.files:
+                answer = 404, {}
+            if answer:
+                self.begin(name, None, answer[0], {"Content-Length": "0", **answer[1]})
+                return
+            body = server.files[name]
+            total = len(body)
+            headers = {"Accept-Ranges": "bytes"}
+            if (etag := server.etag()) is not None:
+                headers["ETag"] = etag
+            asked = self.headers.get("Range")
+            start, status = None, 200
+            if asked and server.ranges():
+                first, _, last = asked.removeprefix("bytes=").partition("-")
+                start, stop, status = int(first), min(total, int(last) + 1 if last else total), 206
+                headers["Content-Range"] = f"bytes {start}-{stop - 1}/{server.announce_total(total)}"
+                body = body[start:stop]
+            body = server.spoil(name, start or 0, body)
+            if server.chunked and status == 200:
+                headers["Transfer-Encoding"] = "chunked"
+            else:
+                headers["Content-Length"] = str(server.announce(len(body)))
+            self.begin(name, start, status, headers)
+            self.give(body, chunked="Transfer-Encoding" in headers)
+            if server.announce(len(body)) != len(body):
+                self.close_connection = True
+
+        def give(self, body: bytes, chunked: bool) -> None:
+            drop = server.drop_after is not None and len(body) > server.drop_after and server.take("drops")
+            end = server.drop_after if drop else len(body)
+            for first in range(0, end, 16384):
+                block = body[first : min(first + 16384, end)]
+                try:
+                    self.wfile.write(b"%x\r\n%s\r\n" % (len(block), block) if chunked else block)
+                except OSError:  # the client has gone
+                    self.close_connection = True
+                    return
+                with server.guard:
+                    server.sent += len(block)
+                if server.pause_s:
+                    time.sleep(server.pause_s)
+            if drop:
+                self.close_connection = True
+            elif chunked:
+                self.wfile.write(b"0\r\n\r\n")
+
+    return Handler
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    (tmp_path / "served").mkdir()
+    names = [f"SynthHuman_{number:04d}.zip" for number in range(3)]
+    files = {name: make_zip(tmp_path / "served" / name, 20, 30_000, seed) for seed, name in enumerate(names)}
+    known = Server(files)
+    real = ThreadingHTTPServer(("127.0.0.1", 0), handler(known))
+    real.daemon_threads = True
+    known.url = f"http://127.0.0.1:{real.server_port}/data"
+    thread = threading.Thread(target=real.serve_forever, args=(0.01,))
+    thread.start()
+    yield known
+    real.shutdown()
+    thread.join()
+    real.server_close()
+
+
+@pytest.fixture
+def options(server: Server) -> DownloadOptions:
+    patience = Patience(tries=4, first_pause_s=0.01, timeout_s=0.5)
+    return DownloadOptions(base_url=server.url, connections=4, part_bytes=PART_BYTES, patience=patience)
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out"
+
+
+def assert_whole(out: Path, server: Server, names: list[str] | None = None) -> None:
+    """The zips are there byte for byte, the lock tells them, and nothing else is there."""
+    names = names or [ZIP]
+    for name in names:
+        assert (out / name).read_bytes() == server.files[name]
+    assert sorted(path.name for path in out.iterdir()) == sorted([*names, lock.NAME])
+    entries = lock.load(out / lock.NAME)
+    for name in names:
+        assert entries[name].bytes == len(server.files[name])
+        assert entries[name].sha256 == hashlib.sha256(server.files[name]).hexdigest()
+
+
+def test_zips_arrive_byte_for_byte_in_parallel_parts(server: Server, options: DownloadOptions, out: Path) -> None:
+    download(out, list(server.files), options)
+    assert_whole(out, server, list(server.files))
+    asked = [start for name, start, _ in server.requests if name == ZIP]
+    assert sorted(set(asked)) == list(range(0, len(server.files[ZIP]), PART_BYTES))
+    assert server.sent == sum(map(len, server.files.values())) + len(server.files)  # a first byte each
+
+
+def test_a_complete_folder_costs_no_request(server: Server, options: DownloadOptions, out: Path) -> None:
+    download(out, list(server.files), options)
+    server.requests.clear()
+    download(out, list(server.files), options)
+    assert server.requests == []
+
+
+def test_a_dropped_connection_goes_on_where_it_broke(server: Server, options: DownloadOptions, out: Path) -> None:
+    server.drop_after = 20_000
+    download(out, [ZIP], options)
+    assert_whole(out, server)
+    assert server.sent == len(server.files[ZIP]) + 1
+
+
+def test_a_server_that_refuses_ranges_is_read_in_one_stream(
+    server: Server, options: DownloadOptions, out: Path
+) -> None:
+    server.ranges = lambda: False
+    server.drop_after, server.drops = 300_000, 2
+    download(out, [ZIP], options)
+    assert_whole(out, server)
+
+
+def test_a_stream_of_unknown_length_is_read_to_its_end(server: Server, options: DownloadOptions, out: Path) -> None:
+    server.ranges, server.chunked = lambda: False, True
+    server.drop_after, server.drops = 300_000, 2
+    download(out, [ZIP], options)
+    assert_whole(out, server)
+
+
+def test_ranges_refused_halfway_end_in_one_stream(server: Server, options: DownloadOptions, out: Path) -> None:
+    server.ranges = lambda: len(server.requests) < 5
+    download(out, [ZIP], options)
+    assert_whole(out, server)
+
+
+def test_what_came_before_a_give_up_is_not_asked_for_again(server: Server, options: DownloadOptions, out: Path) -> None:
+    server.spoil = lambda _name, start, body: body if start < 4 * PART_BYTES else b""
+    server.announce = lambda length: length or 1
+    with pytest.raises(Unavailable, match=r"SynthHuman_0000\.zip: .*gave up after 4 tries.*run the same command again"):
+        download(out, [ZIP], replace(options, connections=1))
+    assert not (out / ZIP).exists()
+    server.spoil = lambda _name, _start, body: body
+    server.requests.clear()
+    download(out, [ZIP], options)
+    assert_whole(out, server)
+    assert min(start for _, start, _ in server.requests[1:]) == 4 * PART_BYTES
+
+
+@pytest.mark.parametrize("lie", [1000, -1000])
+def test_a_part_whose_length_is_a_lie_arrives_all_the_same(
+    lie: int, server: Server, options: DownloadOptions, out: Path
+) -> None:
+    server.announce = lambda length: length + lie if length > 2000 else length
+    download(out, [ZIP], options)
+    assert_whole(out, server)
+
+
+@pytest.mark.parametrize(("lie", "named"), [(1000, r"ended after|dropped.*gave up"), (-1000, "no whole zip")])
+def test_a_stream_whose_length_is_a_lie_ends_in_a_named_error(
+    lie: int, named: str, server: Server, options: DownloadOptions, out: Path
+) -> None:
+    server.ranges = lambda: False
+    server.announce = lambda length: length + lie
+    with pytest.raises(DavidError, match=rf"SynthHuman_0000\.zip: .*({named})"):
+        download(out, [ZIP], options)
+    assert not (out / ZIP).exists()
+
+
+@pytest.mark.parametrize("lie", [1000, -1000])
+def test_a_total_that_is_a_lie_ends_in_a_named_error(
+    lie: int, server: Server, options: DownloadOptions, out: Path
+) -> None:
+    server.announce_total = lambda total: total + lie
+    with pytest.raises(DavidError, match=r"SynthHuman_0000\.zip: .*(416|no whole zip|changes at the server)"):
+        download(out, [ZIP], options)
+    assert not (out / ZIP).exists()
+
+
+def flipped(at: int, only: Callable[[], bool]) -> Callable[[str, int, bytes], bytes]:
+    """A server's vice: the byte `at` of the first zip arrives with a flipped bit where `only` says so."""
+
+    def spoil(name: str, start: int, body: bytes) -> bytes:
+        if name == ZIP and start <= at < start + len(body) and len(body) > 1 and only():
+            return body[: at - start] + bytes([body[at - start] ^ 4]) + body[at - start + 1 :]
+        return body
+
+    return spoil
+
+
+def test_a_corrupt_byte_costs_only_the_parts_around_its_member(
+    server: Server, options: DownloadOptions, out: Path
+) -> None:
+    once = iter([True])
+    server.spoil = flipped(200_000, lambda: next(once, False))
+    download(out, [ZIP], options)
+    assert_whole(out, server)
+    assert (
+        len(server.files[ZIP]) < server.sent <= len(server.files[ZIP]) + 1 + 4 * PART_BYTES
+    )  # the member's, and the directory's
+
+
+@pytest.mark.parametrize("record", [b"PK\1\2", b"PK\5\6"], ids=["member", "end"])
+def test_a_corrupt_directory_is_fetched_again(
+    record: bytes, server: Server, options: DownloadOptions, out: Path
+) -> None:
+    once = iter([True])
+    server.spoil = flipped(server.files[ZIP].rindex(record) + 16, lambda: next(once, False))  # CRC-32; directory offset
+    download(out, [ZIP], options)
+    assert_whole(out, server)
+
+
+def test_a_byte_that_stays_corrupt_is_never_accepted_and_keeps_no_other_zip_back(
+    server: Server, options: DownloadOptions, out: Path
+) -> None:
+    server.spoil = flipped(200_000, lambda: True)
+    with pytest.raises(DavidError, match=r"SynthHuman_0000\.zip: 3 times in a row what arrived was no whole zip"):
+        download(out, list(server.files), options)
+    assert not (out / ZIP).exists()
+    for name in list(server.files)[1:]:
+        assert (out / name).read_bytes() == server.files[name]
+    server.spoil = lambda _name, _start, body: body
+    download(out, list(server.files), options)
+    assert_whole(out, server, list(server.files))
+
+
+def test_versions_of_a_file_are_never_mixed(
+    server: Server, options: DownloadOptions, out: Path, tmp_path: Path
+) -> None:
+    old, new = server.files[ZIP], make_zip(tmp_path / "new.zip", 20, 30_000, seed=99)
+    assert len(old) == len(new)
+
+    def version() -> str:
+        if len(server.requests) > 6:
+            server.files[ZIP] = new
+        return '"old"' if server.files[ZIP] is old else '"new"'
+
+    server.etag = version
+    download(out, [ZIP], options)
+    assert (out / ZIP).read_bytes() in (old, new)
+    assert_whole(out, server)
+
+
+def test_an_unfinished_older_version_is_not_gone_on_with(
+    server: Server, options: DownloadOptions, out: Path, tmp_path: Path
+) -> None:
+    server.spoil = lambda _name, start, body: body if start < 4 * PART_BYTES else b""
+    server.announce = lambda length: length or 1
+    with pytest.raises(Unavailable):
+        download(out, [ZIP], options)
+    server.files[ZIP] = make_zip(tmp_path / "new.zip", 20, 30_000, seed=99)
+    server.etag = lambda: '"v2"'
+    server.spoil = lambda _name, _start, body: body
+    server.sent = 0
+    download(out, [ZIP], options)
+    assert_whole(out, server)
+    assert server.sent == len(server.files[ZIP]) + 1
+
+
+def test_a_file_that_keeps_changing_is_given_up(server: Server, options: DownloadOptions, out: Path) -> None:
+    server.etag = lambda: f'"{len(server.requests)}"'
+    with pytest.raises(DavidError, match="changes at the server while it is being read"):
+        download(out, [ZIP], options)
+
+
+def test_retry_after_is_honoured(server: Server, options: DownloadOptions, out: Path) -> None:
+    server.answers = [(503, {"Retry-After": "1"})]
+    began_s = time.monotonic()
+    download(out, [ZIP], options)
+    assert 1 <= time.monotonic() - began_s < 3
+    assert_whole(out, server)
+
+
+def test_a_server_that_asks_to_wait_for_hours_is_given_up(server: Server, options: DownloadOptions, out: Path) -> None:
+    server.answers = [(429, {"Retry-After": "7200"})]
+    with pytest.raises(Unavailable, match=r"429 Too Many Requests, asks to wait 7,200 s; gave up"):
+        download(out, [ZIP], options)
+
+
+def test_passing_troubles_pass(server: Server, options: DownloadOptions, out: Path) -> None:
+    server.answers = [(status, {}) for status in (500, 502)]
+    server.silences = 1
+    download(out, [ZIP], options)
+    assert_whole(out, server)
+
+
+def test_a_zip_that_is_not_there_is_named_and_keeps_no_other_back(
+    server: Server, options: DownloadOptions, out: Path
+) -> None:
+    with pytest.raises(DavidError, match=r"data/SynthHuman_0042\.zip: the server answers 404 Not Found; is the base"):
+        download(out, ["SynthHuman_0042.zip", ZIP], options)
+    assert_whole(out, server)
+
+
+def test_a_server_that_is_not_there_is_named(options: DownloadOptions, out: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        url = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+    with pytest.raises(Unavailable, match=rf"^{url}/SynthHuman_0000\.zip: no connection .*; gave up after 4 tries"):
+        download(out, [ZIP], replace(options, base_url=url))
+
+
+def test_a_page_in_place_of_a_zip_is_refused(server: Server, options: DownloadOptions, out: Path) -> None:
+    server.files[ZIP] = b"<!DOCTYPE html><title>Log in to this network</title>"
+    with pytest.raises(DavidError, match="no whole zip"):
+        download(out, [ZIP], options)
+    assert not (out / ZIP).exists()
+
+
+def test_a_lock_from_someone_else_is_held_to(
+    server: Server, options: DownloadOptions, out: Path, tmp_path: Path
+) -> None:
+    entry = download(tmp_path / "theirs", [ZIP], options)[ZIP]
+    given = replace(options, lock_file=tmp_path / "given.json")
+
+    lock.save(tmp_path / "given.json", {ZIP: replace(entry, bytes=entry.bytes + 1)})
+    server.sent = 0
+    with pytest.raises(DavidError, match=rf"has {entry.bytes:,} bytes, but the lock says {entry.bytes + 1:,}"):
+        download(out, [ZIP], given)
+    assert server.sent <= 1
+
+    lock.save(tmp_path / "given.json", {ZIP: replace(entry, sha256="0" * 64)})
+    with pytest.raises(DavidError, match=rf"SHA-256 {entry.sha256}, but the lock says .* {'0' * 64}"):
+        download(out, [ZIP], given)
+    assert not (out / ZIP).exists()
+
+    with pytest.raises(DavidError, match=r"given\.json: lists no SynthHuman_0001\.zip"):
+        download(out, ["SynthHuman_0001.zip"], given)
+
+    lock.save(tmp_path / "given.json", {ZIP: entry})
+    server.sent = 0
+    download(out, [ZIP], given)
+    assert_whole(out, server)
+    assert server.sent == 1  # what the wrong lock refused was kept
+
+
+def test_a_zip_that_comes_again_must_be_the_one_that_was_locked(
+    server: Server, options: DownloadOptions, out: Path, tmp_path: Path
+) -> None:
+    download(out, [ZIP], options)
+    (out / ZIP).unlink()
+    server.files[ZIP] = make_zip(tmp_path / "new.zip", 20, 30_000, seed=99)
+    with pytest.raises(DavidError, match="the server has another version"):
+        download(out, [ZIP], options)
+
+
+def test_zips_from_elsewhere_are_checked_and_listed(server: Server, options: DownloadOptions, out: Path) -> None:
+    out.mkdir()
+    (out / ZIP).write_bytes(server.files[ZIP])
+    download(out, [ZIP], options)
+    assert_whole(out, server)
+    assert server.requests == []
+    (out / "SynthHuman_0001.zip").write_bytes(server.files["SynthHuman_0001.zip"][:-100])
+    with pytest.raises(DavidError, match=r"SynthHuman_0001\.zip: is there already, but isn't a whole zip; remove it"):
+        download(out, ["SynthHuman_0001.zip"], options)
+
+
+def test_check_finds_a_flipped_bit(server: Server, options: DownloadOptions, out: Path) -> None:
+    download(out, list(server.files), options)
+    assert list(check(out)) == list(server.files)
+    data = bytearray(server.files[ZIP])
+    data[12_345] ^= 1
+    (out / ZIP).write_bytes(data)
+    with pytest.raises(DavidError, match=r"SynthHuman_0000\.zip: has .* but the lock says .*remove it"):
+        check(out)
+    (out / ZIP).write_bytes(data[:-1])
+    with pytest.raises(DavidError, match="bytes, but had"):
+        download(out, [ZIP], options)
+
+
+def test_too_little_room_is_said_before_anything_is_written(
+    server: Server, options: DownloadOptions, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(out.parent)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1_000_000))
+    with pytest.raises(DavidError, match=r"0\.0 GB are still to come, but only 0\.0 GB are free there; make room"):
+        download(out, list(server.files), options)
+    assert list(out.iterdir()) == []
+    download(out, [ZIP], options)
+    assert_whole(out, server)
+
+
+def test_a_disk_that_fills_up_keeps_what_has_arrived(
+    server: Server, options: DownloadOptions, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.pwrite
+
+    def pwrite(handle: int, data: memoryview, offset: int) -> int:
+        if offset + len(data) > 5 * PART_BYTES:
+            raise OSError(28, "No space left on device")
+        return real(handle, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    with pytest.raises(Unavailable, match=r"SynthHuman_0000\.zip\.part: the disk is full .*make room and run"):
+        download(out, [ZIP], replace(options, connections=1))
+    monkeypatch.undo()
+    server.sent = 0
+    download(out, [ZIP], options)
+    assert_whole(out, server)
+    assert server.sent == len(server.files[ZIP]) + 1 - 5 * PART_BYTES
+
+
+def test_only_one_download_works_in_a_folder(server: Server, options: DownloadOptions, out: Path) -> None:
+    groups = download_groups(out, [[ZIP], ["SynthHuman_0001.zip"]], options)
+    next(groups)
+    with pytest.raises(DavidError, match="another `david download` is at work there"):
+        download(out, [ZIP], options)
+    groups.close()
+    download(out, [ZIP], options)
+
+
+def test_groups_come_in_order_and_never_exceed_their_room(server: Server, options: DownloadOptions, out: Path) -> None:
+    for number in range(3, 8):
+        server.files[f"SynthHuman_{number:04d}.zip"] = server.files[ZIP]
+    names = list(server.files)
+    groups = [names[0:2], names[2:4], names[4:6], names[6:8]]
+    server.pause_s = 0.001
+    for wanted, paths in zip(groups, download_groups(out, groups, options, zips_on_disk=4), strict=True):
+        assert [path.name for path in paths] == wanted
+        for path in paths:
+            assert path.read_bytes() == server.files[path.name]
+        time.sleep(0.1)  # packing, while later ones come
+        assert len({path.name.partition(".zip")[0] for path in out.glob("SynthHuman*")}) <= 4
+    assert list(out.iterdir()) == [out / lock.NAME]
+    assert sorted(lock.load(out / lock.NAME)) == names
+    with pytest.raises(DavidError, match="room for 1 zips, but a group has 2"):
+        next(download_groups(out, groups, options, zips_on_disk=1))
+
+
+# ---- kills
+
+RUN = """
+import sys
+from pathlib import Path
+from david.pack.download import DownloadOptions, download
+from david.pack.remote import Patience
+url, out, part_bytes, connections = sys.argv[1:5]
+patience = Patience(tries=4, first_pause_s=0.01, timeout_s=5)
+options = DownloadOptions(url, connections=int(connections), part_bytes=int(part_bytes), patience=patience)
+def run(out=Path(out)):
+    download(out, ["SynthHuman_0000.zip"], options)
+"""
+
+# for each moment a child that kills itself just before its n-th write, sync, rename or removal, and one that goes on
+AT_EACH_CALL = """
+import itertools, os, signal
+def doom(n):
+    left = itertools.count(n, -1)
+    def deadly(real):
+        def call(*args, **kwargs):
+            if next(left) == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(*args, **kwargs)
+        return call
+    for name in ("pwrite", "write", "fsync", "ftruncate", "replace", "unlink"):
+        setattr(os, name, deadly(getattr(os, name)))
+def child(n, out):
+    if (pid := os.fork()) == 0:
+        if n is not None:
+            doom(n)
+        run(out)
+        os._exit(0)
+    return os.waitpid(pid, 0)[1]
+for n in itertools.count():
+    folder = Path(out) / str(n)
+    status = child(n, folder)
+    assert child(None, folder) == 0
+    if status == 0:
+        break
+print(n)
+"""
+
+# ten children that are killed at any moment, and one that goes on
+AT_RANDOM = """
+import os, random, signal, time
+chance, kills = random.Random(0), 0
+while kills < 10:
+    if (pid := os.fork()) == 0:
+        run()
+        os._exit(0)
+    time.sleep(chance.uniform(0, 0.25))
+    os.kill(pid, signal.SIGKILL)
+    if os.waitpid(pid, 0)[1] == signal.SIGKILL:
+        kills += 1
+    else:
+        Path(out, "SynthHuman_0000.zip").unlink()
+run()
+"""
+
+
+def drive(script: str, server: Server, out: Path, part_bytes: int, connections: int) -> str:
+    command = [sys.executable, "-c", RUN + script, server.url, str(out), str(part_bytes), str(connections)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_killed_before_any_write_sync_or_rename_the_zip_is_the_same(server: Server, out: Path) -> None:
+    moments = int(drive(AT_EACH_CALL, server, out, 250_000, 1))
+    assert moments > 15
+    for n in range(moments + 1):
+        assert_whole(out / str(n), server)
+
+
+def test_killed_ten_times_at_random_the_zip_is_the_same(server: Server, out: Path, tmp_path: Path) -> None:
+    server.files[ZIP] = make_zip(tmp_path / "large.zip", 100, 40_000, seed=7)
+    server.pause_s = 0.004
+    drive(AT_RANDOM, server, out, PART_BYTES, 4)
+    assert_whole(out, server)
+
+
+# ---- who answers
+
+
+def test_only_https_is_read_from_other_machines(server: Server, options: DownloadOptions, out: Path) -> None:
+    with pytest.raises(DavidError, match=r"^http://example\.org: only https addresses are read"):
+        download(out, [ZIP], replace(options, base_url="http://example.org"))
+    server.answers = [(302, {"Location": "http://example.org/x.zip"})]
+    with pytest.raises(DavidError, match=r"http://example\.org/x\.zip: only https addresses are read"):
+        download(out, [ZIP], options)
+
+
+def test_a_redirect_is_followed(server: Server, options: DownloadOptions, out: Path) -> None:
+    server.answers = [(302, {"Location": f"/elsewhere/{ZIP}"})]
+    download(out, [ZIP], options)
+    assert_whole(out, server)
+    server.answers = [(302, {"Location": "/again"})] * 5
+    with pytest.raises(DavidError, match="5 redirects in a row"):
+        download(out, ["SynthHuman_0001.zip"], options)
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 that nobody has signed, and its key."""
+    if not shutil.which("openssl"):
+        pytest.skip("openssl makes the certificate, and is not at hand")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=test"
+    paths = ["-keyout", str(key), "-out", str(certificate), "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run([*command.split(), *paths], check=True, capture_output=True)
+    return certificate, key
+
+
+def test_tls_is_verified(
+    server: Server,
+    certificate: tuple[Path, Path],
+    options: DownloadOptions,
+    out: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    secure = ThreadingHTTPServer(("127.0.0.1", 0), handler(server))
+    secure.socket = context.wrap_socket(secure.socket, server_side=True, do_handshake_on_connect=False)
+    threading.Thread(target=secure.serve_forever, args=(0.01,), daemon=True).start()
+    url = f"https://127.0.0.1:{secure.server_port}"
+    with pytest.raises(Unavailable, match=r"the server's certificate is not trusted \(self.signed certificate\)"):
+        download(out, [ZIP], replace(options, base_url=url))
+    assert server.requests == []
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+    download(out, [ZIP], replace(options, base_url=url))
+    assert_whole(out, server)
+    secure.shutdown()
+    secure.server_close()
+
+
+def test_a_proxy_from_the_environment_is_used(
+    out: Path, options: DownloadOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    class Proxy(BaseHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            return
+
+        def do_CONNECT(self) -> None:
+            seen.append((self.path, self.headers["Proxy-Authorization"]))
+            self.send_error(403)
+
+    proxy = ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
+    threading.Thread(target=proxy.serve_forever, args=(0.01,), daemon=True).start()
+    monkeypatch.setenv("https_proxy", f"http://me:my%20word@127.0.0.1:{proxy.server_port}")
+    with pytest.raises(Unavailable, match=r"https://example\.org/SynthHuman_0000\.zip: no connection .*403"):
+        download(out, [ZIP], replace(options, base_url="https://example.org"))
+    proxy.shutdown()
+    proxy.server_close()
+    assert seen[0] == ("example.org:443", "Basic bWU6bXkgd29yZA==")
+
+
+def test_journal_names_are_not_zips(server: Server, options: DownloadOptions, out: Path) -> None:
+    """`david pack` reads every `*.zip` of a folder; an unfinished one must not be among them."""
+    server.spoil = lambda _name, start, body: body if start < 4 * PART_BYTES else b""
+    server.announce = lambda length: length or 1
+    with pytest.raises(Unavailable):
+        download(out, [ZIP], options)
+    assert len(list(out.iterdir())) == 2
+    assert list(out.glob("*.zip")) == []
+    assert partial.held(out / ZIP) >= 4 * PART_BYTES
+    assert json.loads((out / f"{ZIP}.journal").read_text().splitlines()[0])["size"] == len(server.files[ZIP])
