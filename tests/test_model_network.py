@@ -1,9 +1,12 @@
 """The network: the paper's sizes, any image, one meaning."""
 
+from functools import cache
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from david.model import Network, Prediction, build
@@ -29,6 +32,7 @@ def outputs(prediction: Prediction) -> list[torch.Tensor]:
     return [getattr(prediction, name) for name in OUTPUTS]
 
 
+@cache
 def on_meta(name: str, heads: tuple[str, ...]) -> Network:
     with torch.device("meta"):
         return build(name, heads)
@@ -138,7 +142,7 @@ def test_every_parameter_gets_a_gradient():
     """DDP with a static graph waits for each of them; a norm or a block that nothing reads would hang it."""
     torch.manual_seed(0)
     network = build("david-smoke")
-    sum((o * torch.randn_like(o)).sum() for o in outputs(network(images(2, 47, 33)))).backward()
+    torch.stack([(o * torch.randn_like(o)).sum() for o in outputs(network(images(2, 47, 33)))]).sum().backward()
     assert [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
@@ -198,7 +202,7 @@ def test_compiled_in_one_graph_it_says_the_same(smoke):
 
 def test_prediction_is_a_tree_of_tensors_to_torch(smoke):
     """DDP with a static graph finds the output's tensors through this, and reduces no gradients where it finds none."""
-    leaves = torch.utils._pytree.tree_leaves(smoke(images(1, 16, 16)))
+    leaves = tree_leaves(smoke(images(1, 16, 16)))
     assert sum(isinstance(leaf, torch.Tensor) for leaf in leaves) == len(OUTPUTS)
 
 

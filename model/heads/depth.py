@@ -15,7 +15,8 @@ class RelativeDepth(DenseHead):
     output, channels = "relative_depth", 1
 
     def say(self, x: torch.Tensor) -> torch.Tensor:
-        if x.dtype == torch.float32:
-            return self.last(x)
+        full = self.last.weight.dtype
+        if x.dtype == full:  # no autocast
+            return self.last(x).float()
         with torch.autocast(x.device.type, enabled=False):
-            return self.last(x.float())
+            return self.last(x.to(full)).float()
