@@ -9,20 +9,22 @@ import cv2
 import numpy as np
 import OpenEXR
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from david.pack import synth
 from david.pack.errors import DavidError
 from david.pack.schema import SCENARIOS, Sample
 from david.pack.synth import layout
+from david.pack.synth.figure import Figure, Material
 from david.pack.synth.framing import pose_before_camera
 from david.pack.synth.quadrics import Quadrics, View
 from david.pack.synth.scene import RAYS
 
 HEIGHT, WIDTH = 160, 120
 keys = st.tuples(st.integers(0, 2**63), st.integers(0, 9_999_999), st.sampled_from(SCENARIOS))
-few = settings(max_examples=10, deadline=None)
+no_shrinking = [Phase.explicit, Phase.reuse, Phase.generate]  # a key has no simpler neighbours
+few = settings(max_examples=10, deadline=None, phases=no_shrinking)
 
 
 def small(key: tuple[int, int, str], height: int = HEIGHT, width: int = WIDTH) -> Sample:
@@ -67,7 +69,7 @@ def first_crossing_twin(quadrics: Quadrics, direction: np.ndarray) -> float:
     return nearest
 
 
-@settings(max_examples=6, deadline=None)
+@settings(few, max_examples=6)
 @given(keys)
 def test_traced_depth_equals_the_slow_twin(key):
     view = view_of(key)
@@ -75,6 +77,16 @@ def test_traced_depth_equals_the_slow_twin(key):
     points = np.random.default_rng(key[1]).integers([0, 0], [HEIGHT, WIDTH], (40, 2))
     twin = [first_crossing_twin(view.quadrics, view.rays @ [x + 0.5, y + 0.5, 1]) for y, x in points]
     np.testing.assert_allclose(depth[points[:, 0], points[:, 1]], twin, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("r_near", "r_far"), [(2.0, 4.0), (4.0, 2.0), (3.0, 3.0)])
+def test_a_limb_seen_end_on_is_whole(r_near, r_far):
+    figure = Figure(place=np.eye(4))
+    figure.limb(Material("plain", np.zeros(3), np.zeros(3)), (0.3, 0, -100), (0, 0.4, -130), r_near, r_far)
+    intrinsics = np.array([[200.0, 0, 8], [0, 200, 8], [0, 0, 1]])
+    view = View(figure.quadrics(), intrinsics, 16, 16)
+    twin = [first_crossing_twin(view.quadrics, view.rays @ [x + 0.5, y + 0.5, 1]) for y in range(16) for x in range(16)]
+    np.testing.assert_allclose(view.trace()[0].ravel(), twin, rtol=1e-5)
 
 
 @few
@@ -113,7 +125,7 @@ def test_what_is_valid_is_whole(key):
     assert (facing < 1e-3 * sample.depth_cm[sample.valid]).all()  # seen from outside, to rounding
 
 
-@settings(max_examples=5, deadline=None)
+@settings(few, max_examples=5)
 @given(keys)
 def test_alpha_is_the_share_of_a_pixel_that_is_covered(key):
     view, alpha = view_of(key), small(key).alpha / 255
@@ -125,7 +137,7 @@ def test_alpha_is_the_share_of_a_pixel_that_is_covered(key):
     partial = (covered > 0) & (covered < 1)
     error = abs(alpha - covered)
     assert error[~partial].max() < 1.1 / len(RAYS)  # a sliver between the rays of either
-    assert error[partial].mean() < 0.07 and np.quantile(error[partial], 0.98) < 0.2
+    assert error[partial].mean() < 0.056 and np.quantile(error[partial], 0.98) < 0.2
 
 
 def test_zips_hold_the_same_bytes_whatever_the_number_of_workers(tmp_path):

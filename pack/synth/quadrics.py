@@ -5,9 +5,10 @@ P(t) = t * (u, v, -1), so t is the depth along the optical axis. Image points ar
 in column i and row j is (i + 0.5, j + 0.5).
 
 A quadric is {P : f(P) = (P, 1)^T form (P, 1) = 0}, f < 0 inside. Along a ray, f = a t^2 - 2 h t + c, where a and the
-discriminant h^2 - a c are quadratic and h is linear in (x, y). Seen from outside (c > 0), the first crossing is
-t = c / (h + sqrt(h^2 - a c)), whatever the sign of a. The coefficients are made in float64 about the middle of the
-quadric's box on the image, so that float32 is enough for each pixel.
+discriminant h^2 - a c are quadratic and h is linear in (x, y). A ray enters at t = c / (h + sqrt(h^2 - a c)), whatever
+the sign of a, and also where c < 0 because the camera is inside the mirror image of a cone, as long as the cone's
+planes hold what is kept. The coefficients are made in float64 about the middle of the quadric's box on the image, so
+that float32 is enough for each pixel.
 
 Legend: N quadrics, H rows, W columns.
 """
@@ -79,9 +80,7 @@ class View:
     def boxes(self) -> np.ndarray:
         """(N, 2, 2) int: first and last + 1 (column, row) of the pixels that can show each quadric.
 
-        The outline of an ellipsoid is a conic, and its extent follows from the dual conic. A cone whose extension holds
-        the camera is seen end-on, behind its own balls: its box is empty.
-        """
+        The outline of an ellipsoid is a conic, and its extent follows from the dual conic."""
         half, constant = self.quadrics.hull[..., 3, :3], self.quadrics.hull[..., 3, 3]
         conic = half[..., :, None] * half[..., None, :]
         conic = self.rays.T @ (conic - constant[..., None, None] * self.quadrics.hull[..., :3, :3]) @ self.rays
@@ -90,9 +89,7 @@ class View:
         square = middle**2 - np.diagonal(dual, axis1=-2, axis2=-1)[..., :2] / dual[..., 2:, 2]
         reach = np.sqrt(np.maximum(square, 0))
         low, high = (middle - reach).min(axis=1), (middle + reach).max(axis=1)
-        boxes = np.stack([np.floor(low), np.ceil(high)], axis=1).clip(0, [self.width, self.height]).astype(int)
-        boxes[self.quadrics.form[:, 3, 3] <= 0] = 0
-        return boxes
+        return np.stack([np.floor(low), np.ceil(high)], axis=1).clip(0, [self.width, self.height]).astype(int)
 
     @cached_property
     def _polynomials(self) -> list[tuple]:
