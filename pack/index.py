@@ -35,11 +35,16 @@ def load(path: Path, extensions: tuple[str, ...]) -> np.ndarray:
     try:
         head, *lines = path.read_text("ascii").splitlines()
         version, count = head.split()
-        words = np.array([line.split() for line in lines]).reshape(len(lines), len(extensions), 4)
-        if version != "v1.2" or int(count) != len(lines) or (words[:, :, 0] != np.array(extensions)).any():
-            raise ValueError(f"`{head}` and {len(lines)} lines of {', '.join(extensions)} do not agree")
-        return words[:, :, 1:3].astype(np.int64)
+        rows = [line.split() for line in lines]
+        expected = list(extensions), 4 * len(extensions)
+        if version != "v1.2" or int(count) != len(rows) or any((row[::4], len(row)) != expected for row in rows):
+            raise ValueError(f"`{head[:40]}` and {len(rows)} lines of {', '.join(extensions)} do not agree")
+        numbers = [[int(word) for word in row[1::4] + row[2::4]] for row in rows]
+        spans = np.array(numbers, np.int64).reshape(len(rows), 2, len(extensions))
+        if (spans < 0).any():
+            raise ValueError("a negative offset or size")
+        return np.ascontiguousarray(spans.swapaxes(1, 2))
     except OSError as error:
         raise DavidError(f"{path}: no index there ({error.strerror}); pack the set again") from error
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise DavidError(f"{path}: no index of this shard ({error}); pack the set again") from error

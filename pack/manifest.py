@@ -1,13 +1,14 @@
 """`dataset.json`: what a shard set holds, written last, so that a folder with a manifest is a whole set.
 
-Keys: `format`, `version`, `options` (see `plan.PackOptions`), `raw` (the archives read, with sizes and a digest of
-their members' names, sizes and CRC-32s), `splits` (for each its shards with samples, bytes and SHA-256s), `report`
-(what the geometry check and the precision report saw, see `report.py`), `quarantined` (samples set aside, with
-reasons) and `libraries` (the versions that encoded it).
+Keys: `format`, `version`, `sha256` (of this file with 64 zeros in its place), `options` (see `plan.PackOptions`), `raw`
+(the archives read, with sizes and a digest of their members' names, sizes and CRC-32s), `splits` (for each its shards
+with samples, bytes and SHA-256s), `report` (what the geometry check and the precision report saw, see `report.py`),
+`quarantined` (samples set aside, with reasons) and `libraries` (the versions that encoded it).
 """
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from david.pack.schema import VERSION, Compression, ImageCodec, extensions
 
 NAME = "dataset.json"
 FORMAT = "david shards"
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,200}")  # no path
+_UNSIGNED = "0" * 64  # stands for the manifest's own SHA-256 where that is computed
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,17 @@ class Shard:
     bytes: int
     sha256: str
     index_sha256: str
+
+    @classmethod
+    def parse(cls, row: dict[str, Any]) -> "Shard":
+        """From the manifest's JSON. Raises ValueError, KeyError or TypeError where a value is none of a shard's."""
+        shard = cls(**row)
+        texts = (shard.name, _NAME), (shard.sha256, _SHA256), (shard.index_sha256, _SHA256)
+        if any(type(text) is not str or not form.fullmatch(text) for text, form in texts):
+            raise ValueError(f"a shard's name or hash is not as expected in {str(row)[:200]}")
+        if any(type(number) is not int or number < 0 for number in (shard.samples, shard.bytes)):
+            raise ValueError(f"a shard's samples or bytes are no counts in {str(row)[:200]}")
+        return shard
 
 
 @dataclass(frozen=True)
@@ -72,20 +87,26 @@ class Manifest:
         return sum(shard.samples for shard in self.splits.get(split, ()))
 
     def write(self) -> None:
-        content = {"format": FORMAT, "version": VERSION} | asdict(self)
+        content = {"format": FORMAT, "version": VERSION, "sha256": _UNSIGNED} | asdict(self)
         del content["folder"]
-        write_whole(self.folder / NAME, json.dumps(content, indent=1).encode() + b"\n")
+        unsigned = json.dumps(content, indent=1).encode() + b"\n"
+        signature = hashlib.sha256(unsigned).hexdigest().encode()
+        write_whole(self.folder / NAME, unsigned.replace(_UNSIGNED.encode(), signature, 1))
 
 
 def load(folder: Path) -> Manifest:
     """The manifest of a shard set. Raises DavidError where the folder holds none that this version reads."""
     path = Path(folder) / NAME
     try:
-        content = json.loads(path.read_bytes())
+        text = path.read_bytes()
+        content = json.loads(text)
         found = content.pop("format"), content.pop("version")
         if found != (FORMAT, VERSION):
             raise DavidError(f"{path}: holds `{found[0]}` version {found[1]}, this david reads `{FORMAT}` {VERSION}")
-        splits = {name: tuple(Shard(**shard) for shard in shards) for name, shards in content.pop("splits").items()}
+        signature = content.pop("sha256").encode()
+        if hashlib.sha256(text.replace(signature, _UNSIGNED.encode(), 1)).hexdigest().encode() != signature:
+            raise ValueError("it changed after packing: its SHA-256 is not the one it holds")
+        splits = {name: tuple(map(Shard.parse, shards)) for name, shards in content.pop("splits").items()}
         manifest = Manifest(folder=Path(folder), splits=splits, **content)
         extensions(manifest.image, manifest.compression)
         return manifest
@@ -93,7 +114,7 @@ def load(folder: Path) -> Manifest:
         raise DavidError(
             f"{folder}: no shards there (no {NAME}: {error.strerror}); make them: david pack RAW {folder}"
         ) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DavidError(
             f"{path}: not a manifest of shards ({type(error).__name__}: {error}); pack the set again"
         ) from error

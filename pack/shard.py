@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import xxhash
 
 from david.pack import codecs, files, index
 from david.pack.errors import DavidError
 from david.pack.manifest import Shard
 from david.pack.schema import PLANES, Compression, ImageCodec, Sample, extensions
+
+DIGEST = "xxh3"  # the owner that each member's header names; its group is the digest
+_GNAME = slice(297, 297 + 16)  # where a USTAR header holds the group
 
 
 def encode(sample: Sample, image: ImageCodec, compression: Compression) -> list[bytes]:
@@ -78,6 +82,21 @@ def decode(members: list[bytes] | list[memoryview], compression: Compression) ->
     )
 
 
+def header(name: str, data: bytes | memoryview) -> bytes:
+    """The USTAR header of a member, 512 bytes: it depends on name and data alone, and holds the data's XXH3."""
+    info = tarfile.TarInfo(name)
+    info.size, info.mode = len(data), 0o644
+    info.uname, info.gname = DIGEST, xxhash.xxh3_64_hexdigest(data)
+    return info.tobuf(tarfile.USTAR_FORMAT)
+
+
+def check(head: memoryview, data: memoryview) -> None:
+    """Raises DavidError where a member's data are not those that its header was written for."""
+    told, found = bytes(head[_GNAME]), xxhash.xxh3_64_hexdigest(data)
+    if told != found.encode():
+        raise DavidError(f"its bytes changed after packing (XXH3 {found}, written {told.decode('ascii', 'replace')})")
+
+
 class _TarWriter:
     """Members one after the other into a USTAR archive, its SHA-256 and length kept along."""
 
@@ -90,9 +109,7 @@ class _TarWriter:
         self.length += len(data)
 
     def add(self, extension: str, name: str, data: bytes) -> index.Member:
-        header = tarfile.TarInfo(name)
-        header.size, header.mode = len(data), 0o644
-        self.write(header.tobuf(tarfile.USTAR_FORMAT))
+        self.write(header(name, data))
         member = index.Member(extension, self.length, len(data), name)
         self.write(data)
         self.write(bytes(-len(data) % tarfile.BLOCKSIZE))

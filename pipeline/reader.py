@@ -7,6 +7,7 @@ short shows as a short read, where a memory map would end the process. Indexes a
 import bisect
 import hashlib
 import os
+import tarfile
 import threading
 from dataclasses import dataclass
 from itertools import accumulate
@@ -72,15 +73,17 @@ class Reader:
         row = sample - self._ends[number] + self._shards[number].samples
         opened = self._opened.get(number) or self._open(number)
         spans = opened.spans[row].tolist()
-        start, end = spans[0][0], spans[-1][0] + spans[-1][1]
+        start, end = spans[0][0] - tarfile.BLOCKSIZE, spans[-1][0] + spans[-1][1]
         where = f"{opened.path}, sample {row}"
         data = memoryview(os.pread(opened.handle, end - start, start))
         if len(data) != end - start:
             raise BadSample(
                 where, f"the shard ends {end - start - len(data)} bytes before the sample does; copy it again"
             )
-        rgb, *planes, about = (data[offset - start : offset - start + size] for offset, size in spans)
+        rgb, *planes, about = members = [data[offset - start : offset - start + size] for offset, size in spans]
         try:
+            for (offset, _), member in zip(spans, members, strict=True):
+                shard.check(data[offset - start - tarfile.BLOCKSIZE : offset - start], member)
             known = shard.decode_about(about)
         except DavidError as error:
             raise BadSample(where, str(error)) from error
