@@ -95,9 +95,9 @@ def _measure(
 
 
 def _keep(row: dict[str, Any], out: Path) -> None:
-    from david.bench import results
+    from david.bench import rows
 
-    results.append(out, row)
+    rows.append(out, row)
     console.print(f"row added to {out}")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from david.bench import results, training
+from david.bench import rows, training
 from david.pack import crew, preview, read, synth
 from david.pack.build import build
 from david.pack.commands import progress_bar
@@ -53,7 +53,7 @@ def run(out: Path, samples: int, steps: int | None, seed: int, console: Console)
             console.print(f"{name:>22}  {value:.4g}")
     with chapter(console, 4, "measure what bounds training here"):
         row = training.measure("training", ("load", "step", "both"), recipe, shards, 10, 3, "auto", console)
-        results.append(out / "bench.jsonl", row)
+        rows.append(out / "bench.jsonl", row)
 
     console.rule("look at", align="left")
     pictures = trained / "pictures"

@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
-from david.bench import report, results
+from david.bench import report, rows
 from david.bench.harness import Contender, take_turns
 from david.bench.suites.load import load_alone
 from david.bench.suites.step import both, make_step, one_batch, step_alone
@@ -42,9 +42,9 @@ def measure(
     if set(contenders) == {"load", "step", "both"}:
         sentence = report.verdict(figures, shares_processor=world.device.type == "cpu")
         console.print(sentence, soft_wrap=True)
-    return results.row(
+    return rows.row(
         suite,
-        {name: {quantity: figure.as_json() for quantity, figure in rows.items()} for name, rows in figures.items()},
+        {name: {quantity: one.as_json() for quantity, one in measured.items()} for name, measured in figures.items()},
         verdict=sentence,
         recipe=to_json(recipe),
         shards={"fingerprint": dataset.fingerprint, "samples": dataset.samples("train")},
