@@ -1,4 +1,4 @@
-"""`david synth` and `david pack`."""
+"""`david synth`, `david pack` and, from `download_command.py`, `david download`."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressC
 from david.pack import crew, ray_engine
 from david.pack.build import BadPolicy, Engine, Part, build, merge
 from david.pack.display import PackDisplay
+from david.pack.download_command import download
 from david.pack.errors import DavidError
 from david.pack.manifest import Manifest
 from david.pack.plan import PackOptions
@@ -34,6 +35,7 @@ def progress_bar(what: str) -> Iterator:
 def register(app: typer.Typer) -> None:
     app.command()(synth)
     app.command()(pack)
+    app.command()(download)
 
 
 def synth(

@@ -10,7 +10,7 @@ import fcntl
 import os
 import shutil
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
 
@@ -55,7 +55,7 @@ def download_groups(
     report: Report | None = None,
     *,
     zips_on_disk: int = 6,
-) -> Iterator[tuple[Path, ...]]:
+) -> Generator[tuple[Path, ...], None, None]:
     """Yield each group's zips once all are whole, while later groups already download. When the next group is asked
     for, this one's zips are deleted: at most `zips_on_disk` zips, finished or not, take up room in `out`.
 

@@ -4,8 +4,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -21,6 +22,7 @@ from rich.progress import (
 
 from david.pack import chunks
 from david.pack.errors import DavidError
+from david.pack.plan import PackOptions
 
 LINE_EVERY_S = 10.0
 IDLE = ("waiting", "done")
@@ -39,22 +41,81 @@ def download(
         Path | None, typer.Option(help="a synthhuman.lock.json whose sizes and SHA-256s the zips must have")
     ] = None,
     check: Annotated[bool, typer.Option("--check", help="read again what is in OUT, against its lock file")] = False,
+    pack: Annotated[
+        Path | None, typer.Option(metavar="SHARDS", help="pack the zips, group by group, as they come; with --delete")
+    ] = None,
+    delete: Annotated[bool, typer.Option("--delete", help="delete each group of zips once it is packed")] = False,
+    zips_on_disk: Annotated[
+        int, typer.Option(min=3, help="with --delete: zips to have room for, 8.75 GB each; more mix the set better")
+    ] = 6,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="with --pack: an option, as image=webp")
+    ] = None,
     connections: Annotated[int, typer.Option(min=1, max=64, help="at a time, in all")] = 8,
     base_url: Annotated[str, typer.Option(help="the folder of the zips, or a mirror of it")] = chunks.BASE_URL,
 ) -> None:
-    """Bring SynthHuman's zips here, whole and checked; run it again after any break."""
+    """Bring SynthHuman's zips here, whole and checked; run it again to go on after any break.
+
+    With --pack SHARDS --delete there must be room for the shards and a few zips only. Samples are then permuted within
+    groups of zips, each from faces, full bodies and upper bodies alike, not over the whole set.
+    """
     from david.pack import download as work  # urllib3 and ssl: not for `david --help`
 
     names = asked(sample, chunk or [], everything)
     if not names and not check:
         raise DavidError("nothing asked for: say --sample, --chunk N, --all, or --check for what is there")
+    if (pack is None) == delete or (set_ and not pack):
+        raise DavidError(
+            "--pack SHARDS and --delete go together, --set with both; to keep the zips, download them, then david pack"
+        )
     options = work.DownloadOptions(base_url=base_url, lock_file=lock, connections=connections)
-    with display(Console()) as report:
+    console = Console()
+    if pack:
+        _download_and_pack(console, out, pack, names, options, set_ or [], zips_on_disk)
+        return
+    with display(console) as report:
         entries = work.download(out, names, options, report) if names else {}
         if check:
             entries = work.check(out, report)
     size = sum(entry.bytes for entry in entries.values())
     print(f"{len(entries)} zips, {size / 1e9:,.2f} GB, whole in {out}; sizes and SHA-256s in {out / work.lock.NAME}")
+
+
+def _download_and_pack(
+    console: Console, out: Path, shards: Path, names: list[str], options: Any, settings: list[str], zips_on_disk: int
+) -> None:
+    from david.pack.display import PackDisplay
+    from david.pack.download_pack import download_and_pack
+
+    with display(console) as report, PackDisplay(console, plain=True) as packing:
+        manifest = download_and_pack(
+            out,
+            shards,
+            names,
+            options,
+            pack_options(settings),
+            zips_on_disk=zips_on_disk,
+            report=report,
+            hear=packing.hear,
+            planned=packing.planned,
+        )
+    counts = ", ".join(f"{manifest.samples(split):,} {split}" for split in manifest.splits)
+    print(f"{counts} samples under {shards}; the zips are deleted")
+
+
+def pack_options(settings: list[str]) -> PackOptions:
+    """`NAME=VALUE` settings on top of the ordinary options. Raises DavidError where one is none."""
+    kinds = {field.name: type(field.default) for field in fields(PackOptions)}
+    values = {}
+    for setting in settings:
+        name, _, value = setting.partition("=")
+        if name not in kinds:
+            raise DavidError(f"--set {setting}: packing knows no `{name}`, only {', '.join(kinds)}")
+        try:
+            values[name] = kinds[name](value)
+        except ValueError as error:
+            raise DavidError(f"--set {setting}: {name} must be of type {kinds[name].__name__}") from error
+    return PackOptions(**values)
 
 
 def asked(sample: bool, ranges: list[str], everything: bool) -> list[str]:

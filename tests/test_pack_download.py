@@ -18,12 +18,20 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import typer
+from click.testing import Result
+from typer.testing import CliRunner
 
-from david.pack import lock, partial
+from david.pack import lock, partial, read, synth
+from david.pack.commands import register
 from david.pack.download import check, download, download_groups
+from david.pack.download_pack import download_and_pack
 from david.pack.errors import DavidError
 from david.pack.fetcher import DownloadOptions
+from david.pack.plan import PackOptions, Plan
+from david.pack.record import Done
 from david.pack.remote import Patience, Unavailable
+from david.pack.sources import synthhuman
 
 PART_BYTES = 64 << 10
 ZIP = "SynthHuman_0000.zip"
@@ -516,6 +524,83 @@ def test_groups_come_in_order_and_never_exceed_their_room(server: Server, option
     assert sorted(lock.load(out / lock.NAME)) == names
     with pytest.raises(DavidError, match="room for 1 zips, but a group has 2"):
         next(download_groups(out, groups, options, zips_on_disk=1))
+
+
+@pytest.fixture
+def people(server: Server, tmp_path: Path) -> list[str]:
+    """Names of six small zips of synthetic samples, served in place of the others."""
+    synth.write(tmp_path / "raw", samples=18, zips=6, seed=0)
+    server.files = {path.name: path.read_bytes() for path in sorted((tmp_path / "raw").glob("*.zip"))}
+    return list(server.files)
+
+
+def test_a_set_packed_as_it_comes_is_the_same_after_a_stop_and_leaves_no_zip(
+    server: Server, people: list[str], options: DownloadOptions, out: Path, tmp_path: Path
+) -> None:
+    pack_options = PackOptions(val_fraction=0.3, shard_samples=4)
+    whole = download_and_pack(out, tmp_path / "whole", people, options, pack_options)
+    assert whole.raw["samples"] == 18
+    assert list(out.iterdir()) == [out / lock.NAME]
+    there = {sample.key for split in ("train", "val") for sample in read(tmp_path / "whole", split=split)}
+    assert there == set(synthhuman.scan(tmp_path / "raw"))
+
+    def stop_in_the_second_group(plan: Plan, _done: list[Done]) -> None:
+        if plan.group == "01":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        download_and_pack(out, tmp_path / "shards", people, options, pack_options, planned=stop_in_the_second_group)
+    left = {path.name for path in out.glob("*.zip")}
+    assert left == set(people[1::2])
+    with pytest.raises(DavidError, match=r"was begun otherwise: image is jpeg there and webp now"):
+        download_and_pack(out, tmp_path / "shards", people, options, replace(pack_options, image="webp"))
+    with pytest.raises(DavidError, match=r"was begun with SynthHuman_0000\.zip, .* together, now .* are asked for"):
+        download_and_pack(out, tmp_path / "shards", people[1:], options, pack_options)
+    with pytest.raises(DavidError, match=r"was begun as 2 groups of zips, now it would be 1"):
+        download_and_pack(out, tmp_path / "shards", people[:3], options, pack_options)
+    server.requests.clear()
+    again = download_and_pack(out, tmp_path / "shards", people, options, pack_options)
+    assert server.requests == []
+    assert again.fingerprint == whole.fingerprint
+    assert list(out.iterdir()) == [out / lock.NAME]
+    assert download_and_pack(out, tmp_path / "shards", people, options, pack_options).fingerprint == whole.fingerprint
+
+
+def command(*words: object) -> Result:
+    app = typer.Typer()
+    register(app)
+    return CliRunner().invoke(app, ["download", *map(str, words)])
+
+
+def test_the_command_brings_what_is_asked_for(server: Server, out: Path) -> None:
+    done = command(out, "--chunk", "1-2", "--chunk", "0", "--base-url", server.url)
+    assert done.exit_code == 0, done.output
+    assert_whole(out, server, list(server.files))
+    assert "3 zips, 0.00 GB, whole in" in done.output
+    assert "SynthHuman_0002.zip: whole" in done.output
+    assert command(out, "--check").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "nothing asked for: say --sample, --chunk N, --all"),
+        (["--chunk", "60"], "chunk 60: SynthHuman has chunks 0 .. 59"),
+        (["--chunk", "9-x"], "--chunk 9-x: must be a number like 7 or a range like 10-19"),
+        (["--chunk", "0-999999999"], "chunk 999999999: SynthHuman has chunks"),
+        (["--all", "--delete"], "--pack SHARDS and --delete go together"),
+        (["--all", "--pack", "x"], "--pack SHARDS and --delete go together"),
+        (["--all", "--pack", "x", "--delete", "--set", "size=3"], "packing knows no `size`, only image"),
+        (["--all", "--pack", "x", "--delete", "--set", "seed=a"], "seed must be of type int"),
+        (["--all", "--lock", "nowhere.json"], "nowhere.json: the lock file can't be read (No such file"),
+        (["--all", "--base-url", "ftp://x"], "ftp://x: only https addresses are read"),
+    ],
+)
+def test_a_wrong_call_is_one_sentence(words: list[str], message: str, out: Path) -> None:
+    done = command(out, *words)
+    assert isinstance(done.exception, DavidError)
+    assert message in str(done.exception)
+    assert not out.exists()
 
 
 # ---- kills
