@@ -21,7 +21,7 @@ BACKGROUND = np.float32(65504)  # the largest finite float16
 MAX_PIXELS = 64_000_000
 SCENARIO_ENDS = (98_040, 198_016, 298_008)  # ids are stored in the order of SCENARIOS
 _MEMBER = re.compile(r"(?:.*/)?(rgb|alpha|depth|normal|cam)_([0-9]+)\.(?:png|exr|txt)")
-_REQUIRED = ("rgb", "alpha", "depth", "normal")
+REQUIRED = ("rgb", "alpha", "depth", "normal")
 _TOLD_ENDS = re.compile(rb'\{"scenario_ends": \[([0-9]{1,9}), ([0-9]{1,9}), ([0-9]{1,9})\]\}')
 _ID_DIGITS = 18
 _PIXEL_BYTES = 16  # a member's largest size: three float32 channels that don't compress, and a third on top,
@@ -51,7 +51,7 @@ def scan(raw: Path | list[Path]) -> dict[str, dict[str, Member]]:
             f"{raw}: no SynthHuman samples there (rgb_ID.png and so on, in zips or loose); is it the right folder?"
         )
     for key, kinds in found.items():
-        missing = [kind for kind in _REQUIRED if kind not in kinds]
+        missing = [kind for kind in REQUIRED if kind not in kinds]
         if missing:
             raise BadSample(
                 f"sample {key}", f"{' and '.join(missing)} missing beside {next(iter(kinds.values())).archive}"
@@ -100,7 +100,7 @@ def decode(key: str, kinds: dict[str, Member], data: dict[str, bytes], max_pixel
         depth_cm=np.where(valid, depth, np.float32(np.nan)),
         normals=normals,
         valid=valid,
-        intrinsics=_intrinsics(kinds["cam"], data["cam"]) if "cam" in kinds else None,
+        intrinsics=intrinsics(kinds["cam"], data["cam"]) if "cam" in kinds else None,
         meta={
             "scenario": _scenario(kinds["rgb"].archive, key),
             "source": {
@@ -111,7 +111,7 @@ def decode(key: str, kinds: dict[str, Member], data: dict[str, bytes], max_pixel
     )
 
 
-def _intrinsics(member: Member, data: bytes) -> np.ndarray:
+def intrinsics(member: Member, data: bytes) -> np.ndarray:
     try:
         matrix = np.array(data.decode("ascii").split(), np.float64).reshape(3, 3)
     except ValueError as error:

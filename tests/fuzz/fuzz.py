@@ -1,0 +1,51 @@
+"""Fuzz one of david's parsers: `python tests/fuzz/fuzz.py zip --seconds 300` (needs `pip install atheris`).
+
+What is found lies in `tests/fuzz/cases/TARGET/`, where the test suite replays it from then on.
+"""
+
+import argparse
+import contextlib
+import sys
+import tempfile
+from pathlib import Path
+
+import atheris
+
+with atheris.instrument_imports(include=["david"]):
+    import targets
+
+from david.pack.errors import DavidError
+
+CASES = Path(__file__).parent / "cases"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("target", choices=targets.TARGETS)
+    parser.add_argument("--seconds", type=int, default=300)
+    arguments = parser.parse_args()
+    target = targets.TARGETS[arguments.target]
+
+    def one(data: bytes) -> None:
+        with contextlib.suppress(DavidError):
+            target(data)
+
+    corpus = Path(tempfile.mkdtemp(prefix="david-corpus-"))
+    for number, seed in enumerate(targets.SEEDS[arguments.target]()):
+        (corpus / f"seed-{number}").write_bytes(seed)
+    cases = CASES / arguments.target
+    cases.mkdir(parents=True, exist_ok=True)
+    limits = [
+        f"-max_total_time={arguments.seconds}",
+        "-timeout=10",
+        "-rss_limit_mb=1024",
+        "-max_len=8192",
+        "-keep_seed=1",
+    ]
+    quiet = ["-close_fd_mask=3", "-print_final_stats=1"]  # the decoders' own complaints
+    atheris.Setup([sys.argv[0], *limits, *quiet, f"-artifact_prefix={cases}/", str(corpus), str(cases)], one)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()
