@@ -29,8 +29,9 @@ class Arena:
 
     def lend(self) -> dict[str, torch.Tensor]:
         """Tensors of all fields, with whatever bytes their memory holds; it comes back when the last view is gone."""
-        memory = self._free.pop() if self._free else np.empty(self._bytes, np.uint8)
-        lease = memory.view()  # an object of its own: torch keeps it alive for as long as any view of its storage
+        memory = self._free.pop() if self._free else np.empty(self._bytes + ALIGNMENT, np.uint8)
+        skipped = -memory.ctypes.data % ALIGNMENT
+        lease = memory[skipped : skipped + self._bytes]  # torch keeps this view alive for as long as any of its own
         weakref.finalize(lease, self._free.append, memory).atexit = False
         flat = torch.from_numpy(lease)
         return {

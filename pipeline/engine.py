@@ -54,7 +54,7 @@ class Engine(ABC):
 
     def __init__(self, reader: Reader, size: tuple[int, int], resize: bool, threads: int, graph: Any, stages: Stages):
         self.reader, self.size, self.resize, self.stages = reader, size, resize, stages
-        self._graph = graph
+        self._graph: Any = graph
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="david-read")
         self._reading: deque[Work] = deque()
         self._decoding: deque[Work] = deque()
@@ -98,7 +98,7 @@ class Engine(ABC):
     def close(self) -> None:
         """Drop what is under way and end the threads."""
         self._pool.shutdown(cancel_futures=True)
-        self._graph = None
+        del self._graph
 
     def _read(self, work: Work, slot: int) -> Prepared:
         with self.stages.time("read"):

@@ -101,7 +101,7 @@ class GpuEngine(Engine):
 
     def _copy(self, stored: Any) -> torch.Tensor:
         """DALI's tensor in memory of our own."""
-        from nvidia.dali.plugin.pytorch import feed_ndarray
+        from nvidia.dali.plugin.pytorch.torch_utils import feed_ndarray
 
         own = torch.empty(stored.shape(), dtype=torch.uint8, device=self._stream.device)
         return feed_ndarray(stored, own, cuda_stream=self._stream)

@@ -1,7 +1,8 @@
 """Encoded samples from a shard set on a local disk, by position in their split and in any order.
 
 A sample's members stand side by side in its tar, so each sample is one `pread`: no seek state, no lock, and a file cut
-short shows as a short read, where a memory map would end the process. Indexes and files are opened as they are needed.
+short shows as a short read, where a memory map would end the process. Each member is held against the hash in its
+header, so changed bytes never become a batch. Indexes and files are opened as they are needed.
 """
 
 import bisect
@@ -80,13 +81,16 @@ class Reader:
             raise BadSample(
                 where, f"the shard ends {end - start - len(data)} bytes before the sample does; copy it again"
             )
-        rgb, *planes, about = members = [data[offset - start : offset - start + size] for offset, size in spans]
-        try:
-            for (offset, _), member in zip(spans, members, strict=True):
-                shard.check(data[offset - start - tarfile.BLOCKSIZE : offset - start], member)
-            known = shard.decode_about(about)
-        except DavidError as error:
-            raise BadSample(where, str(error)) from error
+        members = []
+        for extension, (offset, size) in zip(self.manifest.extensions, spans, strict=True):
+            begin = offset - start
+            members.append(data[begin : begin + size])
+            try:
+                shard.check(data[begin - tarfile.BLOCKSIZE : begin], members[-1])
+            except DavidError as error:
+                raise BadSample(where, f"{extension}: {error}; copy the shard again") from error
+        rgb, *planes, about = members
+        known = shard.decode_about(about)
         return Encoded(
             where=f"{where} ({known['id']})",
             rgb=rgb,

@@ -84,8 +84,8 @@ def _sample(
         "valid": valid[None],
         "normals": np.moveaxis(np.where(valid[:, :, None], vectors, 0).astype(np.float16), -1, 0),
         "intrinsics": intrinsics.astype(np.float32),
-        "depth_offset_cm": np.float32(known["depth_offset_cm"]),
-        "depth_scale_cm": np.float32(known["depth_scale_cm"]),
+        "depth_offset_cm": np.array(known["depth_offset_cm"], np.float32),
+        "depth_scale_cm": np.array(known["depth_scale_cm"], np.float32),
     }
 
 

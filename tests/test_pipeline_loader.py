@@ -1,0 +1,387 @@
+"""The loader gives the slow twin's batches, in an order that nothing can alter, or a named error within seconds."""
+
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from david.pack import BadSample, DavidError, Sample, build, index, manifest, plan, read, shard
+from david.pack.schema import Compression, ImageCodec
+from david.pipeline import augment, reference
+from david.pipeline.batch import Batch
+from david.pipeline.buffers import Arena
+from david.pipeline.config import AugmentConfig, DataConfig
+from david.pipeline.loader import Loader
+
+PLAIN = AugmentConfig(0, 0, 0, 0, 0)
+FLIPS = AugmentConfig(0.5, 0, 0, 0, 0)
+COLOURS = AugmentConfig(0, 0.3, 0.3, 0.3, 0.1)
+
+
+def bits(batch: Batch) -> dict[str, bytes]:
+    return {one.name: getattr(batch, one.name).contiguous().numpy().tobytes() for one in fields(batch)}
+
+
+def take(steps: int, shards: Path, config: DataConfig, split: str = "train", **arguments: Any) -> list[Batch]:
+    with Loader(shards, split, config, **({"batch_size": 4, "seed": 5} | arguments)) as loader:
+        return [next(loader) for _ in range(steps)]
+
+
+def made(
+    folder: Path,
+    sizes: list[tuple[int, int]],
+    image: ImageCodec = "webp",
+    compression: Compression = "zstd",
+    damage: dict[int, float] | None = None,
+) -> Path:
+    """A small shard set of noise: one shard, one split, samples of these (H, W).
+
+    damage: samples whose image is cut to a share of its bytes, before it is hashed"""
+    rng = np.random.default_rng(0)
+    samples = []
+    for number, (h, w) in enumerate(sizes):
+        normals = rng.normal(size=(h, w, 3)).astype(np.float32)
+        normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
+        valid = rng.random((h, w)) < 0.6
+        depth_cm = np.where(valid, rng.uniform(90, 110, (h, w)), np.nan).astype(np.float32)
+        rgb, alpha = rng.integers(0, 256, (h, w, 3), np.uint8), rng.integers(0, 256, (h, w), np.uint8)
+        camera = None if number % 2 else np.array([[300.0, 2, w / 3], [0, 310, h / 3], [0, 0, 1]])
+        sample = Sample(f"{number:07}", rgb, alpha, depth_cm, normals, valid, camera)
+        members = shard.encode(sample, image, compression)
+        if damage and number in damage:
+            members[0] = members[0][: int(len(members[0]) * damage[number])] or b"no image"
+        samples.append((sample.key, members))
+    folder.mkdir()
+    listed = shard.write(folder / "train-000000.tar", samples, image, compression)
+    manifest.Manifest(folder, {"image": image, "compression": compression}, {"train": (listed,)}).write()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("config", "off_by"),
+    [
+        (DataConfig(augment=PLAIN), 0),
+        (DataConfig(augment=FLIPS), 0),
+        (DataConfig(augment=COLOURS), 1),
+        (DataConfig(augment=FLIPS, height=512, width=384), 0),
+        (DataConfig(augment=FLIPS, height=224, width=224), 1),
+        (DataConfig(augment=FLIPS, height=600, width=500, last_batch="pad"), 1),
+        (DataConfig(height=256, width=192), 2),  # resized and coloured: rounded twice
+    ],
+)
+def test_a_batch_is_the_slow_twins(shards: Path, config: DataConfig, off_by: int) -> None:
+    with Loader(shards, "train", config, batch_size=4, seed=5) as loader:
+        last = loader.batches_per_epoch - 1
+    for step in (0, last):
+        batch = take(1, shards, config, start=step)[0]
+        twin = reference.batch(shards, "train", config, batch_size=4, seed=5, step=step)
+        assert (batch.image.int() - twin.image.int()).abs().max() <= off_by
+        assert (batch.alpha.int() - twin.alpha.int()).abs().max() <= min(off_by, config.height is not None)
+        for one in fields(Batch):
+            if one.name not in ("image", "alpha"):
+                fast, slow = getattr(batch, one.name), getattr(twin, one.name)
+                assert fast.dtype == slow.dtype
+                np.testing.assert_array_equal(fast.numpy(), slow.numpy(), err_msg=one.name)
+    assert batch.image.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(("image", "compression"), [("webp", "zstd"), ("jpeg", "lz4")])
+def test_every_codec_and_odd_size_is_the_slow_twins(
+    tmp_path: Path, image: ImageCodec, compression: Compression
+) -> None:
+    folder = made(tmp_path / "set", [(40, 31), (57, 64), (300, 270), (8, 9)], image, compression)
+    config = DataConfig(height=50, width=37, augment=FLIPS)
+    batch = take(1, folder, config)[0]
+    twin = reference.batch(folder, "train", config, batch_size=4, seed=5, step=0)
+    assert (batch.image.int() - twin.image.int()).abs().max() <= 1
+    for name in ("depth", "valid", "normals", "intrinsics", "ids"):
+        np.testing.assert_array_equal(getattr(batch, name).numpy(), getattr(twin, name).numpy(), err_msg=name)
+    assert batch.intrinsics[batch.ids % 2 == 1].isnan().all()
+
+
+def test_a_batch_holds_the_samples_that_pack_reads(shards: Path) -> None:
+    stored = list(read(shards, "train"))
+    seen = []
+    for batch in take(3, shards, DataConfig(augment=PLAIN)):
+        for slot, sample in enumerate(stored[number] for number in batch.ids):
+            seen.append(sample.key)
+            assert np.array_equal(batch.valid[slot, 0].numpy(), sample.valid)
+            assert np.array_equal(batch.alpha[slot, 0].numpy(), sample.alpha)
+            assert np.array_equal(batch.image[slot].permute(1, 2, 0).numpy(), sample.rgb)
+            depth_cm = batch.depth[slot, 0].float() * batch.depth_scale_cm[slot] + batch.depth_offset_cm[slot]
+            np.testing.assert_allclose(depth_cm.numpy()[sample.valid], sample.depth_cm[sample.valid], rtol=1e-6)
+            np.testing.assert_allclose(batch.intrinsics[slot].numpy(), sample.intrinsics, rtol=1e-6)
+    assert len(set(seen)) == len(seen) == 12
+
+
+def test_the_real_samples_come_through_dali_as_pack_reads_them(samples_dir: Path, tmp_path: Path) -> None:
+    build.build(samples_dir, tmp_path / "shards", plan.PackOptions(val_fraction=0), workers=1)
+    stored = list(read(tmp_path / "shards", "train"))
+    batch = take(1, tmp_path / "shards", DataConfig(augment=PLAIN), batch_size=2)[0]
+    for slot, sample in enumerate(stored[number] for number in batch.ids):
+        assert np.array_equal(batch.image[slot].permute(1, 2, 0).numpy(), sample.rgb)
+        assert np.array_equal(batch.alpha[slot, 0].numpy(), sample.alpha)
+        assert np.array_equal(batch.valid[slot, 0].numpy(), sample.valid)
+        normals = batch.normals[slot].permute(1, 2, 0).numpy()[sample.valid]
+        np.testing.assert_allclose(normals, sample.normals[sample.valid], atol=3e-4)
+    assert batch.intrinsics.isnan().all()
+
+
+@pytest.mark.parametrize("size", [None, (200, 150), (700, 300)])
+def test_background_never_reaches_a_valid_pixel(shards: Path, size: tuple[int, int] | None) -> None:
+    height, width = size or (None, None)
+    batch = take(1, shards, DataConfig(height=height, width=width, augment=FLIPS))[0]
+    plain = reference.batch(shards, "train", DataConfig(augment=PLAIN), batch_size=4, seed=5, step=0)
+    for slot in range(4):
+        valid, source = batch.valid[slot, 0], plain.valid[slot, 0]
+        assert np.isin(batch.depth[slot, 0][valid].numpy(), plain.depth[slot, 0][source].numpy()).all()
+        assert ((batch.normals[slot, :, valid].float().norm(dim=0) - 1).abs() < 2e-3).all()
+        assert abs(float(valid.float().mean() - source.float().mean())) < 0.01
+        assert not batch.depth[slot, 0][~valid].any()
+
+
+def test_mirrored_and_resized_cameras_see_the_same_rays() -> None:
+    camera = np.array([[500.0, 3, 180], [0, 510, 260], [0, 0, 1]])
+    point = np.array([12.0, -9, 100])  # X right, Y down, Z away, as pixels run
+    column, row, _ = camera @ point / point[2]
+    scale = np.array([[0.5, 2.0]])
+    for flip in (False, True):
+        moved = augment.move_intrinsics(camera[None], scale, np.array([flip]), 192)[0].astype(np.float64)
+        seen = moved @ (point * [-1 if flip else 1, 1, 1]) / point[2]
+        expected = (192 - column * 0.5 if flip else column * 0.5, row * 2)
+        np.testing.assert_allclose(seen[:2], expected, rtol=1e-6)
+        assert moved[0, 0] > 0
+
+
+def test_a_loader_started_at_any_step_goes_on_to_the_bit(shards: Path) -> None:
+    config = DataConfig(height=64, width=48)
+    with Loader(shards, "train", config, batch_size=4, seed=5) as loader:
+        steps = 2 * loader.batches_per_epoch + 1
+        whole = [bits(next(loader)) for _ in range(steps)]
+        assert loader.state == steps
+    for start in range(steps - 1):
+        resumed = take(2, shards, config, start=start)
+        assert [bits(batch) for batch in resumed] == whole[start : start + 2]
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 4])
+def test_the_slices_of_the_ranks_join_to_the_global_batch(shards: Path, ranks: int) -> None:
+    config = DataConfig(height=64, width=48, threads=1)
+    whole = take(2, shards, config, batch_size=12)
+    slices = [take(2, shards, config, batch_size=12, rank=rank, world_size=ranks) for rank in range(ranks)]
+    for step in range(2):
+        for one in fields(Batch):
+            joined = torch.cat([getattr(part[step], one.name) for part in slices])
+            assert joined.numpy().tobytes() == getattr(whole[step], one.name).contiguous().numpy().tobytes(), one.name
+
+
+def test_threads_and_prefetch_change_no_bit_and_no_fingerprint(shards: Path) -> None:
+    few, many = DataConfig(threads=1, prefetch=1), DataConfig(threads=4, prefetch=5)
+    assert [*map(bits, take(3, shards, few))] == [*map(bits, take(3, shards, many))]
+
+    def fingerprint(config: DataConfig, **arguments: Any) -> str:
+        with Loader(shards, "train", config, **({"batch_size": 4, "seed": 5} | arguments)) as loader:
+            return loader.fingerprint
+
+    assert fingerprint(few) == fingerprint(many)
+    others = [fingerprint(DataConfig(last_batch="pad")), fingerprint(few, seed=6), fingerprint(few, batch_size=8)]
+    assert len({fingerprint(few), *others}) == 4
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_validation_sees_each_sample_once_as_stored(shards: Path, split: str) -> None:
+    stored = len(list(read(shards, split)))
+    with Loader(shards, split, DataConfig(height=64, width=48), batch_size=4, seed=5, train=False) as loader:
+        batches = list(loader)
+        assert list(loader) == []
+    assert [int(one) for batch in batches for one in batch.ids[batch.real]] == list(range(stored))
+    assert all(len(batch) == 4 for batch in batches)
+
+
+def test_a_batch_that_is_kept_never_changes(shards: Path) -> None:
+    config = DataConfig(height=64, width=48)
+    with Loader(shards, "train", config, batch_size=4, seed=5) as loader:
+        kept = [next(loader) for _ in range(3)]
+        image = kept[0].image[:1]
+        before = [bits(batch) for batch in kept]
+        for _ in range(12):
+            next(loader)
+        assert [bits(batch) for batch in kept] == before
+        del kept
+        for _ in range(12):
+            next(loader)
+        assert image.contiguous().numpy().tobytes() == before[0]["image"][: image.numel()]
+
+
+def test_memory_comes_back_when_its_last_view_is_gone() -> None:
+    arena = Arena({"one": ((3, 5), torch.float16), "other": ((7,), torch.uint8)})
+    lent = arena.lend()
+    address = lent["one"].data_ptr()
+    view = lent["other"].view(7, 1)[2:].numpy()
+    del lent
+    assert arena.lend()["one"].data_ptr() != address
+    del view
+    again = [arena.lend() for _ in range(2)]
+    assert address in [one["one"].data_ptr() for one in again]
+    assert all(one["one"].data_ptr() % 64 == 0 and one["other"].data_ptr() % 64 == 0 for one in again)
+
+
+@pytest.fixture
+def copied(shards: Path, tmp_path: Path) -> Iterator[Path]:
+    """A copy of the shard set that a test may damage."""
+    yield Path(shutil.copytree(shards, tmp_path / "copied"))
+
+
+@pytest.mark.timeout(60)
+def test_a_missing_shard_is_named(copied: Path) -> None:
+    (copied / "train-000001.tar").unlink()
+    with pytest.raises(DavidError, match=r"train-000001\.tar.*can't be opened"):
+        take(4, copied, DataConfig())
+
+
+@pytest.mark.timeout(60)
+def test_a_shard_cut_short_is_named(copied: Path) -> None:
+    path = copied / "train-000001.tar"
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size - 30_000)
+    with pytest.raises(DavidError, match=r"train-000001\.tar.*the manifest lists"):
+        take(4, copied, DataConfig())
+
+
+@pytest.mark.timeout(60)
+def test_a_shard_cut_short_while_it_is_read_is_named(copied: Path) -> None:
+    with Loader(copied, "train", DataConfig(), batch_size=4, seed=5) as loader:
+        next(loader)
+        for path in copied.glob("*.tar"):
+            with path.open("r+b") as file:
+                file.truncate(0)
+        with pytest.raises(BadSample, match=r"train-00000.\.tar, sample \d+: the shard ends \d+ bytes before"):
+            for _ in range(20):
+                next(loader)
+
+
+@pytest.mark.timeout(60)
+def test_another_index_than_the_manifests_is_refused(copied: Path) -> None:
+    text = (copied / "train-000001.idx").read_text()
+    (copied / "train-000001.idx").write_text(text.replace(" 512 ", " 513 ", 1))
+    with pytest.raises(DavidError, match=r"train-000001\.idx: not the index that the manifest lists"):
+        take(4, copied, DataConfig())
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("member", range(5))
+def test_a_single_changed_bit_is_named_with_its_sample_and_member(copied: Path, member: int) -> None:
+    extensions = manifest.load(copied).extensions
+    offset, size = index.load(copied / "train-000000.idx", extensions)[2, member].tolist()
+    with (copied / "train-000000.tar").open("r+b") as file:
+        file.seek(offset + size // 2)
+        byte = file.read(1)[0]
+        file.seek(offset + size // 2)
+        file.write(bytes([byte ^ 4]))
+    expected = rf"train-000000\.tar, sample 2: {extensions[member]}: its bytes changed after packing"
+    with pytest.raises(BadSample, match=expected):
+        take(5, copied, DataConfig())
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("kept", [0.0, 0.6])
+def test_an_image_that_was_packed_damaged_is_named_with_its_sample(tmp_path: Path, kept: float) -> None:
+    folder = made(tmp_path / "set", [(80, 60)] * 8, "jpeg", "lz4", damage={5: kept})
+    with pytest.raises(BadSample, match=r"train-000000\.tar, sample 5 \(0000005\): its image can't be decoded"):
+        take(3, folder, DataConfig())
+
+
+def test_samples_of_several_sizes_ask_for_one(tmp_path: Path) -> None:
+    folder = made(tmp_path / "set", [(40, 31), (40, 31), (41, 31), (40, 31)])
+    with pytest.raises(BadSample, match=r"sample 2 \(0000002\): is 41 x 31.*40 x 31; give the data a height"):
+        take(1, folder, DataConfig())
+    assert take(1, folder, DataConfig(height=40, width=31))[0].image.shape == (4, 3, 40, 31)
+
+
+def test_what_cannot_be_loaded_is_refused_at_once(shards: Path, tmp_path: Path) -> None:
+    with pytest.raises(DavidError, match="no shards there"):
+        take(1, tmp_path, DataConfig())
+    with pytest.raises(DavidError, match="test"):
+        take(1, shards, DataConfig(), split="test")
+    with pytest.raises(DavidError, match="a batch of 400 samples is more than"):
+        take(1, shards, DataConfig(), batch_size=400)
+    with pytest.raises(DavidError, match="can't be shared by 3 ranks"):
+        take(1, shards, DataConfig(), world_size=3)
+    with pytest.raises(DavidError, match="device `meta`"):
+        take(1, shards, DataConfig(), device="meta")
+    with pytest.raises(DavidError, match="height is 5 and width is None"):
+        DataConfig(height=5)
+    with pytest.raises(DavidError, match=r"augment\.hue is 0\.6"):
+        AugmentConfig(hue=0.6)
+
+
+def test_without_dali_the_error_says_what_to_install(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "nvidia.dali", None)
+    with pytest.raises(DavidError, match="NVIDIA DALI.*pip install nvidia-dali-cuda130"):
+        take(1, shards, DataConfig())
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("batches", [0, 3])
+def test_closing_leaves_no_thread_and_ends_the_iterator(shards: Path, batches: int) -> None:
+    before = set(threading.enumerate())
+    with closing(Loader(shards, "train", DataConfig(), batch_size=4, seed=5)) as loader:
+        for _ in range(batches):
+            next(loader)
+    assert set(threading.enumerate()) == before
+    loader.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        next(loader)
+
+
+@pytest.mark.timeout(60)
+def test_an_error_stays_and_closing_after_it_works(copied: Path) -> None:
+    (copied / "train-000001.tar").unlink()
+    before = set(threading.enumerate())
+    loader = Loader(copied, "train", DataConfig(), batch_size=4, seed=5)
+    for _ in range(2):
+        with pytest.raises(DavidError, match=r"train-000001\.tar"):
+            for _ in range(4):
+                next(loader)
+    loader.close()
+    assert set(threading.enumerate()) == before
+
+
+@pytest.mark.timeout(120)
+def test_a_forgotten_loader_ends_with_its_process_and_prints_nothing(shards: Path) -> None:
+    code = (
+        "import sys, pathlib; from david.pipeline.loader import Loader; from david.pipeline.config import DataConfig\n"
+        "loader = Loader(pathlib.Path(sys.argv[1]), 'train', DataConfig(), batch_size=4, seed=5); next(loader)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(shards)], capture_output=True, text=True, timeout=100)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("compression", ["lz4", "zstd"])
+@pytest.mark.parametrize("size", [None, (224, 224)])
+def test_a_gpus_batches_are_the_cpus(
+    raw: Path, tmp_path: Path, compression: Compression, size: tuple[int, int] | None
+) -> None:
+    options = plan.PackOptions(val_fraction=0, compression=compression)
+    build.build(raw, tmp_path / "shards", options, workers=1)
+    height, width = size or (None, None)
+    config = DataConfig(height=height, width=width)
+    on_gpu = [batch.to("cpu") for batch in take(4, tmp_path / "shards", config, device="cuda")]
+    for gpu, cpu in zip(on_gpu, take(4, tmp_path / "shards", config), strict=True):
+        assert (gpu.image.int() - cpu.image.int()).abs().max() <= 6  # nvJPEG's own transform, stretched by the colours
+        assert (gpu.image.int() - cpu.image.int()).abs().float().mean() < 0.6
+        assert (gpu.alpha.int() - cpu.alpha.int()).abs().max() <= (1 if size else 0)
+        for one in fields(Batch):
+            if one.name not in ("image", "alpha"):
+                np.testing.assert_array_equal(getattr(gpu, one.name).numpy(), getattr(cpu, one.name).numpy())

@@ -1,0 +1,101 @@
+"""Byte planes to depth, validity and normals: exact, the same on every device, background kept out."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from david.pack import codecs
+from david.pack.errors import BadSample
+from david.pipeline import planes, planes_on_device
+from david.pipeline.reader import Encoded
+
+
+def random_planes(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """(5, H, W): depth with every kind of float16 but infinities, normals with every kind of code; half is invalid."""
+    rng = np.random.default_rng(seed)
+    relative = rng.integers(-0x8000, 0x8000, (height, width), np.int16).view(np.float16)
+    relative = np.where(np.isinf(relative) | (rng.random((height, width)) < 0.4), np.float16(np.nan), relative)
+    u, v = rng.integers(0, 4095, (2, height, width)).astype(np.uint16)
+    u[:, : width // 8], v[:, -width // 8 :] = 2047, 2047
+    u[0], v[-1] = 0, 4094
+    normals = np.stack([(u >> 8 << 4) | (v >> 8), u & 255, v & 255]).astype(np.uint8)
+    return np.concatenate([codecs.split_depth(relative), normals])
+
+
+def joined(stored: np.ndarray, flip: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    size = stored.shape[1:]
+    depth, valid, normals = np.empty(size, np.float16), np.empty(size, bool), np.empty((3, *size), np.float16)
+    planes.join(stored, flip, depth, valid, normals)
+    return depth, valid, normals
+
+
+@pytest.mark.parametrize("size", [(300, 257), (1, 40_000), (64, 1)])
+@pytest.mark.parametrize("flip", [False, True])
+def test_joining_gives_what_the_codecs_give_to_the_bit(size: tuple[int, int], flip: bool) -> None:
+    stored = random_planes(*size)
+    depth, valid, normals = joined(stored, flip)
+    relative = codecs.join_depth(stored[:2])
+    assert np.array_equal(valid, ~np.isnan(relative))
+    assert depth[valid].tobytes() == relative[valid].tobytes()
+    expected = codecs.join_normals(stored[2:]).astype(np.float16) * np.array([-1 if flip else 1, 1, 1], np.float16)
+    assert np.array_equal(np.moveaxis(normals, 0, -1)[valid], expected[valid])
+    assert not depth[~valid].any()
+    assert not normals[:, ~valid].any()
+
+
+def test_a_batch_on_a_device_is_joined_to_the_same_bits() -> None:
+    stored = np.stack([random_planes(70, 90, seed) for seed in range(3)])
+    flip = np.array([True, False, True])
+    together = planes_on_device.join(torch.from_numpy(stored), torch.from_numpy(flip))
+    for slot in range(3):
+        depth, valid, normals = joined(stored[slot], bool(flip[slot]))
+        for one, expected in zip(together, (depth[None], valid[None], normals), strict=True):
+            assert one[slot].numpy().tobytes() == expected.tobytes()
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 40), st.integers(1, 40), st.booleans())
+@settings(deadline=None, max_examples=100)
+def test_warping_takes_the_pixel_under_each_centre(h: int, w: int, height: int, width: int, flip: bool) -> None:
+    stored = np.random.default_rng(0).integers(0, 256, (2, h, w), np.uint8)
+    warped = planes.warp(stored, height, width, flip)
+    on_device = planes_on_device.warp(torch.from_numpy(stored)[None], height, width, torch.tensor([flip]))[0]
+    assert warped.tolist() == on_device.tolist()
+    for row in range(height):
+        for column in range(width):
+            seen = width - 1 - column if flip else column
+            source = stored[:, (2 * row + 1) * h // (2 * height), (2 * seen + 1) * w // (2 * width)]
+            assert warped[:, row, column].tolist() == source.tolist()
+
+
+@pytest.mark.parametrize("size", [(256, 256), (100, 77), (5, 5)])
+def test_the_bytes_of_two_members_split_into_their_planes(size: tuple[int, int]) -> None:
+    stored = np.random.default_rng(0).integers(0, 256, (2, 5, *size), np.uint8)
+    data = torch.from_numpy(stored.reshape(2, -1))
+    assert planes_on_device.split(data, *size, padded=False).tolist() == stored.tolist()
+    padded = [
+        np.concatenate([np.pad(part.ravel(), (0, -part.size % 65_536)) for part in (one[:2], one[2:])])
+        for one in stored
+    ]
+    assert planes_on_device.split(torch.from_numpy(np.stack(padded)), *size, padded=True).tolist() == stored.tolist()
+
+
+@pytest.mark.parametrize("compression", ["lz4", "zstd"])
+def test_inflating_fills_all_planes_or_names_the_sample_and_the_field(compression: codecs.Compression) -> None:
+    stored = np.random.default_rng(0).integers(0, 9, (6, 60, 50), np.uint8)
+    members = {
+        name: codecs.encode_planes(part, compression)
+        for name, part in zip(("alpha", "depth", "normals"), (stored[:1], stored[1:3], stored[3:]), strict=True)
+    }
+
+    def encoded() -> Encoded:
+        views = {name: memoryview(data) for name, data in members.items()}
+        return Encoded("here.tar, sample 3 (0000428)", memoryview(b""), views, 60, 50, None, 0, 1)
+
+    out = np.empty_like(stored)
+    planes.inflate(encoded(), compression, out)
+    assert out.tobytes() == stored.tobytes()
+    members["depth"] = members["depth"][:-9]
+    with pytest.raises(BadSample, match=r"here\.tar, sample 3 \(0000428\): depth"):
+        planes.inflate(encoded(), compression, out)
