@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from david.pack import crew, files, manifest, shard
+from david.pack import crew, files, manifest, report_page, shard
 from david.pack.crew import Event
 from david.pack.errors import DavidError
 from david.pack.manifest import Manifest
@@ -174,6 +174,7 @@ def merge(shards: Path) -> Manifest:
         )
         raise DavidError(f"{shards}: {told}; run the parts that write them")
     written = _manifest(shards, plans, [one for one in done.values() if one])
+    report_page.write(written)
     written.write()
     record.clear()
     return written
@@ -205,6 +206,7 @@ def remove(shards: Path) -> None:
     if (shards / manifest.NAME).exists():
         names |= {one.name for rows in manifest.load(shards).splits.values() for one in rows}
         (shards / manifest.NAME).unlink()
+        (shards / report_page.NAME).unlink(missing_ok=True)
     for name in names:
         for suffix in (".tar", ".idx"):
             (shards / f"{name}{suffix}").unlink(missing_ok=True)

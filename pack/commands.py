@@ -35,6 +35,7 @@ def progress_bar(what: str) -> Iterator:
 def register(app: typer.Typer) -> None:
     app.command()(synth)
     app.command()(pack)
+    app.command()(verify)
     app.command()(download)
 
 
@@ -106,6 +107,27 @@ def pack(
         console.print(f"part {part} is done; other parts have still to write theirs")
     else:
         _tell(manifest)
+
+
+def verify(
+    shards: Annotated[Path, typer.Argument(help="a shard set")],
+    deep: Annotated[bool, typer.Option("--deep", help="decode every sample too")] = False,
+    workers: Annotated[int | None, typer.Option(min=1, help="processes  [default: all cores]")] = None,
+) -> None:
+    """Check every byte of a shard set, and print what packing saw. Exit code 2 where anything is wrong."""
+    from david.pack import report_page
+    from david.pack.verify import verify
+
+    with progress_bar("verify") as progress:
+        dataset, faults = verify(shards, deep=deep, workers=workers, progress=progress)
+    for table in report_page.tables(dataset):
+        console.print(table)
+    _tell(dataset)
+    for fault in faults:
+        console.print(fault, soft_wrap=True, style="red", highlight=False)
+    if faults:
+        raise DavidError(f"{shards}: {len(faults)} faults, listed above; pack or copy those shards again")
+    console.print("every byte is as packed" + (" and every sample decodes" if deep else ""))
 
 
 def _engine(name: str) -> Engine:
