@@ -32,7 +32,7 @@ def bits(batch: Batch) -> dict[str, bytes]:
 
 
 def take(steps: int, shards: Path, config: DataConfig, split: str = "train", **arguments: Any) -> list[Batch]:
-    with Loader(shards, split, config, **({"batch_size": 4, "seed": 5} | arguments)) as loader:
+    with Loader(shards, split, config, **{"batch_size": 4, "seed": 5, **arguments}) as loader:
         return [next(loader) for _ in range(steps)]
 
 
@@ -119,6 +119,7 @@ def test_a_batch_holds_the_samples_that_pack_reads(shards: Path) -> None:
             assert np.array_equal(batch.image[slot].permute(1, 2, 0).numpy(), sample.rgb)
             depth_cm = batch.depth[slot, 0].float() * batch.depth_scale_cm[slot] + batch.depth_offset_cm[slot]
             np.testing.assert_allclose(depth_cm.numpy()[sample.valid], sample.depth_cm[sample.valid], rtol=1e-6)
+            assert sample.intrinsics is not None
             np.testing.assert_allclose(batch.intrinsics[slot].numpy(), sample.intrinsics, rtol=1e-6)
     assert len(set(seen)) == len(seen) == 12
 
@@ -189,7 +190,7 @@ def test_threads_and_prefetch_change_no_bit_and_no_fingerprint(shards: Path) -> 
     assert [*map(bits, take(3, shards, few))] == [*map(bits, take(3, shards, many))]
 
     def fingerprint(config: DataConfig, **arguments: Any) -> str:
-        with Loader(shards, "train", config, **({"batch_size": 4, "seed": 5} | arguments)) as loader:
+        with Loader(shards, "train", config, **{"batch_size": 4, "seed": 5, **arguments}) as loader:
             return loader.fingerprint
 
     assert fingerprint(few) == fingerprint(many)
