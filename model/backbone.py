@@ -8,6 +8,7 @@ from typing import Any
 import timm
 import torch
 import torch.nn.functional as F
+from timm.models import get_arch_pretrained_cfgs
 from torch import nn
 
 from david.model.config import ModelConfig
@@ -37,23 +38,23 @@ class Backbone(nn.Module):
     def forward(self, image: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """(B, 3, H, W) normalised image to four pairs of patch tokens (B, G * G, D) and class token (B, 1, D).
 
-        The resize is antialiased, as the resizes were that prepared the images of the pretraining.
+        The resize is antialiased: an image much larger than the ViT's square must not alias into it.
         """
         if image.shape[-2:] != self.size:
             image = F.interpolate(image, size=self.size, mode="bilinear", align_corners=False, antialias=True)
         taps = self.vit.forward_intermediates(
-            image, self.taps, return_prefix_tokens=True, stop_early=True, output_fmt="NLC", intermediates_only=True
+            image, self.taps, return_prefix_tokens=True, output_fmt="NLC", intermediates_only=True
         )
         return [(patches, prefix[:, :1]) for patches, prefix in taps]
 
 
 def _create(config: ModelConfig) -> ViT:
     """timm's model by name, at our input size, weights as timm initialises them."""
-    if not timm.is_model(config.backbone):
-        near = ", ".join(timm.list_models(f"*{config.backbone.split('.')[0]}*")[:8])
+    architecture, _, tag = config.backbone.partition(".")
+    if not timm.is_model(architecture) or (tag and config.backbone not in get_arch_pretrained_cfgs(architecture)):
+        near = ", ".join(timm.list_models(f"*{architecture}*", pretrained=True)[:8])
         raise DavidError(
-            f"model.backbone: timm {timm.__version__} has no model {config.backbone!r}"
-            + (f"; near: {near}" if near else "")
+            f"model.backbone: timm {timm.__version__} has no {config.backbone!r}" + (f"; it has {near}" if near else "")
         )
     try:
         vit = timm.create_model(config.backbone, img_size=config.backbone_size)

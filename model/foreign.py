@@ -4,6 +4,7 @@ Whatever the container, what comes out is timm's own form: a dict from parameter
 """
 
 import math
+import pickle
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,6 @@ from typing import Any
 import numpy as np
 import timm
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.models import load_state_dict_from_hf
 
@@ -61,15 +61,18 @@ def from_file(vit: ViT, name: str, path: Path) -> State:
 
 
 def _safetensors(path: Path, vit: ViT, name: str) -> State:
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise DavidError(f"{path}: cut short, or not a safetensors file ({first_line(error)})") from error
+    return load_file(path)
 
 
 def _pickle(path: Path, vit: ViT, name: str) -> State:
     """What torch.save wrote, as tensors alone: torch refuses a pickle that names anything else to be called."""
-    content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise DavidError(
+            f"{path}: expected a pickle of tensors alone, found one that is damaged or would call something else; "
+            "have whoever made it save the state_dict as safetensors"
+        ) from error
     for key in INSIDE:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]

@@ -192,6 +192,25 @@ def test_autocast_rounds_but_keeps_float32_outputs(smoke):
     assert (prediction.relative_depth - exact.relative_depth).abs().mean() < 0.05 * exact.relative_depth.std()
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("compiled", [False, True])
+def test_bf16_on_a_gpu_says_what_fp32_on_the_cpu_says(smoke, compiled):
+    image = images(2, 128, 96)
+    network = build("david-smoke").eval()
+    network.load_state_dict(smoke.state_dict())
+    network.to("cuda").to(memory_format=torch.channels_last)
+    if compiled:
+        network.compile()
+    with torch.no_grad(), torch.autocast("cuda", torch.bfloat16):
+        found = network(image.cuda().to(memory_format=torch.channels_last))
+    with torch.no_grad():
+        expected = smoke(image)
+    for a, b in zip(outputs(found), outputs(expected), strict=True):
+        assert a.dtype == torch.float32
+        assert (a.cpu() - b).abs().mean() < 0.05 * b.std()
+
+
 def test_compiled_in_one_graph_it_says_the_same(smoke):
     image = images(1, 37, 51)
     with torch.no_grad():
@@ -239,7 +258,8 @@ def test_impossible_configurations_are_refused_when_made(changes, says):
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"backbone": "vit_tiny_patch16_385"}, "has no model 'vit_tiny_patch16_385'"),
+        ({"backbone": "vit_tiny_patch16_385"}, "has no 'vit_tiny_patch16_385'$"),
+        ({"backbone": "vit_tiny_patch16_384.augreg"}, "has no .*; it has vit_tiny_patch16_384.augreg_in21k_ft_in1k$"),
         ({"backbone": "resnet18"}, "expected a plain ViT with a class token, resnet18 is not one"),
         ({"backbone": "vit_base_patch16_siglip_224"}, "is not one"),
         ({"backbone_size": 120}, "expected a multiple of .* patches of 16 pixels, found 120"),
