@@ -36,6 +36,7 @@ def register(app: typer.Typer) -> None:
     app.command()(synth)
     app.command()(pack)
     app.command()(verify)
+    app.command()(view)
     app.command()(download)
 
 
@@ -128,6 +129,27 @@ def verify(
     if faults:
         raise DavidError(f"{shards}: {len(faults)} faults, listed above; pack or copy those shards again")
     console.print("every byte is as packed" + (" and every sample decodes" if deep else ""))
+
+
+def view(
+    path: Annotated[Path, typer.Argument(help="a shard set, a raw folder, a zip, or a run's folder")],
+    out: Annotated[Path, typer.Option(help="the page to write")] = Path("gallery.html"),
+    start_idx: Annotated[int, typer.Option("--start-idx", min=0, help="position of the first sample")] = 0,
+    count: Annotated[int, typer.Option(min=1, help="samples to show")] = 60,
+    split: Annotated[str | None, typer.Option(help="of a shard set: train or val  [default: all]")] = None,
+    contact_sheet: Annotated[Path | None, typer.Option(help="write a PNG of the samples instead of a page")] = None,
+) -> None:
+    """Look at samples, or at a run's pictures: one page for any browser, or a contact sheet."""
+    from david.pack import preview
+    from david.pack import view as views
+
+    if contact_sheet:
+        shown = [sample for _, sample in views.samples(path, start_idx, count, split)]
+        preview.contact_sheet(shown, contact_sheet, across=2)
+        console.print(f"{len(shown)} samples on {contact_sheet}")
+    else:
+        entries = views.gallery(path, out, start_idx, count, split)
+        console.print(f"{entries} entries in {out}; open it in a browser", soft_wrap=True)
 
 
 def _engine(name: str) -> Engine:

@@ -1,6 +1,7 @@
 """Reading a shard set sample by sample, without torch or DALI: `for s in david.pack.read(SHARDS, split="train")`."""
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from david.pack import index, manifest, shard
@@ -8,16 +9,20 @@ from david.pack.errors import BadSample, DavidError
 from david.pack.schema import Sample
 
 
-def read(folder: str | Path, split: str = "train") -> Iterator[Sample]:
-    """The samples of a split in stored order, in centimetres and unit normals (see `schema.Sample`).
+def read(folder: str | Path, split: str = "train", *, start: int = 0) -> Iterator[Sample]:
+    """The samples of a split in stored order from position `start` on, in centimetres and unit normals (see
+    `schema.Sample`).
 
     Raises DavidError where the folder holds no such split, BadSample where a sample can't be decoded."""
     dataset = manifest.load(Path(folder))
-    return _samples(dataset, dataset.split(split))
+    return _samples(dataset, dataset.split(split), start)
 
 
-def _samples(dataset: manifest.Manifest, shards: tuple[manifest.Shard, ...]) -> Iterator[Sample]:
+def _samples(dataset: manifest.Manifest, shards: tuple[manifest.Shard, ...], start: int) -> Iterator[Sample]:
     for one in shards:
+        if start >= one.samples:
+            start -= one.samples
+            continue
         path = dataset.folder / f"{one.name}.tar"
         rows = index.load(path.with_suffix(".idx"), dataset.extensions)
         try:
@@ -25,7 +30,7 @@ def _samples(dataset: manifest.Manifest, shards: tuple[manifest.Shard, ...]) -> 
         except OSError as error:
             raise DavidError(f"{path}: can't be opened ({error.strerror}); the manifest lists it") from error
         with tar:
-            for row, spans in enumerate(rows):
+            for row, spans in islice(enumerate(rows), start, None):
                 members = []
                 for offset, size in spans.tolist():
                     tar.seek(offset)
@@ -34,3 +39,4 @@ def _samples(dataset: manifest.Manifest, shards: tuple[manifest.Shard, ...]) -> 
                     yield shard.decode(members, dataset.compression)
                 except DavidError as error:
                     raise BadSample(f"{path}, sample {row}", str(error)) from error
+        start = 0

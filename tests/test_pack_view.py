@@ -1,0 +1,123 @@
+"""The gallery shows what is in the set, in a real browser, without a server."""
+
+import html
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from david.pack import DavidError, preview, read, view
+from david.pack.sources import synthhuman
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--virtual-time-budget=3000",
+    "--window-size=1200,900",
+]
+
+
+def entries(page: Path) -> list[dict]:
+    match = re.search(r"const entries=(.*);\n", page.read_text())
+    assert match
+    return json.loads(match[1])
+
+
+def test_a_page_shows_every_sample_asked_for_in_order(shards: Path, raw: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    assert view.gallery(shards, page, 0, 100, None) == 24
+    keys = [sample.key for split in ("train", "val") for sample in read(shards, split)]
+    assert [one["name"] for one in entries(page)] == keys
+    assert view.gallery(shards, page, 15, 6, None) == 6
+    assert [one["name"] for one in entries(page)] == keys[15:21]
+    assert view.gallery(shards, page, 1, 2, "val") == 2
+    assert {one["split"] for one in entries(page)} == {"val"}
+    assert view.gallery(raw, page, 20, 100, None) == 4
+    assert [one["name"] for one in entries(page)] == list(synthhuman.scan(raw))[20:]
+    with pytest.raises(DavidError, match="no sample at position 24"):
+        view.gallery(shards, page, 24, 1, None)
+
+
+def test_a_contact_sheet_is_a_png_of_the_samples(shards: Path, tmp_path: Path) -> None:
+    preview.contact_sheet([s for _, s in view.samples(shards, 0, 5, "train")], tmp_path / "sheet.png")
+    assert cv2.imread(str(tmp_path / "sheet.png")).shape[0] > 3 * 256
+
+
+def test_a_name_cannot_end_the_script(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    evil = "</script><script>alert(1)</script>"
+    monkeypatch.setattr(view, "_entry", lambda split, sample: {"name": evil, "split": split})
+    view.gallery(shards, tmp_path / "page.html", 0, 1, None)
+    assert evil not in (tmp_path / "page.html").read_text()
+
+
+@pytest.fixture
+def browse(tmp_path: Path):
+    """A page's DOM in headless Chromium after a script has run in it."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here")
+
+    def run(page: Path, script: str = "", fragment: str = "") -> str:
+        scripted = page.with_name("scripted.html")
+        scripted.write_text(page.read_text() + f"<script>{script}</script>")
+        command = [
+            CHROMIUM,
+            *FLAGS,
+            f"--user-data-dir={tmp_path / 'profile'}",
+            "--dump-dom",
+            scripted.as_uri() + fragment,
+        ]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+
+    return run
+
+
+def shown(dom: str) -> str:
+    """What the header says stands on the screen."""
+    match = re.search(r'<b id="place">(.*?)</b>', dom)
+    assert match
+    return html.unescape(match[1])
+
+
+PRESS = "document.dispatchEvent(new KeyboardEvent('keydown', {key: '%s'}));"
+
+
+def test_keys_step_filters_narrow_and_links_open_in_a_browser(shards: Path, tmp_path: Path, browse) -> None:
+    page = tmp_path / "page.html"
+    view.gallery(shards, page, 0, 24, None)
+    every = entries(page)
+    names = [one["name"] for one in every]
+    dom = browse(page)
+    assert shown(dom) == f"{names[0]}   1 of 24"
+    assert dom.count("<figcaption>") == 4
+    assert shown(browse(page, PRESS % "ArrowRight" * 3 + PRESS % "ArrowLeft")) == f"{names[2]}   3 of 24"
+    assert shown(browse(page, PRESS % "End")) == f"{names[-1]}   24 of 24"
+    assert shown(browse(page, fragment=f"#{names[7]}")) == f"{names[7]}   8 of 24"
+    choose = "const s = document.getElementById('scenario'); s.value = 'face'; s.onchange();"
+    faces = [one["name"] for one in every if one["scenario"] == "face"]
+    first = faces[0] if every[0]["scenario"] != "face" else names[0]
+    assert shown(browse(page, choose)) == f"{first}   {faces.index(first) + 1} of {len(faces)}"
+
+
+def test_a_run_shows_its_sheets_and_its_loss(tmp_path: Path, browse) -> None:
+    run = tmp_path / "run"
+    (run / "pictures").mkdir(parents=True)
+    (run / "recipe.json").write_text("{}")
+    with pytest.raises(DavidError, match="a run without pictures"):
+        view.gallery(run, tmp_path / "page.html", 0, 1, None)
+    picture = preview.colour_alpha(np.full((8, 6), 200, np.uint8))
+    for name in ("pictures/step-00000000.png", "pictures/step-00000100.png", "loss.png"):
+        preview.write_png(run / name, picture)
+    assert view.gallery(run, tmp_path / "page.html", 0, 1, None) == 3
+    assert shown(browse(tmp_path / "page.html", PRESS % "End")) == "loss   3 of 3"
