@@ -76,6 +76,13 @@ def overlapping(entries: list[Entry]) -> bytes:
     return make([kernel, *(Entry(f"{i}.txt", b"", 0, {}, {"offset": 0}) for i in range(50)), *entries])
 
 
+def behind_the_stream(entries: list[Entry]) -> bytes:
+    deflater = zlib.compressobj(wbits=-15)
+    truth = {"method": 8, "size": len(entries[0].data), "crc": zlib.crc32(entries[0].data)}
+    packed = deflater.compress(entries[0].data) + deflater.flush() + b"evil"
+    return first(entries, data=packed, local=truth, central=truth)
+
+
 def two_ends(entries: list[Entry]) -> bytes:
     """A second end of another directory, hidden in the comment of the first."""
     honest = make(entries)
@@ -133,6 +140,7 @@ HOSTILE: dict[str, tuple[Callable[[list[Entry]], bytes], str]] = {
         lambda e: first(e, method=8, local={"size": FULL - 1}, central={"size": FULL - 1}),
         "4,294,967,294 bytes, at most 1,025,048,576 are expected",
     ),
+    "bytes behind the deflated ones": (behind_the_stream, "deflated bytes are not one whole stream"),
     "too few bytes": (
         lambda e: first(e, method=8, local={"size": 1 << 24}, central={"size": 1 << 24}),
         "declares 16,777,216 bytes but holds",
@@ -181,7 +189,9 @@ def test_honest_zips_that_look_odd_are_read(entries: list[Entry], tmp_path: Path
     """A full comment, folders, foreign members, deflate, and zip64 fields that tell the truth."""
     longs = zip64(len(entries[0].data), len(entries[0].data))
     honest = [
-        replace(entries[0], local={"size": FULL, "packed": FULL, "extra": longs + bytes(200)}),
+        replace(
+            entries[0], local={"size": FULL, "packed": FULL, "extra": struct.pack("<2H", 7, 200) + bytes(200) + longs}
+        ),
         *(replace(entry, method=8) for entry in entries[1:]),
         Entry("./folder/", b""),
         Entry("./folder/readme é.txt", b"", local={"flags": 0x800}, central={"flags": 0x800}),
@@ -202,7 +212,7 @@ plain = names.filter(lambda name: "//" not in name and ".." not in name and not 
 @given(
     st.dictionaries(plain, st.tuples(st.binary(max_size=300), st.sampled_from([0, 8]), st.booleans()), max_size=6),
     st.booleans(),
-    st.binary(max_size=30),
+    st.binary(max_size=30).filter(lambda comment: b"PK" not in comment),  # which zipfile takes for another end
 )
 def test_what_zipfile_writes_is_listed_and_read_as_zipfile_does(
     files: dict[str, tuple[bytes, int, bool]], streamed: bool, comment: bytes
