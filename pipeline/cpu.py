@@ -36,31 +36,34 @@ class CpuEngine(Engine):
                 "normals": ((batch_size, 3, *size), torch.float16),
             }
         )
-        self._scratch = threading.local()
+        self._memory = threading.local()
 
     def _lend(self) -> dict[str, torch.Tensor]:
         return self._arena.lend()
 
     def _prepare(self, work: Work, encoded: Encoded, slot: int) -> dict[str, np.ndarray]:
-        inflated = self._inflated(encoded.height, encoded.width)
+        inflated, joining = self._lent(encoded.height, encoded.width)
         with self.stages.time("inflate"):
             planes.inflate(encoded, self.reader.manifest.compression, inflated)
         with self.stages.time("join"):
             flip = bool(work.draws.flip[slot])
             depth, valid, normals = (work.fields[name][slot].numpy() for name in ("depth", "valid", "normals"))
-            planes.join(planes.warp(inflated[1:], *self.size, flip), flip, depth[0], valid[0], normals)
+            warped = planes.warp(inflated[1:], *self.size, flip)
+            planes.join(warped, flip, depth[0], valid[0], normals, joining)
         rgb, alpha = np.frombuffer(encoded.rgb, np.uint8), inflated[0]
         if self.resize:
             return {"rgb": rgb, "alpha": alpha[:, :, None].copy()}
         _copy_alpha(alpha, flip, work.fields["alpha"][slot, 0].numpy())
         return {"rgb": rgb}
 
-    def _inflated(self, height: int, width: int) -> np.ndarray:
-        """This thread's memory for a sample's planes, (6, h, w) uint8."""
-        known = getattr(self._scratch, "planes", None)
+    def _lent(self, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+        """This thread's memory, for a sample's planes (6, h, w) uint8 and for joining them."""
+        if not hasattr(self._memory, "joining"):
+            self._memory.joining = planes.scratch(self.size[1])
+        known = getattr(self._memory, "inflated", None)
         if known is None or known.shape[1:] != (height, width):
-            known = self._scratch.planes = np.empty((planes.COUNT, height, width), np.uint8)
-        return known
+            known = self._memory.inflated = np.empty((planes.COUNT, height, width), np.uint8)
+        return known, self._memory.joining
 
     def _finish(self, work: Work, outputs: Sequence[Any]) -> dict[str, torch.Tensor]:
         coloured = ~work.draws.identity()

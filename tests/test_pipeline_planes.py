@@ -27,7 +27,7 @@ def random_planes(height: int, width: int, seed: int = 0) -> np.ndarray:
 def joined(stored: np.ndarray, flip: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     size = stored.shape[1:]
     depth, valid, normals = np.empty(size, np.float16), np.empty(size, bool), np.empty((3, *size), np.float16)
-    planes.join(stored, flip, depth, valid, normals)
+    planes.join(stored, flip, depth, valid, normals, planes.scratch(size[1]))
     return depth, valid, normals
 
 
