@@ -27,17 +27,6 @@ FLAGS = [
     "--virtual-time-budget=3000",
     "--window-size=1200,900",
 ]
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--virtual-time-budget=3000",
-    "--window-size=1200,900",
-]
 
 
 def entries(page: Path) -> list[dict]:
