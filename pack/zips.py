@@ -35,7 +35,6 @@ _LOCAL = struct.Struct("<4s5H3L2H")
 _UNREADABLE = 0x2061  # flag bits: encrypted, patch data, strongly encrypted, masked headers
 _DESCRIPTOR, _UTF8 = 0x0008, 0x0800  # flag bits: CRC and sizes may follow the data; the name is UTF-8
 _FULL16, _FULL32 = 0xFFFF, 0xFFFFFFFF  # "see the zip64 field"
-_ODD_NAME = re.compile(r"^(?:/|[A-Za-z]:|$)|(?:^|/)\.\.(?:/|$)|//|[\\\x00-\x1f\x7f]")
 _EXTRA_GUESS = 64  # bytes of a local header's extra field that are read along with its name
 
 
@@ -185,19 +184,19 @@ def _starts(directory: bytes, end: End) -> np.ndarray:
     """Where each entry begins in the directory: (entries,) int64."""
     if end.entries * _LENGTHS.size > end.size:
         raise ValueError(f"a directory of {end.size:,} bytes can't list {end.entries:,} members")
-    starts = np.empty(end.entries, np.int64)
+    starts = []
     position = 0
-    for number in range(end.entries):
-        if position + _LENGTHS.size > end.size:
-            raise ValueError(f"{end.entries:,} members announced, {number:,} in its directory")
-        signature, *lengths = _LENGTHS.unpack_from(directory, position)
+    while len(starts) < end.entries and position + _LENGTHS.size <= end.size:
+        signature, name_size, extra_size, comment_size = _LENGTHS.unpack_from(directory, position)
         if signature != b"PK\x01\x02":
             raise ValueError(f"its directory lists no member at byte {position:,}")
-        starts[number] = position
-        position += _LENGTHS.size + sum(lengths)
-    if position != end.size:
-        raise ValueError(f"{end.entries:,} members fill {position:,} of the {end.size:,} bytes of its directory")
-    return starts
+        starts.append(position)
+        position += _LENGTHS.size + name_size + extra_size + comment_size
+    if len(starts) != end.entries or position != end.size:
+        raise ValueError(
+            f"{len(starts):,} of {end.entries:,} members fill {position:,} of the {end.size:,} bytes of its directory"
+        )
+    return np.array(starts, np.int64)
 
 
 def _faults(names: list[str], table: np.ndarray, size: np.ndarray, packed: np.ndarray) -> dict[str, np.ndarray]:
@@ -207,7 +206,7 @@ def _faults(names: list[str], table: np.ndarray, size: np.ndarray, packed: np.nd
     method = table["method"]
     counts = Counter(names) if len(set(names)) < len(names) else {}
     return {
-        "is no plain relative path": np.array([_ODD_NAME.search(name) is not None for name in names], bool),
+        "is no plain relative path": np.array([_is_odd(name) for name in names], bool),
         "is there twice": np.array([counts[name] > 1 for name in names] if counts else [False] * len(names), bool),
         "is a link": kind == stat.S_IFLNK,
         "is no file": (kind != 0) & (kind != np.where(folder, stat.S_IFDIR, stat.S_IFREG)),
@@ -220,7 +219,13 @@ def _faults(names: list[str], table: np.ndarray, size: np.ndarray, packed: np.nd
 
 
 def _name(raw: bytes, flags: int) -> str:
-    return raw.decode("utf-8" if flags & _UTF8 else "cp437")
+    return raw.decode("ascii" if raw.isascii() else "utf-8" if flags & _UTF8 else "cp437")
+
+
+def _is_odd(name: str) -> bool:
+    """Whether a name is anything but a plain relative path."""
+    parts = name.removesuffix("/").split("/")
+    return "" in parts or ".." in parts or "\\" in name or name[1:2] == ":" or not name.isprintable()
 
 
 def _long(extra: bytes, words: list[int]) -> list[int]:
