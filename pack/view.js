@@ -1,6 +1,7 @@
 "use strict";
 // entries: [{name, split, scenario, numbers, titles, pictures}], set by the page.
 const byId = (id) => document.getElementById(id);
+const opened = location.hash;
 const chosen = { split: "", scenario: "" };
 let shown = entries;
 let at = 0;
@@ -60,4 +61,4 @@ document.addEventListener("keydown", (event) => {
 });
 
 filter();
-show(Math.max(0, entries.findIndex((entry) => `#${entry.name}` === location.hash)));
+show(Math.max(0, entries.findIndex((entry) => `#${entry.name}` === opened)));
