@@ -1,0 +1,1 @@
+"""Shards to batches: `loader.Loader`, in an order and with draws that only seed and step decide."""

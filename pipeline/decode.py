@@ -54,9 +54,11 @@ def cpu_graph(batch_size: int, threads: int, size: tuple[int, int] | None) -> An
     return pipe
 
 
-def gpu_graph(batch_size: int, threads: int, device_id: int, size: tuple[int, int] | None, inflate: bool) -> Any:
+def gpu_graph(batch_size: int, threads: int, device_id: int | None, size: tuple[int, int] | None, inflate: bool) -> Any:
     """Images (H, W, 3) and alphas (H, W, 1), resized where a size is given, mirrored and coloured, and the bytes of
-    `planes`: all uint8 on the device. Inputs, for each sample:
+    `planes`: all uint8, on the GPU of that number. Without a number CPU operators do the same, `inflate` excepted.
+
+    Inputs, for each sample:
 
     rgb: an encoded image; alpha, planes: LZ4 blocks one behind another where `inflate` is set, and plain bytes else
     alpha_blocks, planes_blocks: (n,) int32, where `inflate` is set: the compressed sizes
@@ -67,7 +69,8 @@ def gpu_graph(batch_size: int, threads: int, device_id: int, size: tuple[int, in
     pipe = dali.Pipeline(batch_size, threads, device_id=device_id, prefetch_queue_depth=1)
 
     def stored(name: str) -> Any:
-        data = _source(dali, name, "UINT8", 1).gpu()
+        data = _source(dali, name, "UINT8", 1)
+        data = data if device_id is None else data.gpu()
         if not inflate:
             return data
         sizes = _source(dali, f"{name}_blocks", "INT32", 1)
@@ -76,9 +79,8 @@ def gpu_graph(batch_size: int, threads: int, device_id: int, size: tuple[int, in
     with pipe:
         flip = _source(dali, "flip", "INT32", 0)
         rgb = _source(dali, "rgb", "UINT8", 1)
-        image = fn.decoders.image(
-            rgb, device="mixed", output_type=dali.types.RGB, adjust_orientation=False, affine=False
-        )
+        how = {"device": "cpu"} if device_id is None else {"device": "mixed", "affine": False}
+        image = fn.decoders.image(rgb, **how, output_type=dali.types.RGB, adjust_orientation=False)
         image = fn.flip(_resize(dali, image, size), horizontal=flip)
         image = fn.coord_transform(image, MT=_source(dali, "colour", "FLOAT", 2), dtype=dali.types.UINT8)
         alpha = fn.slice(stored("alpha"), start=[0], shape=_source(dali, "area", "INT32", 1), axes=[0])

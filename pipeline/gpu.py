@@ -1,5 +1,7 @@
 """Batches made on a GPU: images, LZ4 planes and all that follows on the device; Zstandard planes on CPU threads.
 
+The same code runs with CPU operators, slower than `cpu.py`: so all but NVIDIA's decoders can be tested without a GPU.
+
 Legend: B samples, H rows, W columns of the batch, h, w of a sample.
 """
 
@@ -19,7 +21,7 @@ from david.pipeline.stages import Stages
 
 
 class GpuEngine(Engine):
-    """See `Engine`. batch_size: B; device: CUDA, with its index"""
+    """See `Engine`. batch_size: B; device: CUDA, with its index, or the CPU"""
 
     def __init__(
         self,
@@ -31,10 +33,11 @@ class GpuEngine(Engine):
         device: torch.device,
         stages: Stages,
     ):
-        self._on_device = reader.manifest.compression == "lz4"
+        self._on_device = device.type == "cuda" and reader.manifest.compression == "lz4"
         graph = decode.gpu_graph(batch_size, threads, device.index, size if resize else None, self._on_device)
         super().__init__(reader, size, resize, threads, graph, stages)
-        self._stream = torch.cuda.Stream(device)
+        self._device = device
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
     def _lend(self) -> dict[str, torch.Tensor]:
         return {}
@@ -77,12 +80,12 @@ class GpuEngine(Engine):
         image, alpha, stored = outputs
         sizes = [(sample.encoded.height, sample.encoded.width) for sample in work.prepared]
         with torch.cuda.stream(self._stream):
-            flip = torch.from_numpy(work.draws.flip).to(self._stream.device)
+            flip = torch.from_numpy(work.draws.flip).to(self._device)
             if len(set(sizes)) == 1:
                 warped = self._planes(stored.as_tensor(), sizes[0], flip)
             else:
-                parts = zip(stored, sizes, flip.split(1), strict=True)
-                warped = torch.cat([self._planes(part, size, mirrored) for part, size, mirrored in parts])
+                parts = zip(range(len(sizes)), sizes, flip.split(1), strict=True)
+                warped = torch.cat([self._planes(stored[slot], size, mirrored) for slot, size, mirrored in parts])
             depth, valid, normals = planes_on_device.join(warped, flip)
             fields = {
                 "image": self._copy(image.as_tensor()).permute(0, 3, 1, 2),
@@ -91,7 +94,8 @@ class GpuEngine(Engine):
                 "valid": valid,
                 "normals": normals,
             }
-        self._stream.synchronize()  # from here on any stream may read the batch, and DALI may use its memory again
+        if self._stream is not None:
+            self._stream.synchronize()  # from here on any stream may read the batch, and DALI may use its memory again
         return fields
 
     def _planes(self, stored: Any, size: tuple[int, int], flip: torch.Tensor) -> torch.Tensor:
@@ -103,5 +107,5 @@ class GpuEngine(Engine):
         """DALI's tensor in memory of our own."""
         from nvidia.dali.plugin.pytorch.torch_utils import feed_ndarray
 
-        own = torch.empty(stored.shape(), dtype=torch.uint8, device=self._stream.device)
+        own = torch.empty(stored.shape(), dtype=torch.uint8, device=self._device)
         return feed_ndarray(stored, own, cuda_stream=self._stream)

@@ -67,7 +67,7 @@ def join(
     """Fill depth (H, W) float16, valid (H, W) bool and normals (3, H, W) float16; depth and normals 0 where invalid.
 
     planes: (5, H, W) uint8, two of depth and three of normals; flip: negate X, as a mirrored image needs it"""
-    for band in _bands(*depth.shape, _BAND):
+    for band in _bands(_BAND, *depth.shape):
         lent = scratch[:, :, : band.stop - band.start]
         _join(planes[:, band], flip, depth[band], valid[band], normals[:, band], lent)
 
@@ -103,7 +103,7 @@ def _join(
 def _round(values: np.ndarray, out: np.ndarray) -> None:
     """(C, H, W) float32 to float16; NumPy would take forty times as long as torch."""
     for component in range(len(values)):
-        for band in _bands(*values.shape[1:], _ROUNDED):
+        for band in _bands(_ROUNDED, *values.shape[1:]):
             torch.from_numpy(out[component, band]).copy_(torch.from_numpy(values[component, band]))
 
 
@@ -111,7 +111,7 @@ def _rows(width: int, pixels: int) -> int:
     return max(1, pixels // width)
 
 
-def _bands(height: int, width: int, pixels: int) -> Iterator[slice]:
+def _bands(pixels: int, height: int, width: int) -> Iterator[slice]:
     """Slices of rows that hold so many pixels each, or one row."""
     rows = _rows(width, pixels)
     for start in range(0, height, rows):

@@ -45,7 +45,7 @@ def join(planes: torch.Tensor, flip: torch.Tensor) -> tuple[torch.Tensor, torch.
     fold = z.clamp(max=0)
     vectors = torch.cat([x.abs() + fold, y.abs() + fold, z], dim=1).float()
     squares = vectors * vectors
-    length = torch.sqrt(squares[:, 0:1] + squares[:, 1:2] + squares[:, 2:3])
+    length = (squares[:, 0:1] + squares[:, 1:2] + squares[:, 2:3]).double().sqrt().float()  # correctly rounded anywhere
     normals = (vectors * (valid / length)).half()
     signs = torch.cat([torch.where(flip[:, None, None, None], ~x, x), y], dim=1) & SIGN
     normals[:, :2].view(torch.int16).bitwise_or_(signs)

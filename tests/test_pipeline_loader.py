@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import fields
@@ -16,11 +17,15 @@ import torch
 
 from david.pack import BadSample, DavidError, Sample, build, index, manifest, plan, read, shard
 from david.pack.schema import Compression, ImageCodec
-from david.pipeline import augment, reference
+from david.pipeline import augment, draws, reference
 from david.pipeline.batch import Batch
 from david.pipeline.buffers import Arena
 from david.pipeline.config import AugmentConfig, DataConfig
+from david.pipeline.gpu import GpuEngine
 from david.pipeline.loader import Loader
+from david.pipeline.order import Order
+from david.pipeline.reader import Reader
+from david.pipeline.stages import NAMES, Stages
 
 PLAIN = AugmentConfig(0, 0, 0, 0, 0)
 FLIPS = AugmentConfig(0.5, 0, 0, 0, 0)
@@ -357,6 +362,20 @@ def test_an_error_stays_and_closing_after_it_works(copied: Path) -> None:
     assert set(threading.enumerate()) == before
 
 
+def test_the_stages_tell_who_waited_for_whom(shards: Path) -> None:
+    with Loader(shards, "train", DataConfig(height=64, width=48, prefetch=1), batch_size=4, seed=5) as loader:
+        next(loader)
+        first_s = loader.wait_s
+        for _ in range(4):
+            time.sleep(0.2)
+            next(loader)
+        seconds = loader.stages.seconds()
+    assert seconds["hold"] > 0.2
+    assert seconds["wait"] - first_s < 0.2
+    assert seconds["wait"] >= loader.wait_s
+    assert all(seconds[stage] > 0 for stage in NAMES)
+
+
 @pytest.mark.timeout(120)
 def test_a_forgotten_loader_ends_with_its_process_and_prints_nothing(shards: Path) -> None:
     code = (
@@ -365,6 +384,34 @@ def test_a_forgotten_loader_ends_with_its_process_and_prints_nothing(shards: Pat
     )
     done = subprocess.run([sys.executable, "-c", code, str(shards)], capture_output=True, text=True, timeout=100)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("sizes", "size"),
+    [([(70, 51)] * 4, None), ([(70, 51)] * 4, (35, 64)), ([(70, 51), (51, 70), (300, 260), (9, 8)], (64, 48))],
+)
+@pytest.mark.parametrize("compression", ["lz4", "zstd"])
+def test_the_gpus_way_through_cpu_operators_gives_the_slow_twins_batch(
+    tmp_path: Path, sizes: list[tuple[int, int]], size: tuple[int, int] | None, compression: Compression
+) -> None:
+    folder = made(tmp_path / "set", sizes, "webp", compression)
+    height, width = size or (None, None)
+    config = DataConfig(height=height, width=width)
+    with closing(Reader(folder, "train")) as reader:
+        target, device = size or sizes[0], torch.device("cpu")
+        with closing(GpuEngine(reader, target, size is not None, 4, 2, device, Stages())) as engine:
+            places = Order(4, 4, 5, shuffle=True, last_batch="drop").batch(3)
+            engine.submit(places, draws.draw(5, places.epochs, places.ids, config.augment))
+            batch = engine.collect()
+    twin = reference.batch(folder, "train", config, batch_size=4, seed=5, step=3)
+    assert (batch.image.int() - twin.image.int()).abs().max() <= (2 if size else 1)
+    assert (batch.alpha.int() - twin.alpha.int()).abs().max() <= (1 if size else 0)
+    assert batch.image.is_contiguous(memory_format=torch.channels_last)
+    for one in fields(Batch):
+        if one.name not in ("image", "alpha"):
+            fast, slow = getattr(batch, one.name), getattr(twin, one.name)
+            assert fast.dtype == slow.dtype
+            np.testing.assert_array_equal(fast.numpy(), slow.numpy(), err_msg=one.name)
 
 
 @pytest.mark.gpu

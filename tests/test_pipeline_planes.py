@@ -46,7 +46,7 @@ def test_joining_gives_what_the_codecs_give_to_the_bit(size: tuple[int, int], fl
 
 
 def test_a_batch_on_a_device_is_joined_to_the_same_bits() -> None:
-    stored = np.stack([random_planes(70, 90, seed) for seed in range(3)])
+    stored = np.stack([random_planes(600, 900, seed) for seed in range(3)])
     flip = np.array([True, False, True])
     together = planes_on_device.join(torch.from_numpy(stored), torch.from_numpy(flip))
     for slot in range(3):
