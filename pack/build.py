@@ -11,7 +11,7 @@ from typing import Any
 
 from david.pack import crew, files, manifest, report_page, shard
 from david.pack.crew import Event
-from david.pack.errors import DavidError
+from david.pack.errors import BadSample, DavidError
 from david.pack.manifest import Manifest
 from david.pack.plan import PackOptions, Plan, ShardPlan, plan
 from david.pack.record import FOLDER, Done, Record, compare
@@ -89,7 +89,8 @@ def build(
     event; planned: gets the plan and the shards that are done already.
     Raises DavidError where the raw data or what is in `shards` does not allow it, BadSample as `bad` says."""
     options, bad, part = options or PackOptions(), bad or BadPolicy(), part or Part()
-    whole = plan(synthhuman.scan(raw), options, group)
+    listed_bad: dict[str, BadSample] | None = {} if bad.quarantine else None
+    whole = plan(synthhuman.scan(raw, listed_bad), options, group, listed_bad)
     agreed = whole.as_json() | {"groups": groups}
     if restart:
         remove(shards)
@@ -107,7 +108,8 @@ def build(
             planned(whole, done)
             kept = {one.name for one in done}
             missing = [one for one in mine if one.name not in kept]
-            set_aside = sum(len(one.quarantined) for one in done)
+            set_aside = len(whole.quarantined) + sum(len(one.quarantined) for one in done)
+            _refuse_too_many(shards, set_aside, whole.samples, bad)
             for event in engine(missing, shards, options, quarantine=bad.quarantine, workers=workers or crew.cores()):
                 if isinstance(event.what, DavidError):
                     raise event.what
@@ -194,7 +196,8 @@ def _manifest(shards: Path, plans: list[dict[str, Any]], done: list[Done]) -> Ma
             "digest": ",".join(one["raw"]["digest"] for one in plans),
         },
         report=report.as_json(),
-        quarantined=[sample for one in done for sample in one.quarantined],
+        quarantined=[sample for one in plans for sample in one["quarantined"]]
+        + [sample for one in done for sample in one.quarantined],
         libraries=plans[0]["libraries"],
     )
 

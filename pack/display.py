@@ -43,8 +43,8 @@ class PackDisplay(AbstractContextManager):
 
     def planned(self, plan: Plan, done: list[Done]) -> None:
         sizes = {one.name: len(one.samples) for one in plan.shards}
-        self.total, self.kept = plan.samples, sum(sizes[one.name] for one in done)
-        self.quarantined = sum(len(one.quarantined) for one in done)
+        self.total, self.kept = plan.samples, len(plan.quarantined) + sum(sizes[one.name] for one in done)
+        self.quarantined = len(plan.quarantined) + sum(len(one.quarantined) for one in done)
         self.begin = time.monotonic()
         if self.kept:
             self.console.print(f"going on: {len(done)} of {len(sizes)} shards are done and whole")

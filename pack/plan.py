@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from david.pack.archive import Member
-from david.pack.errors import DavidError
+from david.pack.errors import BadSample, DavidError
 from david.pack.schema import SPLITS, Compression, ImageCodec
 
 ENCODERS = ("opencv-python-headless", "lz4", "zstandard", "openexr", "numpy")  # that shards' bytes depend on
@@ -80,17 +80,21 @@ def one_in(many: int, key: str) -> bool:
 
 @dataclass(frozen=True)
 class Plan:
-    """All that the shards depend on. group: names the zips that this plan covers where a set is packed as it is
-    downloaded; its shards are `SPLIT-GROUP-NUMBER`. None: the plan covers the whole set."""
+    """All that the shards depend on.
+
+    quarantined: samples that the listings alone show to be bad, with reasons; group: names the zips that this plan
+    covers where a set is packed as it is downloaded (its shards are `SPLIT-GROUP-NUMBER`), None: the whole set."""
 
     options: PackOptions
     raw: dict[str, Any]
     shards: tuple[ShardPlan, ...]
+    quarantined: tuple[dict[str, str], ...] = ()
     group: str | None = None
 
     @property
     def samples(self) -> int:
-        return sum(len(shard.samples) for shard in self.shards)
+        """How many there are, those set aside too."""
+        return sum(len(shard.samples) for shard in self.shards) + len(self.quarantined)
 
     def as_json(self) -> dict[str, Any]:
         """What a later run must agree with: options, the libraries that encode, raw data; and the shards' names."""
@@ -98,12 +102,18 @@ class Plan:
             "options": self.options.as_json(),
             "libraries": {name: version(name) for name in ENCODERS},
             "raw": self.raw,
+            "quarantined": list(self.quarantined),
             "shards": [[shard.split, shard.name, len(shard.samples)] for shard in self.shards],
         }
 
 
-def plan(found: dict[str, dict[str, Member]], options: PackOptions, group: str | None = None) -> Plan:
-    """The shards of a set, train first, from what `synthhuman.scan` found."""
+def plan(
+    found: dict[str, dict[str, Member]],
+    options: PackOptions,
+    group: str | None = None,
+    bad: dict[str, BadSample] | None = None,
+) -> Plan:
+    """The shards of a set, train first, from what `synthhuman.scan` found good and bad."""
     shards = []
     for split in SPLITS:
         keys = [key for key in found if split_of(key, options.val_fraction) == split]
@@ -113,7 +123,10 @@ def plan(found: dict[str, dict[str, Member]], options: PackOptions, group: str |
         for number, start in enumerate(range(0, len(keys), options.shard_samples)):
             part = keys[start : start + options.shard_samples]
             shards.append(ShardPlan(f"{prefix}-{number:06d}", split, tuple((key, found[key]) for key in part)))
-    return Plan(options, describe_raw(found), tuple(shards), group)
+    set_aside = tuple({"id": key, "where": one.where, "reason": one.reason} for key, one in (bad or {}).items())
+    raw = describe_raw(found)
+    raw["samples"] += len(set_aside)
+    return Plan(options, raw, tuple(shards), set_aside, group)
 
 
 def describe_raw(found: dict[str, dict[str, Member]]) -> dict[str, Any]:

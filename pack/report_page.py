@@ -71,7 +71,7 @@ def write(dataset: Manifest) -> Path:
     )
     bad = "".join(f"<li>{escape(one['where'])}: {escape(one['reason'])}</li>" for one in dataset.quarantined)
     page = (
-        f"<!doctype html><meta charset=utf-8><title>{escape(dataset.folder.name)}: pack report</title>"
+        f"<!doctype html><meta charset=utf-8><title>pack report</title>"
         f"<style>{_STYLE}</style><h1>What packing saw</h1><table>{rows}</table>"
         f"<p><small>{escape(dataset.fingerprint)}</small></p>"
         f"<h2>Geometry, one value a sample</h2><div class=grid>{_plots(report.geometry, 0.5, 'median')}</div>"

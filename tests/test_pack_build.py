@@ -12,7 +12,20 @@ from pathlib import Path
 
 import pytest
 
-from david.pack import BadSample, DavidError, archive, build, crew, manifest, plan, ray_engine, read, record, shard
+from david.pack import (
+    BadSample,
+    DavidError,
+    archive,
+    build,
+    crew,
+    manifest,
+    plan,
+    ray_engine,
+    read,
+    record,
+    shard,
+    verify,
+)
 from david.pack.sources import synthhuman
 
 OPTIONS = plan.PackOptions(val_fraction=0.25, shard_samples=3)
@@ -175,6 +188,22 @@ def spoilt(raw: Path, tmp_path: Path) -> Path:
     (folder / "depth_0000005.exr").write_bytes(b"v/1\x01 and then noise")
     (folder / "alpha_0000007.png").write_bytes((folder / "rgb_0000007.png").read_bytes()[:40])
     return folder
+
+
+def test_a_sample_without_a_member_is_quarantined_too(spoilt: Path, tmp_path: Path) -> None:
+    (spoilt / "depth_0000003.exr").unlink()
+    (spoilt / "more").mkdir()
+    (spoilt / "more" / "cam_0000004.txt").write_text("1 0 0 0 1 0 0 0 1")
+    with pytest.raises(BadSample, match="sample 0000003: depth missing"):
+        build.build(spoilt, tmp_path / "shards", OPTIONS)
+    policy = build.BadPolicy(quarantine=True, max_share=0.5)
+    written = build.build(spoilt, tmp_path / "shards", OPTIONS, bad=policy, workers=1)
+    assert written is not None
+    reasons = {one["id"]: one["reason"] for one in written.quarantined}
+    assert sorted(reasons) == ["0000002", "0000003", "0000004", "0000005", "0000007"]
+    assert "depth missing" in reasons["0000003"]
+    assert "cam is there twice" in reasons["0000004"]
+    assert verify.verify(tmp_path / "shards", workers=1)[1] == []
 
 
 def test_a_bad_sample_stops_the_pack_with_its_name(spoilt: Path, tmp_path: Path) -> None:

@@ -29,12 +29,14 @@ _ROOM_BYTES = 1 << 20  # with a megabyte of headers
 _CAM_BYTES = 4096
 
 
-def scan(raw: Path | list[Path]) -> dict[str, dict[str, Member]]:
+def scan(raw: Path | list[Path], bad: dict[str, BadSample] | None = None) -> dict[str, dict[str, Member]]:
     """All samples under `raw`, a folder, a zip or several zips: id -> kind (rgb, alpha, depth, normal, cam) -> member;
     ids in order.
 
-    Raises DavidError where there are none, BadSample where one lacks a member or occurs twice."""
+    Raises DavidError where there are none, BadSample where one lacks a member or occurs twice; with `bad` such samples
+    are left out and put there under their ids."""
     found: dict[str, dict[str, Member]] = {}
+    faults: dict[str, BadSample] = {}
     for path in raw if isinstance(raw, list) else archive.archives(raw):
         for member in archive.members(path):
             match = _MEMBER.fullmatch(member.name)
@@ -45,7 +47,7 @@ def scan(raw: Path | list[Path]) -> dict[str, dict[str, Member]]:
                 raise BadSample(member.where[:200], f"an id of {len(key):,} digits, expected {_ID_DIGITS} at most")
             other = found.setdefault(key, {}).setdefault(kind, member)
             if other is not member:
-                raise BadSample(f"sample {key}", f"{kind} is there twice, in {other.archive} and in {path}")
+                faults[key] = BadSample(f"sample {key}", f"{kind} is there twice, in {other.archive} and in {path}")
     if not found:
         raise DavidError(
             f"{raw}: no SynthHuman samples there (rgb_ID.png and so on, in zips or loose); is it the right folder?"
@@ -53,10 +55,13 @@ def scan(raw: Path | list[Path]) -> dict[str, dict[str, Member]]:
     for key, kinds in found.items():
         missing = [kind for kind in REQUIRED if kind not in kinds]
         if missing:
-            raise BadSample(
-                f"sample {key}", f"{' and '.join(missing)} missing beside {next(iter(kinds.values())).archive}"
-            )
-    return dict(sorted(found.items()))
+            beside = next(iter(kinds.values())).archive
+            faults[key] = BadSample(f"sample {key}", f"{' and '.join(missing)} missing beside {beside}")
+    if bad is None and faults:
+        raise faults[min(faults)]
+    if bad is not None:
+        bad.update(sorted(faults.items()))
+    return {key: kinds for key, kinds in sorted(found.items()) if key not in faults}
 
 
 def _scenario(archive_path: Path, key: str) -> str | None:
