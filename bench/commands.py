@@ -74,6 +74,21 @@ def step(
     _measure("step", ("step", "both"), shards, recipe, assignments, batches, rounds, device, out)
 
 
+@bench.command()
+def pack(
+    raw: Annotated[Path, typer.Argument(help="a folder of SynthHuman zips, of unzipped samples, of both; or one zip")],
+    samples: Annotated[int, typer.Option(min=8, help="samples that each turn packs; fewer are repeated")] = 400,
+    rounds: Rounds = 3,
+    workers: Annotated[int | None, typer.Option(min=1, help="processes  [default: all cores]")] = None,
+    lossless: Annotated[bool, typer.Option("--lossless", help="RGB lossless")] = False,
+    out: Out = RESULTS,
+) -> None:
+    """Samples/s of packing, against the C codecs alone and against a plain loop."""
+    from david.bench import packing
+
+    _keep(packing.measure(raw, samples, rounds, workers, lossless, console), out)
+
+
 def _measure(
     suite: str,
     contenders: tuple[str, ...],

@@ -20,7 +20,7 @@ ZSTD_LEVEL = 9  # level 19 takes twelve times as long for 2 % fewer bytes
 NORMAL_CENTRE = 2047  # the code of 0; codes run from 0 to 4094
 _BAND_ROWS = 32
 
-_ENCODE_RGB = {
+IMAGE_ENCODERS = {
     "jpeg": (
         ".jpg",
         [
@@ -35,7 +35,7 @@ _ENCODE_RGB = {
 
 def encode_rgb(rgb: np.ndarray, image: ImageCodec) -> bytes:
     """(H, W, 3) uint8 sRGB to a JPEG (4:4:4, quality 95) or a lossless WebP."""
-    extension, parameters = _ENCODE_RGB[image]
+    extension, parameters = IMAGE_ENCODERS[image]
     done, data = cv2.imencode(extension, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), parameters)
     if not done:
         raise DavidError(f"an image of shape {rgb.shape} could not be encoded as {image}")

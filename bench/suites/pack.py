@@ -1,0 +1,140 @@
+"""How fast packing is, against its floor and against the plain way, on the same raw samples.
+
+- `david`: the product's own `build`, with `workers` processes
+- `floor`: the C decoders and encoders alone, called on bytes that are in memory already, one process a core: PNG and
+  EXR in, JPEG (or WebP) and LZ4 out. What no arrangement around them can beat
+- `plain`: what one writes in an afternoon: a loop over OpenEXR, Pillow and `webdataset.ShardWriter`, one process
+"""
+
+import io
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import cv2
+import lz4.block
+import numpy as np
+import OpenEXR
+
+from david.bench.harness import Measured
+from david.pack import archive, codecs
+from david.pack.archive import Member
+from david.pack.build import build
+from david.pack.plan import PackOptions
+from david.pack.schema import BLOCK_BYTES
+from david.pack.shard import encode
+from david.pack.sources import synthhuman
+
+Kinds = dict[str, Member]
+
+
+def samples_of(raw: Path, count: int) -> list[tuple[str, Kinds]]:
+    """The first `count` samples of `raw`, over and over where it holds fewer."""
+    found = list(synthhuman.scan(raw).items())
+    return [found[number % len(found)] for number in range(count)]
+
+
+def david(raw: Path, count: int, workers: int, lossless: bool) -> Measured:
+    """samples/s of packing `count` samples into a fresh folder, all that a user waits for, and MB a sample."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = _repeated(raw, Path(folder), count)
+        options = PackOptions(image="webp" if lossless else "jpeg", shard_samples=max(1, count // (4 * workers)))
+        begin = time.perf_counter()
+        manifest = build(source, Path(folder) / "shards", options, workers=workers)
+        elapsed_s = time.perf_counter() - begin
+        assert manifest is not None
+        size = sum(shard.bytes for shards in manifest.splits.values() for shard in shards)
+    return {"rate": (count / elapsed_s, "samples/s"), "size": (size / 1e6 / count, "MB a sample")}
+
+
+def _repeated(raw: Path, folder: Path, count: int) -> Path:
+    """A folder of loose samples, `count` in all, as links under new ids to what `raw` holds, unpacked once."""
+    out = folder / "raw"
+    out.mkdir()
+    for number, (_, kinds) in enumerate(samples_of(raw, count)):
+        for kind, member in kinds.items():
+            name = out / f"{kind}_{number:07d}{Path(member.name).suffix}"
+            if member.archive.is_dir():
+                name.symlink_to((member.archive / member.name).resolve())
+            else:
+                name.write_bytes(archive.read(member))
+    return out
+
+
+def in_processes(
+    work: Callable[[list[tuple[str, Kinds]], bool], float], raw: Path, count: int, workers: int, lossless: bool
+) -> Measured:
+    """samples/s of `work`, which times itself, in `workers` processes at once."""
+    chosen = samples_of(raw, count)
+    parts = [chosen[number::workers] for number in range(workers)]
+    with ProcessPoolExecutor(workers, mp_context=get_context("forkserver")) as pool:
+        seconds = list(pool.map(work, parts, [lossless] * workers))
+    return {"rate": (count / max(seconds), "samples/s")}
+
+
+def floor(chosen: list[tuple[str, Kinds]], lossless: bool) -> float:
+    """Seconds of the C codecs alone over these samples."""
+    cv2.setNumThreads(1)
+    once = dict(chosen)
+    data = {key: {kind: archive.read(member) for kind, member in kinds.items()} for key, kinds in once.items()}
+    planes = {key: _planes(key, kinds) for key, kinds in once.items()}
+    extension, parameters = codecs.IMAGE_ENCODERS["webp" if lossless else "jpeg"]
+    compress = {"mode": "high_compression", "compression": codecs.LZ4_LEVEL, "store_size": False}
+    begin = time.perf_counter()
+    for key, _ in chosen:
+        members = data[key]
+        bgr = cv2.imdecode(np.frombuffer(members["rgb"], np.uint8), cv2.IMREAD_COLOR)
+        cv2.imdecode(np.frombuffer(members["alpha"], np.uint8), cv2.IMREAD_GRAYSCALE)
+        for kind in ("depth", "normal"):
+            OpenEXR.File(io.BytesIO(members[kind]), separate_channels=True, num_threads=0).channels()
+        cv2.imencode(extension, bgr, parameters)
+        for start in range(0, len(planes[key]), BLOCK_BYTES):
+            lz4.block.compress(planes[key][start : start + BLOCK_BYTES], **compress)
+    return time.perf_counter() - begin
+
+
+def _planes(key: str, kinds: Kinds) -> bytes:
+    """The bytes that a sample's planes hold before they are compressed."""
+    sample = synthhuman.load(key, kinds)
+    height, width = sample.valid.shape
+    members = encode(sample, "jpeg", "lz4")[1:4]
+    return b"".join(
+        codecs.decode_planes(member, count, height, width, "lz4").tobytes()
+        for member, count in zip(members, (1, 2, 3), strict=True)
+    )
+
+
+def plain(chosen: list[tuple[str, Kinds]], lossless: bool) -> float:
+    """Seconds of the plain way over these samples: RGB as JPEG (or PNG), alpha as PNG, depth and normals as
+    fp16 in webdataset's own compressed `npz`."""
+    import webdataset
+    from PIL import Image
+
+    rgb_name = "rgb.png" if lossless else "rgb.jpg"
+    begin = time.perf_counter()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        webdataset.ShardWriter(f"{folder}/plain-%06d.tar", maxcount=1000, verbose=0) as writer,
+    ):
+        for number, (_, kinds) in enumerate(chosen):
+            data = {kind: archive.read(member) for kind, member in kinds.items()}
+            rgb = np.array(Image.open(io.BytesIO(data["rgb"])))
+            alpha = np.array(Image.open(io.BytesIO(data["alpha"])))
+            depth = _exr(data["depth"])["Y"].astype(np.float16)
+            channels = _exr(data["normal"])
+            normals = np.stack([channels[name] for name in ("B", "G", "R")], -1).astype(np.float16)
+            arrays = {"depth": depth, "normals": normals}
+            writer.write({"__key__": f"{number:07d}", rgb_name: rgb, "alpha.png": alpha, "npz": arrays})
+    return time.perf_counter() - begin
+
+
+def _exr(data: bytes) -> dict[str, np.ndarray]:
+    """As the manual of the OpenEXR package does it: from a file."""
+    with tempfile.NamedTemporaryFile(suffix=".exr") as file:
+        file.write(data)
+        file.flush()
+        found = OpenEXR.File(file.name, separate_channels=True).channels()
+    return {name: channel.pixels for name, channel in found.items()}
