@@ -8,15 +8,15 @@ from david.pack.synth.looks import Look
 from david.pack.synth.poses import Arm, Pose
 
 
-def add_body(figure: Figure, person: Look, stance: Pose, rng: np.random.Generator) -> None:
-    """A body of 170 cm on the floor about Y = 0, its head included."""
+def add_body(figure: Figure, person: Look, stance: Pose, rng: np.random.Generator, legs: bool) -> None:
+    """A body of 170 cm on the floor about Y = 0, its head included; without legs where they are out of view."""
     floor = figure.place
     hips = np.array([0.0, 95.0, 0.0])
     upright = rotation(*stance.lean)
     upper = floor @ motion(upright, hips - upright @ hips)
 
-    figure.place = floor
-    add_legs(figure, person, stance)
+    if legs:
+        add_legs(figure, person, stance)
     figure.place = upper
     add_torso(figure, person)
     for side in (LEFT, RIGHT):

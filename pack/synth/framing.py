@@ -15,19 +15,23 @@ Span = tuple[float, float]
 
 @dataclass(frozen=True)
 class Framing:
-    """How a scenario is framed: where the camera looks, from how far, how large; heights as shares of the image."""
+    """How a scenario is framed: where the camera looks, from how far, how large; heights as shares of the image.
+
+    legs: whether they can be in view
+    """
 
     target: tuple[float, float, float]
     extent_cm: float
     fills: Span
     distance_cm: Span
     yaw: float
+    legs: bool
 
 
 FRAMINGS = {
-    "face": Framing((0, 156.5, 0), 26.0, (0.42, 0.62), (106, 172), 32),
-    "full_body": Framing((0, 86.0, 0), 178.0, (0.74, 0.92), (300, 560), 55),
-    "upper_body": Framing((0, 132.0, 0), 88.0, (0.80, 1.15), (170, 300), 42),
+    "face": Framing((0, 156.5, 0), 26.0, (0.42, 0.62), (106, 172), 32, legs=False),
+    "full_body": Framing((0, 86.0, 0), 178.0, (0.74, 0.92), (300, 560), 55, legs=True),
+    "upper_body": Framing((0, 132.0, 0), 88.0, (0.80, 1.15), (170, 300), 42, legs=True),
 }
 
 
@@ -45,5 +49,5 @@ def pose_before_camera(rng: np.random.Generator, scenario: str, height: int, wid
     aside[1] *= 0.4
     there = np.array([aside[0], aside[1], -distance])
     figure = Figure(place=motion(turn * size, there - turn @ np.array(framing.target) * size))
-    add_body(figure, person, stance, rng)
+    add_body(figure, person, stance, rng, framing.legs)
     return figure.quadrics(), intrinsics

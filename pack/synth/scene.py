@@ -31,16 +31,16 @@ def render(seed: int, index: int, scenario: str | None = None, height: int = 512
     depth, label = view.trace()
     valid = label != len(quadrics.form)
     inside = _by_label(label, valid)
-    row, column = np.divmod(inside, width)
-    centre = np.float32(0.5)
-    colours, directions = shade(view, column + centre, row + centre, depth.ravel()[inside], label.ravel()[inside], sun)
+    row, column = _row_column(inside, width)
+    centre, numbers = np.float32(0.5), label.ravel()[inside]
+    colours, directions = shade(view, column + centre, row + centre, depth.ravel()[inside], numbers, sun)
     colours = paint.to_display(colours)
 
     edges = np.flatnonzero(edge_pixels(view, depth, label))
-    row, column = np.divmod(edges, width)
+    row, column = _row_column(edges, width)
     depths, labels = view.trace_pixels(row, column, RAYS)
     struck = _by_label(labels, labels != len(quadrics.form))
-    edge, ray = np.divmod(struck, len(RAYS))
+    edge, ray = _row_column(struck, len(RAYS))
     x, y = column[edge] + RAYS[ray, 0], row[edge] + RAYS[ray, 1]
     edge_colours, edge_directions = shade(view, x, y, depths.ravel()[struck], labels.ravel()[struck], sun)
 
@@ -79,6 +79,13 @@ def _by_label(label: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     """The flat indices of what is chosen, in the order of its labels."""
     indices = np.flatnonzero(chosen)
     return indices[np.argsort(label.ravel()[indices], kind="stable")]
+
+
+def _row_column(flat: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) int32 each, of flat indices into rows of `width`."""
+    flat = flat.astype(np.int32)
+    row = flat // width
+    return row, flat - row * width
 
 
 def edge_pixels(view: View, depth: np.ndarray, label: np.ndarray) -> np.ndarray:
