@@ -1,3 +1,3 @@
-"""david: high-throughput training of human-centric dense prediction (relative depth, surface normals, soft foreground)."""
+"""david: high-throughput training of human-centric dense prediction: relative depth, normals, soft foreground."""
 
 __version__ = "0.1.0"

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from multiprocessing import connection, get_context
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from typing import Any
 
 from david.pack.errors import BadSample, DavidError
 from david.pack.plan import PackOptions, ShardPlan
@@ -49,7 +50,7 @@ class _Job:
 @dataclass
 class _Worker:
     process: ForkServerProcess
-    pipe: connection.Connection
+    pipe: Any  # a Connection; its type differs by platform
     job: _Job | None = None
     sample: str | None = None
     heard: float = field(default_factory=time.monotonic)

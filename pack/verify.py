@@ -75,7 +75,7 @@ def walk(dataset: Manifest, listed: Shard, deep: bool) -> Walked:
     found = Walked()
     path = dataset.folder / f"{listed.name}.tar"
     try:
-        data = memoryview(np.memmap(path, np.uint8, "r")) if path.stat().st_size else memoryview(b"")
+        data = np.memmap(path, np.uint8, "r").data if path.stat().st_size else memoryview(b"")
         text = path.with_suffix(".idx").read_bytes()
     except OSError as error:
         found.faults.append(f"{error.filename}: can't be read ({error.strerror})")

@@ -87,6 +87,7 @@ def floor(chosen: list[tuple[str, Kinds]], lossless: bool) -> float:
     for key, _ in chosen:
         members = data[key]
         bgr = cv2.imdecode(np.frombuffer(members["rgb"], np.uint8), cv2.IMREAD_COLOR)
+        assert bgr is not None
         cv2.imdecode(np.frombuffer(members["alpha"], np.uint8), cv2.IMREAD_GRAYSCALE)
         for kind in ("depth", "normal"):
             OpenEXR.File(io.BytesIO(members[kind]), separate_channels=True, num_threads=0).channels()
@@ -110,14 +111,14 @@ def _planes(key: str, kinds: Kinds) -> bytes:
 def plain(chosen: list[tuple[str, Kinds]], lossless: bool) -> float:
     """Seconds of the plain way over these samples: RGB as JPEG (or PNG), alpha as PNG, depth and normals as
     fp16 in webdataset's own compressed `npz`."""
-    import webdataset
     from PIL import Image
+    from webdataset.writer import ShardWriter
 
     rgb_name = "rgb.png" if lossless else "rgb.jpg"
     begin = time.perf_counter()
     with (
         tempfile.TemporaryDirectory() as folder,
-        webdataset.ShardWriter(f"{folder}/plain-%06d.tar", maxcount=1000, verbose=0) as writer,
+        ShardWriter(f"{folder}/plain-%06d.tar", maxcount=1000, verbose=0) as writer,
     ):
         for number, (_, kinds) in enumerate(chosen):
             data = {kind: archive.read(member) for kind, member in kinds.items()}

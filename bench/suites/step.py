@@ -17,7 +17,7 @@ from david.train.step import Step
 def make_step(recipe: Recipe, world: World) -> Step:
     """The recipe's step as `david train` makes it, on weights drawn from its seed: values do not change the time."""
     torch.manual_seed(recipe.seed)
-    network = Network(recipe.model).to(world.device, memory_format=torch.channels_last)
+    network = Network(recipe.model).to(world.device).to(memory_format=torch.channels_last)
     return Step(network, recipe, world)
 
 
