@@ -82,9 +82,9 @@ class World:
         """(size, *shape): every rank's `values`, which are of one shape, in the order of ranks."""
         if self.size == 1:
             return values.unsqueeze(0)
-        gathered = values.new_empty((self.size, *values.shape))
-        dist.all_gather_into_tensor(gathered, values.contiguous())
-        return gathered
+        gathered = values.new_empty(self.size * values.numel())
+        dist.all_gather_into_tensor(gathered, values.flatten())
+        return gathered.view(self.size, *values.shape)
 
     def sum(self, values: torch.Tensor) -> torch.Tensor:
         """The sum over all ranks; `values` itself is left as it is."""

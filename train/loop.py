@@ -7,8 +7,7 @@ behind is told in `run.py`, one optimiser step in `step.py`.
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
-from itertools import islice
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -76,14 +75,14 @@ def train(
         step = Step(network, recipe, world)
 
         def load(split: str, **how) -> Loader:
-            return Loader(shards, split, seed=recipe.seed, device=str(world.device), **how)
+            return Loader(shards, split, recipe.data, seed=recipe.seed, device=world.device, **how)
 
         ranks = {"rank": world.rank, "world_size": world.size, "batch_size": recipe.batch_size}
-        loader = stack.enter_context(load("train", config=recipe.data, start=start, **ranks))
+        loader = stack.enter_context(load("train", start=start, **ranks))
         if start:
             restore(out, start, network, step, loader)
         recorder = stack.enter_context(closing(Recorder(out, start, recipe, step, world, shown)))
-        measure, picture = held_out(network, recipe, shards, world, load, ranks)
+        measure, picture = held_out(network, shards, world, load, ranks)
 
         for note in [*notes, describe(recipe, network, loader, world, start, out)]:
             shown.note(note)
@@ -164,24 +163,23 @@ def save(
 
 
 def held_out(
-    network: Network, recipe: Recipe, shards: Path, world: World, load: Callable[..., Loader], ranks: dict[str, int]
+    network: Network, shards: Path, world: World, load: Callable[..., Loader], ranks: dict[str, int]
 ) -> tuple[Callable[[], dict[str, float]], Callable[[Path], None]]:
     """How to measure the network on the samples that it does not train on, and how to picture it on the first of them.
 
     Without a `val` split nothing is measured, and the pictures are of training samples.
     """
-    config = replace(recipe.data, last_batch="pad")
     measurable = manifest.load(shards).samples("val") > 0
 
     def measure() -> dict[str, float]:
         if not measurable:
             return {}
-        with load("val", config=config, train=False, **ranks) as loader:
-            return evaluate(network, islice(loader, loader.batches_per_epoch), world)
+        with load("val", train=False, **ranks) as loader:
+            return evaluate(network, loader, world)
 
     if not world.leads:
         return measure, lambda path: None
-    with load("val" if measurable else "train", config=config, train=False, batch_size=PICTURED) as loader:
+    with load("val" if measurable else "train", train=False, batch_size=PICTURED) as loader:
         seen = next(loader)
     return measure, lambda path: pictures.draw(network, seen, path)
 

@@ -1,0 +1,217 @@
+"""Runs from end to end on a tiny network: stopped, killed, shared by ranks, refused."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from david.pack import manifest
+from david.pack.errors import DavidError
+from david.pipeline.order import Order
+from david.train import checkpoint, distributed, ledger, recipes
+from david.train.journal import read
+from david.train.loop import Finished, train
+from david.train.recipe import Recipe, override, to_json
+from david.train.signals import EXIT_STOPPED
+
+SETTINGS = [
+    *("data.height=48", "data.width=32", "model.backbone_size=32", "model.width=16", "model.head_widths=8,8"),
+    *("model.reassemble=8,8,8,8", "batch_size=4", "steps=14", "optim.warmup=3", "checkpoint_every=3", "keep=9"),
+]
+TINY = override(recipes.recipe("smoke"), SETTINGS)
+
+
+def go(shards: Path, out: Path, recipe: Recipe = TINY, **how) -> Finished:
+    return train(recipe, shards, out, device="cpu", speaks=False, **how)
+
+
+def losses(run: Path) -> list[float]:
+    return [record["loss"] for record in read(run / "journal.jsonl")]
+
+
+def seen(run: Path) -> list[tuple[int, str]]:
+    return [(record["step"], record["sha256"]) for record in read(run / "ledger.jsonl")]
+
+
+def command(shards: Path, out: Path, *more: str) -> list[str]:
+    sets = [word for setting in SETTINGS for word in ("--set", setting)]
+    return ["train", "--shards", str(shards), "--out", str(out), "--device", "cpu", *sets, *more]
+
+
+@pytest.fixture(scope="module")
+def unbroken(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of 14 steps, three and a half epochs of 18 samples in batches of 4."""
+    out = tmp_path_factory.mktemp("unbroken") / "run"
+    assert go(shards, out).step == 14
+    return out
+
+
+def assert_same_run(run: Path, unbroken: Path) -> None:
+    """Every loss, every sample, every weight, to the bit."""
+    assert [record["step"] for record in read(run / "journal.jsonl")] == list(range(1, 15))
+    assert losses(run) == losses(unbroken) and len(set(losses(run))) == 14
+    assert seen(run) == seen(unbroken)
+    one, other = (load_file(checkpoint.path_of(r / "checkpoints", 14) / checkpoint.MODEL) for r in (run, unbroken))
+    assert one.keys() == other.keys() and all(one[name].equal(other[name]) for name in one)
+    assert list(read(run / "metrics.jsonl")) == list(read(unbroken / "metrics.jsonl"))
+
+
+def test_a_run_stopped_after_step_7_equals_one_that_was_not(shards: Path, unbroken: Path, tmp_path: Path):
+    assert go(shards, tmp_path / "run", stop=7).step == 7
+    assert losses(tmp_path / "run") == losses(unbroken)[:7]
+    go(shards, tmp_path / "run")
+    kept = [record for record in read(tmp_path / "run" / "metrics.jsonl") if record["step"] != 7]
+    (tmp_path / "run" / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in kept))
+    assert_same_run(tmp_path / "run", unbroken)
+
+
+@pytest.mark.parametrize(("number", "after"), [(signal.SIGKILL, 5), (signal.SIGTERM, 4)])
+def test_a_killed_run_goes_on_to_the_bit(shards: Path, unbroken: Path, tmp_path: Path, number: int, after: int):
+    out = tmp_path / "run"
+    code = [sys.executable, "-m", "david.cli", *command(shards, out)]
+    with subprocess.Popen(code, stderr=subprocess.PIPE, text=True) as process:
+        while len(losses(out)) < after:
+            assert process.poll() is None, process.stderr.read() if process.stderr else ""
+            time.sleep(0.005)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+    if number == signal.SIGTERM:
+        assert process.returncode == EXIT_STOPPED
+        stopped = int(re.findall(r"saved after step (\d+)", said)[0])
+        assert checkpoint.steps(out / "checkpoints")[0] == stopped == len(losses(out)) >= after
+    go(shards, out)
+    assert_same_run(out, unbroken)
+
+
+def test_a_run_goes_on_past_a_damaged_checkpoint(shards: Path, unbroken: Path, tmp_path: Path, capfd):
+    out = tmp_path / "run"
+    go(shards, out, stop=8)
+    (checkpoint.path_of(out / "checkpoints", 8) / checkpoint.OPTIMISER).write_bytes(b"rubbish")
+    train(TINY, shards, out, device="cpu")
+    said = capfd.readouterr().err
+    assert "step-00000008 is damaged" in said and "on from step 6" in said
+    assert losses(out) == losses(unbroken) and seen(out) == seen(unbroken)
+
+
+def test_every_sample_is_trained_on_once_an_epoch(shards: Path, unbroken: Path):
+    """The ledger's hashes are those of an order that holds each id of an epoch once."""
+    samples = manifest.load(shards).samples("train")
+    order = Order(samples, TINY.batch_size, TINY.seed, shuffle=True, last_batch="drop")
+    for step in range(14):
+        assert ledger.entry(step + 1, *order.batch(step))["sha256"] == seen(unbroken)[step][1]
+    epochs = 14 // order.batches_per_epoch
+    for epoch in range(epochs):
+        first = epoch * order.batches_per_epoch
+        ids = [id for step in range(first, first + order.batches_per_epoch) for id in order.batch(step).ids]
+        assert len(ids) == len(set(ids)) == samples // 4 * 4
+
+
+def test_two_ranks_equal_one_process(shards: Path, unbroken: Path, tmp_path: Path):
+    out = tmp_path / "run"
+    finished = distributed.launch(2, train, recipe=TINY, shards=shards, out=out, device="cpu", speaks=False)
+    assert losses(out) == pytest.approx(losses(unbroken), abs=1e-5)
+    assert seen(out) == seen(unbroken)
+    (alone,) = read(unbroken / "metrics.jsonl")
+    assert finished.metrics == pytest.approx({k: v for k, v in alone.items() if k != "step"}, rel=1e-3)
+
+
+def test_torchrun_joins_and_equals_one_process(shards: Path, unbroken: Path, tmp_path: Path):
+    out = tmp_path / "run"
+    agent = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "david.cli"]
+    subprocess.run(
+        [sys.executable, *agent, *command(shards, out)], check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    assert losses(out) == pytest.approx(losses(unbroken), abs=1e-5)
+    assert seen(out) == seen(unbroken)
+
+
+def test_accumulation_equals_the_larger_batch(shards: Path, unbroken: Path, tmp_path: Path):
+    go(shards, tmp_path / "run", override(TINY, ["accumulate=4"]), stop=8)
+    assert losses(tmp_path / "run") == pytest.approx(losses(unbroken)[:8], abs=1e-5)
+
+
+def test_a_run_leaves_what_it_promises(unbroken: Path):
+    assert sorted(path.name for path in unbroken.iterdir() if not path.name.startswith(".")) == [
+        *("checkpoints", "journal.jsonl", "ledger.jsonl", "loss.png", "metrics.jsonl", "pictures", "recipe.json"),
+        "tensorboard",
+    ]
+    assert [p.name for p in sorted((unbroken / "pictures").iterdir())] == ["step-00000000.png", "step-00000014.png"]
+    assert json.loads((unbroken / "recipe.json").read_text())["recipe"] == to_json(TINY)
+    for record in read(unbroken / "journal.jsonl"):
+        assert {"step", "epoch", "loss", "depth_ssi_mse", "alpha_dice", "norm", "rate", "samples_per_s"} <= set(record)
+    (measured,) = read(unbroken / "metrics.jsonl")
+    assert measured["samples"] == 6 and {"depth_abs_rel", "normals_mean_deg", "alpha_iou"} <= set(measured)
+
+
+def test_a_finished_run_is_left_alone_and_a_longer_one_goes_on(shards: Path, tmp_path: Path):
+    first = go(shards, tmp_path, override(TINY, ["steps=3"]))
+    again = go(shards, tmp_path, override(TINY, ["steps=3"]))
+    assert again == first and len(losses(tmp_path)) == 3
+    assert go(shards, tmp_path, override(TINY, ["steps=5"])).step == 5
+    assert len(losses(tmp_path)) == 5
+
+
+def test_a_rank_that_fails_ends_all_with_its_own_sentence(shards: Path, tmp_path: Path):
+    begun = time.monotonic()
+    with pytest.raises(DavidError, match="an error of rank 1"):
+        distributed.launch(2, fail_on_rank_1)
+    assert time.monotonic() - begun < 60
+    with pytest.raises(DavidError, match="rank 1 died by SIGKILL"):
+        distributed.launch(2, die_on_rank_1)
+
+
+def fail_on_rank_1() -> None:
+    with distributed.joined("cpu") as world:
+        if world.rank == 1:
+            raise DavidError("an error of rank 1")
+        world.told(1)
+        world.any(False)
+
+
+def die_on_rank_1() -> None:
+    with distributed.joined("cpu") as world:
+        if world.rank == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        world.any(False)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--recipe", "smok"], "no recipe `smok`; there are smoke, david-base"),
+        (["--shards", "/nowhere"], "/nowhere: no shards there"),
+        (["--set", "batch_size=19"], "a batch of 19 samples is more than the 18 of the split"),
+        (["--set", "optim.rat=1"], "no `rat` there; there are rate"),
+        (["--set", "optim.rate=high"], "expected a number, found 'high'"),
+        (["--set", "accumulate=3"], "accumulate is 3, which does not divide a rank's 4 samples"),
+        (["--nproc", "3"], "a global batch of 4 cannot be shared by 3 ranks"),
+        (["--out", "FULL"], "not empty and holds no run"),
+        (["--out", "RUN", "--set", "optim.rate=0.5"], "has optim.rate = 0.002, this recipe has 0.5"),
+        (["--out", "RUN", "--recipe", "david-base"], "david-base"),
+        (["--device", "tpu"], "--device tpu: there are auto, cpu and cuda"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_wrong_call_ends_with_one_sentence_and_code_2(
+    shards: Path, unbroken: Path, tmp_path: Path, monkeypatch, capfd, more: list[str], said: str
+):
+    from david import cli
+
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("mine")
+    places = {"FULL": str(tmp_path / "full"), "RUN": str(unbroken)}
+    words = command(shards, tmp_path / "run", *(places.get(word, word) for word in more))
+    monkeypatch.setattr(sys, "argv", ["david", *words])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    spoken = capfd.readouterr().err
+    assert end.value.code == 2 and said in spoken
+    assert spoken.startswith("david: ") and spoken.count("\n") == 1
+    assert not (tmp_path / "run" / "recipe.json").exists() and losses(unbroken) and len(losses(unbroken)) == 14
