@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from david.pack import chunks, lock, zipcheck
+from david.pack import chunks, lock, plan, zipcheck
+from david.pack.archive import Member
 from david.pack.errors import DavidError
 from david.pack.partial import Partial
 from david.pack.remote import About
@@ -58,7 +59,10 @@ def test_groups_of_three_mix_scenarios_as_well_as_the_whole_set() -> None:
         members = [[names.index(name) for name in group] for group in chunks.groups(names, at_most)]
         return np.concatenate([chance.permutation(ids[np.isin(zip_number, group)]) for group in members])
 
-    orders = {"stored": ids, "2": grouped(2), "3": grouped(3), "6": grouped(6), "whole": chance.permutation(ids)}
+    member = Member(Path("SynthHuman_0000.zip"), "rgb.png", 1, 0, 0, 1, 0)
+    planned = plan.plan({str(one): {"rgb": member} for one in ids}, plan.PackOptions(val_fraction=0)).shards
+    whole = np.array([int(key) for shard in planned for key, _ in shard.samples])
+    orders = {"stored": ids, "2": grouped(2), "3": grouped(3), "6": grouped(6), "whole": whole}
     expected = {"stored": (0.02, 0.47), "2": (1.03, 1.22), "3": (1.57, 1.71), "6": (1.57, 2.61), "whole": (1.57, 5.39)}
     for name, order in orders.items():
         read = through_buffer(order, 1024, chance)
@@ -110,17 +114,17 @@ def test_a_zip_cut_anywhere_is_damaged(small_zip: bytes, tmp_path: Path) -> None
 
 STEPS = st.lists(
     st.one_of(
-        st.tuples(st.just("fetch"), st.integers(0, 9)),
-        st.tuples(st.just("tear"), st.integers(0, 9)),  # written in part, then killed
+        st.tuples(st.just("fetch"), st.integers(0, 19)),
+        st.tuples(st.just("tear"), st.integers(0, 19)),  # written in part, then killed
         st.tuples(st.just("lose"), st.integers(0, 999)),
-        st.tuples(st.just("cut"), st.integers(0, 40)),  # the journal loses its last bytes
+        st.tuples(st.just("cut"), st.integers(0, 9)),  # the journal loses its last bytes
         st.tuples(st.just("new version"), st.integers(0, 1)),
     ),
-    max_size=25,
+    max_size=30,
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=100)
 @given(STEPS)
 def test_parts_that_the_journal_calls_done_hold_their_bytes(tmp_path_factory: pytest.TempPathFactory, steps) -> None:
     target = tmp_path_factory.mktemp("partial") / "a.zip"
@@ -133,18 +137,18 @@ def test_parts_that_the_journal_calls_done_hold_their_bytes(tmp_path_factory: py
                 journal.write_bytes(journal.read_bytes()[: max(0, journal.stat().st_size - number)])
         elif what == "new version":
             version = number
-        with Partial(target, About(1000, True, f"v{version}", None), 100) as part:
+        with Partial(target, About(1000, True, f"v{version}", None), 50) as part:
             if what == "lose":
                 part.lose([(number, number + 150)])
-                assert {number // 100} <= set(part.missing)
+                assert {number // 50} <= set(part.missing)
             elif what in ("fetch", "tear"):
                 start, stop = part.parts[number]
-                part.write(start, versions[version][start : stop if what == "fetch" else start + 50])
+                part.write(start, versions[version][start : stop if what == "fetch" else start + 25])
                 if what == "fetch":
                     part.finish([number])
         with Partial(target, About(1000, True, f"v{version}", None), 64) as part:
             data = part.path.read_bytes()
-            assert len(part.parts) in (10, 16)
+            assert len(part.parts) in (16, 20)
             for number in part.done:
                 assert data[slice(*part.parts[number])] == versions[version][slice(*part.parts[number])]
 
