@@ -24,13 +24,18 @@ from david.pack.sources.synthhuman import BACKGROUND, SCENARIO_ENDS
 from david.pack.synth.scene import render
 
 LEAST_FOR_PROCESSES = 48  # fewer samples are made sooner than processes are started
-_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE,
+_FAST = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE,
         cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]  # fmt: skip
 
 
 def scenario_ends(samples: int) -> tuple[int, ...]:
     """The first id after each of SCENARIOS, in the proportions of the published set."""
     return tuple(round(samples * end / SCENARIO_ENDS[-1]) for end in SCENARIO_ENDS)
+
+
+def _png(picture: np.ndarray) -> bytes:
+    """(H, W) or (H, W, 3) uint8, blue first."""
+    return cv2.imencode(".png", picture, _FAST)[1].tobytes()
 
 
 def _exr(channels: dict[str, np.ndarray]) -> bytes:
@@ -41,19 +46,18 @@ def _exr(channels: dict[str, np.ndarray]) -> bytes:
 
 
 def encode(sample: Sample) -> dict[str, bytes]:
-    """The five members of a sample, name -> bytes."""
+    """The members of a sample, name -> bytes; without intrinsics there is no cam member."""
     x, y, z = (np.ascontiguousarray(sample.normals[..., axis]) for axis in range(3))
-    depth = np.where(sample.valid, sample.depth_cm, BACKGROUND)
-    intrinsics = io.StringIO()
-    np.savetxt(intrinsics, sample.intrinsics, fmt="%.9g")
-    rgb = cv2.imencode(".png", cv2.cvtColor(sample.rgb, cv2.COLOR_RGB2BGR), _PNG)[1]
-    return {
-        f"rgb_{sample.key}.png": rgb.tobytes(),
-        f"alpha_{sample.key}.png": cv2.imencode(".png", sample.alpha, _PNG)[1].tobytes(),
-        f"depth_{sample.key}.exr": _exr({"Y": depth}),
+    members = {
+        f"rgb_{sample.key}.png": _png(cv2.cvtColor(sample.rgb, cv2.COLOR_RGB2BGR)),
+        f"alpha_{sample.key}.png": _png(sample.alpha),
+        f"depth_{sample.key}.exr": _exr({"Y": np.where(sample.valid, sample.depth_cm, BACKGROUND)}),
         f"normal_{sample.key}.exr": _exr({"B": x, "G": y, "R": z}),
-        f"cam_{sample.key}.txt": intrinsics.getvalue().encode(),
     }
+    if sample.intrinsics is not None:
+        rows = (" ".join(f"{number:.9g}" for number in row) for row in sample.intrinsics.tolist())
+        members[f"cam_{sample.key}.txt"] = "".join(f"{row}\n" for row in rows).encode()
+    return members
 
 
 def _make(seed: int, index: int, samples: int) -> dict[str, bytes]:
