@@ -1,0 +1,24 @@
+"""The two real samples go the whole way: zip files' members in, a network that fits them out."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from david.pack import build, plan, read
+from david.train import loop, recipes
+from david.train.journal import read as read_journal
+from david.train.recipe import override
+
+
+def test_a_network_overfits_the_real_samples_in_200_steps(samples_dir: Path, tmp_path: Path) -> None:
+    build.build(samples_dir, tmp_path / "shards", plan.PackOptions(val_fraction=0), workers=1)
+    assert [sample.key for sample in read(tmp_path / "shards")] == ["0000428", "0002192"]
+    still = [f"data.augment.{name}=0" for name in ("flip", "brightness", "contrast", "saturation", "hue")]
+    recipe = override(recipes.recipe("smoke"), ["data.height=96", "data.width=72", "batch_size=2", *still])
+    recipe = replace(recipe, steps=200, picture_every=0, checkpoint_every=0)
+    finished = loop.train(recipe, tmp_path / "shards", tmp_path / "run", device="cpu", speaks=False)
+    assert finished.step == 200
+    records = list(read_journal(tmp_path / "run" / "journal.jsonl"))
+    first, last = records[0], records[-1]
+    assert last["loss"] < 0.25 * first["loss"]
+    for term in ("depth_ssi_mse", "normals_cosine", "alpha_bce"):
+        assert last[term] < 0.2 * first[term], term
