@@ -45,6 +45,7 @@ class PackDisplay(AbstractContextManager):
         sizes = {one.name: len(one.samples) for one in plan.shards}
         self.total, self.kept = plan.samples, len(plan.quarantined) + sum(sizes[one.name] for one in done)
         self.quarantined = len(plan.quarantined) + sum(len(one.quarantined) for one in done)
+        self.done = self.bytes_in = self.bytes_out = 0  # where zips come in groups, each has a plan of its own
         self.begin = time.monotonic()
         if self.kept:
             self.console.print(f"going on: {len(done)} of {len(sizes)} shards are done and whole")

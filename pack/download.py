@@ -14,7 +14,7 @@ from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from david.pack import files, lock, partial, zipcheck
+from david.pack import lock, partial, zipcheck
 from david.pack.errors import DavidError
 from david.pack.fetcher import DownloadOptions, Fetcher, Report, contrast
 from david.pack.lock import Entry
@@ -114,7 +114,6 @@ class _Run:
         self._out.mkdir(parents=True, exist_ok=True)
         self._folder = _enter_alone(self._out)
         path = self._out / lock.NAME
-        files.temporary_name(path).unlink(missing_ok=True)  # of a run that was killed
         self.entries = lock.load(path) if path.exists() else {}
         return self
 

@@ -201,12 +201,14 @@ def test_zips_arrive_byte_for_byte_in_parallel_parts(server: Server, options: Do
 def test_a_complete_folder_costs_no_request(server: Server, options: DownloadOptions, out: Path) -> None:
     download(out, list(server.files), options)
     server.requests.clear()
+    (out / f"{ZIP}.journal").touch()  # as a kill just before its removal leaves it
     download(out, list(server.files), options)
     assert server.requests == []
+    assert_whole(out, server, list(server.files))
 
 
 def test_a_dropped_connection_goes_on_where_it_broke(server: Server, options: DownloadOptions, out: Path) -> None:
-    server.drop_after = 20_000
+    server.drop_after = 9_000  # more breaks a part than tries without progress
     download(out, [ZIP], options)
     assert_whole(out, server)
     assert server.sent == len(server.files[ZIP]) + 1
@@ -224,6 +226,17 @@ def test_a_server_that_refuses_ranges_is_read_in_one_stream(
 def test_a_stream_of_unknown_length_is_read_to_its_end(server: Server, options: DownloadOptions, out: Path) -> None:
     server.ranges, server.chunked = lambda: False, True
     server.drop_after, server.drops = 300_000, 2
+    download(out, [ZIP], options)
+    assert_whole(out, server)
+
+
+def test_a_stream_that_begins_again_shorter_keeps_nothing_of_the_longer_one(
+    server: Server, options: DownloadOptions, out: Path, tmp_path: Path
+) -> None:
+    longer, server.files[ZIP] = server.files[ZIP], make_zip(tmp_path / "shorter.zip", 15, 30_000, seed=99)
+    server.ranges, server.chunked, server.etag = lambda: False, True, lambda: None
+    server.spoil = lambda _name, _start, body: longer if server.drops else body
+    server.drop_after, server.drops = 550_000, 2  # the question's answer, and the first stream
     download(out, [ZIP], options)
     assert_whole(out, server)
 
@@ -559,6 +572,8 @@ def test_a_set_packed_as_it_comes_is_the_same_after_a_stop_and_leaves_no_zip(
     with pytest.raises(DavidError, match=r"was begun as 2 groups of zips, now it would be 1"):
         download_and_pack(out, tmp_path / "shards", people[:3], options, pack_options)
     server.requests.clear()
+    for name in people[::2]:  # as a kill just before the first group was deleted leaves them
+        (out / name).write_bytes(server.files[name])
     again = download_and_pack(out, tmp_path / "shards", people, options, pack_options)
     assert server.requests == []
     assert again.fingerprint == whole.fingerprint
