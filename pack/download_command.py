@@ -51,6 +51,9 @@ def download(
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="with --pack: an option, as image=webp")
     ] = None,
+    on_bad: Annotated[
+        str, typer.Option(help="with --pack: a bad sample makes it stop, or goes to quarantine")
+    ] = "stop",
     connections: Annotated[int, typer.Option(min=1, max=64, help="at a time, in all")] = 8,
     base_url: Annotated[str, typer.Option(help="the folder of the zips, or a mirror of it")] = chunks.BASE_URL,
 ) -> None:
@@ -71,7 +74,7 @@ def download(
     options = work.DownloadOptions(base_url=base_url, lock_file=lock, connections=connections)
     console = Console()
     if pack:
-        _download_and_pack(console, out, pack, names, options, set_ or [], zips_on_disk)
+        _download_and_pack(console, out, pack, names, options, set_ or [], zips_on_disk, on_bad)
         return
     with display(console) as report:
         entries = work.download(out, names, options, report) if names else {}
@@ -82,8 +85,16 @@ def download(
 
 
 def _download_and_pack(
-    console: Console, out: Path, shards: Path, names: list[str], options: Any, settings: list[str], zips_on_disk: int
+    console: Console,
+    out: Path,
+    shards: Path,
+    names: list[str],
+    options: Any,
+    settings: list[str],
+    zips_on_disk: int,
+    on_bad: str,
 ) -> None:
+    from david.pack.build import BadPolicy
     from david.pack.display import PackDisplay
     from david.pack.download_pack import download_and_pack
 
@@ -95,6 +106,7 @@ def _download_and_pack(
             options,
             pack_options(settings),
             zips_on_disk=zips_on_disk,
+            bad=BadPolicy.parse(on_bad, BadPolicy.max_share),
             report=report,
             hear=packing.hear,
             planned=packing.planned,

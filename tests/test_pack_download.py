@@ -607,6 +607,7 @@ def test_the_command_brings_what_is_asked_for(server: Server, out: Path) -> None
         (["--all", "--pack", "x"], "--pack SHARDS and --delete go together"),
         (["--all", "--pack", "x", "--delete", "--set", "size=3"], "packing knows no `size`, only image"),
         (["--all", "--pack", "x", "--delete", "--set", "seed=a"], "seed must be of type int"),
+        (["--all", "--pack", "x", "--delete", "--on-bad", "drop"], "--on-bad is `drop`, but can only be stop or"),
         (["--all", "--lock", "nowhere.json"], "nowhere.json: the lock file can't be read (No such file"),
         (["--all", "--base-url", "ftp://x"], "ftp://x: only https addresses are read"),
     ],
