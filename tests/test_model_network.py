@@ -130,9 +130,18 @@ def test_normals_have_unit_length(smoke):
     torch.testing.assert_close(normals.norm(dim=1), torch.ones(1, 50, 30))
 
 
+def test_normals_begin_facing_the_camera():
+    for seed in range(3):
+        torch.manual_seed(seed)
+        with torch.no_grad():
+            normals = build("david-smoke")(images(2, 64, 48, seed=seed)).normals
+        assert normals[:, 2].mean() > 0.9
+
+
 def test_normals_of_a_zero_vector_have_a_finite_gradient():
     head = HEADS["normals"](8, (4, 4))
-    torch.nn.init.zeros_(head.last.weight)  # the last layer says 0, 0, 0 everywhere
+    for parameter in head.last.parameters():  # the last layer says 0, 0, 0 everywhere
+        torch.nn.init.zeros_(parameter)
     features = torch.randn(1, 8, 4, 4, requires_grad=True)
     (head(features, torch.Size((8, 8))) ** 2).sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in head.parameters())
