@@ -98,6 +98,7 @@ def build(
         there = manifest.load(shards)
         if group is None:
             compare(shards, {"options": there.options, "libraries": there.libraries, "raw": there.raw}, agreed)
+        Record(shards).clear()  # a run that was killed between the two left it
         return there
     record = Record(shards)
     with record.claim(f"{group or 'all'}-{part}"):

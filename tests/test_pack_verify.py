@@ -37,7 +37,7 @@ def sample_at(path: Path, offset: int, dataset: manifest.Manifest) -> str | None
 def test_any_flipped_bit_is_named_by_shard_and_sample(seed: int, packed: Path) -> None:
     dataset, chance = manifest.load(packed), random.Random(seed)
     listed = {one.name: one for rows in dataset.splits.values() for one in rows}
-    names = sorted(path for path in packed.iterdir())
+    names = sorted(path for path in packed.iterdir() if path.suffix != ".html")
     for _ in range(60):
         path = chance.choice(names)
         whole = path.read_bytes()
