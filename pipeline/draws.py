@@ -18,7 +18,13 @@ from david.pipeline.philox import words
 
 PURPOSE = 1  # the part of the Philox counter that keeps these words apart from the order's
 FLIP, BRIGHTNESS, CONTRAST, SATURATION, HUE = range(5)  # each its word; a new augmentation takes the next
-_BLOCKS = 2  # of four words
+GREY, KEPT, RIGHT, BELOW, ANGLE = range(5, 10)
+BLUR, BLUR_SIGMA, NOISE, NOISE_SIGMA, NOISE_KEY, JPEG, QUALITY = range(10, 17)
+_BLOCKS = 5  # of four words
+
+BLUR_SIGMAS = (0.1, 2.0)  # pixels of the batch
+NOISE_SIGMAS = (1.0, 10.0)  # levels of 255
+QUALITIES = (30, 95)
 
 MID_GREY = 127.5
 RGB_TO_YIQ = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
@@ -27,35 +33,76 @@ LUMA = RGB_TO_YIQ[0]  # Rec. 601
 
 
 class Draws(NamedTuple):
-    """flip: (B,) bool; colour: (B, 3, 4) float32, the map (R, G, B, 1) -> (R, G, B) in 0 .. 255 before clipping"""
+    """What is done to each sample.
+
+    flip: (B,) bool, mirrored last
+    colour: (B, 3, 4) float32, the map (R, G, B, 1) -> (R, G, B) in 0 .. 255 before clipping
+    kept: (B,) float64, the part of each side that a crop keeps
+    right, below: (B,) float64 in -1 .. 1, where in its free space the crop lies
+    angle: (B,) float64, radians by which the crop is turned, clockwise as one sees it
+    blur: (B,) float64, standard deviation in pixels of the batch, 0 for none
+    noise: (B,) float64, standard deviation in levels of 255, 0 for none; noise_key: (B,) uint32, what it grows from
+    quality: (B,) int64, of a JPEG that the image is passed through, 0 for none
+    """
 
     flip: np.ndarray
     colour: np.ndarray
+    kept: np.ndarray
+    right: np.ndarray
+    below: np.ndarray
+    angle: np.ndarray
+    blur: np.ndarray
+    noise: np.ndarray
+    noise_key: np.ndarray
+    quality: np.ndarray
 
-    def identity(self) -> np.ndarray:
-        """(B,) bool, where the colours stay as they are."""
-        return (self.colour == np.eye(3, 4, dtype=np.float32)).all(axis=(1, 2))
+    def recoloured(self) -> np.ndarray:
+        """(B,) bool, where colours change."""
+        return (self.colour != np.eye(3, 4, dtype=np.float32)).any(axis=(1, 2))
+
+    def worn(self) -> np.ndarray:
+        """(B,) bool, where the image is blurred, noisy or compressed."""
+        return (self.blur > 0) | (self.noise > 0) | (self.quality > 0)
 
 
 def none(count: int) -> Draws:
     """No augmentation."""
-    return Draws(np.zeros(count, bool), np.tile(np.eye(3, 4, dtype=np.float32), (count, 1, 1)))
+    zeros = np.zeros(count)
+    colour = np.tile(np.eye(3, 4, dtype=np.float32), (count, 1, 1))
+    key, quality = np.zeros(count, np.uint32), np.zeros(count, np.int64)
+    return Draws(np.zeros(count, bool), colour, np.ones(count), zeros, zeros, zeros, zeros, zeros, key, quality)
 
 
 def draw(seed: int, epochs: np.ndarray, ids: np.ndarray, augment: AugmentConfig) -> Draws:
     """The augmentation of each sample. epochs, ids: (B,) int64, below 2**32."""
-    blocks = [words(seed, ids, block, epochs, PURPOSE) for block in range(_BLOCKS)]
-    uniform = np.concatenate(blocks, axis=1) / 2.0**32  # (B, 8) float64 in [0, 1)
+    drawn = np.concatenate([words(seed, ids, block, epochs, PURPOSE) for block in range(_BLOCKS)], axis=1)
+    uniform = drawn / 2.0**32  # (B, 20) float64 in [0, 1)
     signed = 2 * uniform - 1
+    grey = uniform[:, GREY] < augment.grey
     colour = colour_matrices(
         brightness=1 + augment.brightness * signed[:, BRIGHTNESS],
         contrast=1 + augment.contrast * signed[:, CONTRAST],
-        saturation=1 + augment.saturation * signed[:, SATURATION],
+        saturation=np.where(grey, 0, 1 + augment.saturation * signed[:, SATURATION]),
         hue=augment.hue * signed[:, HUE],
     )
-    if not (augment.brightness or augment.contrast or augment.saturation or augment.hue):
+    if not (augment.brightness or augment.contrast or augment.saturation or augment.hue or augment.grey):
         colour = none(len(ids)).colour  # exactly, not but for rounding
-    return Draws(uniform[:, FLIP] < augment.flip, colour)
+
+    def within(bounds: tuple[float, float], word: int) -> np.ndarray:
+        return bounds[0] + (bounds[1] - bounds[0]) * uniform[:, word]
+
+    return Draws(
+        flip=uniform[:, FLIP] < augment.flip,
+        colour=colour,
+        kept=1 - augment.crop * uniform[:, KEPT],
+        right=signed[:, RIGHT],
+        below=signed[:, BELOW],
+        angle=np.radians(augment.turn) * signed[:, ANGLE],
+        blur=np.where(uniform[:, BLUR] < augment.blur, within(BLUR_SIGMAS, BLUR_SIGMA), 0),
+        noise=np.where(uniform[:, NOISE] < augment.noise, within(NOISE_SIGMAS, NOISE_SIGMA), 0),
+        noise_key=drawn[:, NOISE_KEY],
+        quality=np.where(uniform[:, JPEG] < augment.jpeg, within(QUALITIES, QUALITY).round().astype(np.int64), 0),
+    )
 
 
 def colour_matrices(

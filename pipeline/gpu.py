@@ -1,12 +1,14 @@
-"""Batches made on a GPU: images, LZ4 planes and all that follows on the device; Zstandard planes on CPU threads.
+"""Batches made on a GPU: DALI decodes images and inflates LZ4 planes there, PyTorch does all that follows; Zstandard
+planes are inflated on CPU threads.
 
 The same code runs with CPU operators, slower than `cpu.py`: so all but NVIDIA's decoders can be tested without a GPU.
 
 Legend: B samples, H rows, W columns of the batch, h, w of a sample.
 """
 
-from collections.abc import Sequence
-from typing import Any
+import re
+from collections import deque
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,14 +16,25 @@ import torch
 from david.pack import codecs
 from david.pack.errors import BadSample, DavidError
 from david.pack.schema import PLANES
-from david.pipeline import decode, planes, planes_on_device
-from david.pipeline.engine import Engine, Work
+from david.pipeline import decode, images_on_device, planes, planes_on_device
+from david.pipeline.batch import Batch
+from david.pipeline.engine import Engine, Prepared, Work, left, numbers
+from david.pipeline.geometry import place
 from david.pipeline.reader import Encoded, Reader
 from david.pipeline.stages import Stages
 
 
+class Decoding(NamedTuple):
+    """A sample on its way through DALI. size: (h, w); inputs: of DALI's graph, by name"""
+
+    size: tuple[int, int]
+    inputs: dict[str, np.ndarray]
+
+
 class GpuEngine(Engine):
     """See `Engine`. batch_size: B; device: CUDA, with its index, or the CPU"""
+
+    IN_FLIGHT = decode.AHEAD + 1  # one is read while DALI decodes the others
 
     def __init__(
         self,
@@ -34,26 +47,28 @@ class GpuEngine(Engine):
         stages: Stages,
     ):
         self._on_device = device.type == "cuda" and reader.manifest.compression == "lz4"
-        graph = decode.gpu_graph(batch_size, threads, device.index, size if resize else None, self._on_device)
-        super().__init__(reader, size, resize, threads, graph, stages)
+        self._graph: Any = decode.graph(batch_size, threads, device.index, self._on_device)
+        super().__init__(reader, size, resize, threads, stages)
         self._device = device
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._decoding: deque[tuple[Work, list[Prepared]]] = deque()
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._working) + len(self._decoding)
 
     def _lend(self) -> dict[str, torch.Tensor]:
         return {}
 
-    def _prepare(self, work: Work, encoded: Encoded, slot: int) -> dict[str, np.ndarray]:
-        height, width = encoded.height, encoded.width
+    def _prepare(self, work: Work, slot: int) -> Prepared:
+        with self.stages.time("read"):
+            encoded = self.reader.read(int(work.places.ids[slot]))
+        self._fits(encoded)
+        size = encoded.height, encoded.width
         with self.stages.time("inflate"):
             stored = self._compressed(encoded) if self._on_device else self._inflated(encoded)
-        return {
-            "rgb": np.frombuffer(encoded.rgb, np.uint8),
-            "area": np.array([height * width], np.int32),
-            "shape": np.array([height, width, 1], np.int32),
-            "flip": np.array(work.draws.flip[slot], np.int32),
-            "colour": work.draws.colour[slot],
-            **stored,
-        }
+        inputs = {"rgb": np.frombuffer(encoded.rgb, np.uint8), **stored}
+        return left(encoded, place(work.draws, slot, *size, *self.size), Decoding(size, inputs))
 
     def _inflated(self, encoded: Encoded) -> dict[str, np.ndarray]:
         inflated = np.empty((planes.COUNT, encoded.height, encoded.width), np.uint8)
@@ -76,32 +91,73 @@ class GpuEngine(Engine):
             "planes_blocks": np.concatenate([sizes["depth"], sizes["normals"]]),
         }
 
-    def _finish(self, work: Work, outputs: Sequence[Any]) -> dict[str, torch.Tensor]:
-        image, alpha, stored = outputs
-        sizes = [(sample.encoded.height, sample.encoded.width) for sample in work.prepared]
+    def collect(self) -> Batch:
+        while self._working and len(self._decoding) < decode.AHEAD:
+            self._decode(self._working.popleft())
+        work, prepared = self._decoding.popleft()
+        with self.stages.time("decode"):
+            try:
+                outputs = self._graph.share_outputs()
+            except RuntimeError as error:
+                raise _named(prepared, error) from error
+        with self.stages.time("augment"):
+            batch = self._finish(work, prepared, *outputs)
+        self._graph.release_outputs()
+        return batch
+
+    def close(self) -> None:
+        super().close()
+        del self._graph
+
+    def _decode(self, work: Work) -> None:
+        with self.stages.time("prepare"):
+            prepared = work.prepared()
+        for name in prepared[0].rest.inputs:
+            self._graph.feed_input(name, [one.rest.inputs[name] for one in prepared])
+        self._graph.schedule_run()
+        self._decoding.append((work, prepared))
+
+    def _finish(self, work: Work, prepared: list[Prepared], image: Any, alpha: Any, stored: Any) -> Batch:
+        sizes = [one.rest.size for one in prepared]
         with torch.cuda.stream(self._stream):
-            flip = torch.from_numpy(work.draws.flip).to(self._device)
             if len(set(sizes)) == 1:
-                warped = self._planes(stored.as_tensor(), sizes[0], flip)
+                parts = [self._placed(prepared, image.as_tensor(), alpha.as_tensor(), stored.as_tensor())]
             else:
-                parts = zip(range(len(sizes)), sizes, flip.split(1), strict=True)
-                warped = torch.cat([self._planes(stored[slot], size, mirrored) for slot, size, mirrored in parts])
-            depth, valid, normals = planes_on_device.join(warped, flip)
+                parts = [
+                    self._placed([one], image[slot], alpha[slot], stored[slot]) for slot, one in enumerate(prepared)
+                ]
+            images, alphas, warped = (torch.cat(field) for field in zip(*parts, strict=True))
+            turns = [(one.placement.cosine, one.placement.sine, -1 if one.placement.flip else 1) for one in prepared]
+            depth, valid, normals = planes_on_device.join(warped, torch.tensor(turns, device=self._device))
+            colours = torch.from_numpy(work.draws.colour).to(self._device)
             fields = {
-                "image": self._copy(image.as_tensor()).permute(0, 3, 1, 2),
-                "alpha": self._copy(alpha.as_tensor()).permute(0, 3, 1, 2).contiguous(),
+                "image": images_on_device.paint(images, colours),
+                "alpha": images_on_device.rounded(alphas),
                 "depth": depth,
                 "valid": valid,
                 "normals": normals,
             }
+            images_on_device.wear(fields["image"], work.draws)
+            fields |= {name: value.to(self._device) for name, value in numbers(work.places, prepared).items()}
         if self._stream is not None:
             self._stream.synchronize()  # from here on any stream may read the batch, and DALI may use its memory again
-        return fields
+        return Batch(**fields)
 
-    def _planes(self, stored: Any, size: tuple[int, int], flip: torch.Tensor) -> torch.Tensor:
-        """DALI's tensor of bytes of samples of one size to (b, 5, H, W), b the length of `flip`."""
-        data = self._copy(stored).view(len(flip), -1)
-        return planes_on_device.warp(planes_on_device.split(data, *size, padded=self._on_device), *self.size, flip)
+    def _placed(self, prepared: list[Prepared], image: Any, alpha: Any, stored: Any) -> tuple[torch.Tensor, ...]:
+        """DALI's tensors of samples of one size to images (b, 3, H, W) and alphas (b, 1, H, W), float32, and planes
+        (b, 5, H, W) uint8."""
+        h, w = prepared[0].rest.size
+        count, placements = len(prepared), [one.placement for one in prepared]
+        matrices = torch.from_numpy(np.stack([one.matrix for one in placements])).to(self._device)
+        where = torch.from_numpy(np.stack([one.where() for one in placements])).to(self._device)
+        rgb = self._copy(image).view(count, -1)
+        if rgb.shape[1] != h * w * 3:
+            raise BadSample(prepared[0].where, f"its image has not the {h} x {w} pixels of its other fields")
+        alphas = self._copy(alpha).view(count, -1)[:, : h * w].view(count, h, w, 1)
+        how = matrices, placements[0].samples, *self.size
+        images, alphas = (images_on_device.place(part, *how) for part in (rgb.view(count, h, w, 3), alphas))
+        split = planes_on_device.split(self._copy(stored).view(count, -1), h, w, padded=self._on_device)
+        return images, alphas, planes_on_device.warp(split, where, *self.size)
 
     def _copy(self, stored: Any) -> torch.Tensor:
         """DALI's tensor in memory of our own."""
@@ -109,3 +165,17 @@ class GpuEngine(Engine):
 
         own = torch.empty(stored.shape(), dtype=torch.uint8, device=self._device)
         return feed_ndarray(stored, own, cuda_stream=self._stream)
+
+
+def _named(prepared: list[Prepared], error: RuntimeError) -> DavidError:
+    """DALI's error, with the sample that it is about."""
+    found = re.search(r"sample #(\d+)", str(error))
+    for slot, one in enumerate(prepared):
+        try:
+            codecs.decode_rgb(one.rest.inputs["rgb"].tobytes())
+            readable = True
+        except DavidError:
+            readable = False
+        if not readable or (found and int(found[1]) == slot):
+            return BadSample(one.where, "its image can't be decoded; `david verify` finds the damaged shards")
+    return DavidError(f"DALI failed on a batch that begins with {prepared[0].where}: {error}")

@@ -10,6 +10,7 @@ import hashlib
 import os
 import tarfile
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -44,6 +45,10 @@ class Encoded:
     depth_scale_cm: float
 
 
+def fresh(size: int) -> memoryview:
+    return memoryview(bytearray(size))
+
+
 class Opened(NamedTuple):
     """A shard in use. handle: of the tar; spans: (n, 5, 2) int64, see `index.load`"""
 
@@ -68,19 +73,20 @@ class Reader:
     def samples(self) -> int:
         return self._ends[-1]
 
-    def read(self, sample: int) -> Encoded:
-        """The sample at a position of the split. Raises DavidError naming the shard, BadSample naming the sample."""
+    def read(self, sample: int, room: Callable[[int], memoryview] = fresh) -> Encoded:
+        """The sample at a position of the split. Raises DavidError naming the shard, BadSample naming the sample.
+
+        room: lends memory of so many bytes, which the sample's members stay in"""
         number = bisect.bisect_right(self._ends, sample)
         row = sample - self._ends[number] + self._shards[number].samples
         opened = self._opened.get(number) or self._open(number)
         spans = opened.spans[row].tolist()
         start, end = spans[0][0] - tarfile.BLOCKSIZE, spans[-1][0] + spans[-1][1]
         where = f"{opened.path}, sample {row}"
-        data = memoryview(os.pread(opened.handle, end - start, start))
-        if len(data) != end - start:
-            raise BadSample(
-                where, f"the shard ends {end - start - len(data)} bytes before the sample does; copy it again"
-            )
+        data = room(end - start)
+        got = os.preadv(opened.handle, [data], start)
+        if got != end - start:
+            raise BadSample(where, f"the shard ends {end - start - got} bytes before the sample does; copy it again")
         members = []
         for extension, (offset, size) in zip(self.manifest.extensions, spans, strict=True):
             begin = offset - start

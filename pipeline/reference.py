@@ -1,8 +1,8 @@
 """A batch made the slow, obvious way: tarfile, NumPy and float64, one sample after another.
 
-It shares `order` and `draws` with the loader, which decide what a batch is, and nothing of how it is made. The
-loader's batch is this one to the bit, but for images: where they are resized or their colours mapped, each of the two
-may differ by one step of rounding (in OpenCV's fixed-point colours 4 % of the values do).
+It shares `order`, `draws` and `geometry` with the loader, which decide what a batch is, and nothing of how it is made.
+The loader's batch is this one to the bit, but for images: where they are resampled or their colours mapped, they may
+differ by one step of rounding (in OpenCV's fixed-point colours 4 % of the values do), and turned normals by float16's.
 
 Legend: B samples, H rows, W columns of the batch, h, w of a sample.
 """
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from david.pack import codecs, manifest, shard
-from david.pipeline import draws
+from david.pipeline import draws, effects, geometry
 from david.pipeline.batch import Batch
 from david.pipeline.config import DataConfig
 from david.pipeline.order import Order
@@ -29,10 +29,7 @@ def batch(
     order = Order(len(members), batch_size, seed, shuffle=train, last_batch=config.last_batch if train else "pad")
     ids, epochs, real = order.batch(step)
     drawn = draws.draw(seed, epochs, ids, config.augment) if train else draws.none(len(ids))
-    samples = [
-        _sample(members[sample], compression, config, bool(drawn.flip[slot]), drawn.colour[slot].astype(np.float64))
-        for slot, sample in enumerate(ids)
-    ]
+    samples = [_sample(members[sample], compression, config, drawn, slot) for slot, sample in enumerate(ids)]
     fields = {name: torch.from_numpy(np.stack([sample[name] for sample in samples])) for name in samples[0]}
     return Batch(**fields, ids=torch.from_numpy(ids), epochs=torch.from_numpy(epochs), real=torch.from_numpy(real))
 
@@ -50,7 +47,7 @@ def _members(folder: Path, split: str) -> list[list[bytes]]:
 
 
 def _sample(
-    members: list[bytes], compression: manifest.Compression, config: DataConfig, flip: bool, colour: np.ndarray
+    members: list[bytes], compression: manifest.Compression, config: DataConfig, drawn: draws.Draws, slot: int
 ) -> dict[str, np.ndarray]:
     rgb, *stored, about = members
     known = shard.decode_about(about)
@@ -60,22 +57,23 @@ def _sample(
     )
     image, alpha = codecs.decode_rgb(rgb), alpha[0][:, :, None]
     relative, vectors = codecs.join_depth(depth), codecs.join_normals(normals)
-    intrinsics = np.full((3, 3), np.nan) if known["intrinsics"] is None else known["intrinsics"].copy()
-
     height, width = config.height or h, config.width or w
-    if config.height:
-        image, alpha = resize(image, height, width), resize(alpha, height, width)
-        rows = [int((row + 0.5) * h / height) for row in range(height)]
-        columns = [int((column + 0.5) * w / width) for column in range(width)]
-        relative, vectors = relative[rows][:, columns], vectors[rows][:, columns]
-        intrinsics[0] *= width / w
-        intrinsics[1] *= height / h
-    if flip:
-        image, alpha, relative, vectors = image[:, ::-1], alpha[:, ::-1], relative[:, ::-1], vectors[:, ::-1]
-        vectors = vectors * [-1, 1, 1]
-        intrinsics[0, 2] = width - intrinsics[0, 2]
-        intrinsics[0, 1] *= -1
-    image = np.rint(image @ colour[:, :3].T + colour[:, 3]).clip(0, 255).astype(np.uint8)
+    placement = geometry.place(drawn, slot, h, w, height, width)
+    image, alpha = sampled(image, placement, height, width), sampled(alpha, placement, height, width)
+    (xx, xy, x0), (yx, yy, y0) = placement.where().tolist()
+    rows, columns = np.empty((height, width), int), np.empty((height, width), int)
+    for y in range(height):
+        for x in range(width):
+            rows[y, x] = min(max((yx * x + yy * y + y0) // geometry.ONE, 0), h - 1)
+            columns[y, x] = min(max((xx * x + xy * y + x0) // geometry.ONE, 0), w - 1)
+    relative, vectors = relative[rows, columns], vectors[rows, columns]
+    turn = [[placement.cosine, -placement.sine, 0], [placement.sine, placement.cosine, 0], [0, 0, 1]]
+    vectors = vectors @ np.transpose(turn) * [-1 if placement.flip else 1, 1, 1]
+    colour = drawn.colour[slot].astype(np.float64)
+    image = np.rint(image @ colour[:, :3].T + colour[:, 3]).clip(0, 255)
+    image = worn(image, drawn, slot).astype(np.uint8)
+    alpha = np.rint(alpha).astype(np.uint8)
+    intrinsics = np.full((3, 3), np.nan) if known["intrinsics"] is None else placement.camera(known["intrinsics"])
     valid = ~np.isnan(relative)
     return {
         "image": np.moveaxis(image, -1, 0),
@@ -89,20 +87,63 @@ def _sample(
     }
 
 
-def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """(h, w, C) uint8 to (height, width, C) by a triangle of two pixels' width, the source's or, if larger, the
-    target's; what lies beyond the border repeats it."""
-    down, across = _triangles(image.shape[0], height), _triangles(image.shape[1], width)
-    return np.rint(np.einsum("yj,jic,xi->yxc", down, image.astype(np.float64), across, optimize=True)).astype(np.uint8)
+def sampled(image: np.ndarray, placement: geometry.Placement, height: int, width: int) -> np.ndarray:
+    """(h, w, C) uint8 to (height, width, C) float64: the mean of bilinear samples that divide each pixel evenly."""
+    h, w, _ = image.shape
+    down, across = placement.samples
+    total = np.zeros((height, width, image.shape[2]))
+    for j, i in np.ndindex(down, across):
+        y, x = np.mgrid[:height, :width] + np.array([(j + 0.5) / down, (i + 0.5) / across])[:, None, None]
+        column, row = np.einsum("ij,jyx->iyx", placement.matrix, np.stack([x, y, np.ones_like(x)])) - 0.5
+        left, top = np.floor(column).astype(int), np.floor(row).astype(int)
+        for below, right in np.ndindex(2, 2):
+            near = (1 - abs(top + below - row)) * (1 - abs(left + right - column))
+            total += near[:, :, None] * image[(top + below).clip(0, h - 1), (left + right).clip(0, w - 1)]
+    return total / (down * across)
 
 
-def _triangles(source: int, target: int) -> np.ndarray:
-    """(target, source) weights, rows adding up to 1."""
-    scale = source / target
-    reach = max(scale, 1.0)
-    weights = np.zeros((target, source))
-    for pixel in range(target):
-        centre = (pixel + 0.5) * scale - 0.5
-        for tap in range(int(np.floor(centre - reach)), int(np.ceil(centre + reach)) + 1):
-            weights[pixel, min(max(tap, 0), source - 1)] += max(0.0, 1 - abs(tap - centre) / reach)
-    return weights / weights.sum(axis=1, keepdims=True)
+def worn(image: np.ndarray, drawn: draws.Draws, slot: int) -> np.ndarray:
+    """(H, W, 3) whole values, blurred, noisy and compressed where the sample's draws say so, float64."""
+    if drawn.blur[slot]:
+        image = np.rint(blurred(image, float(drawn.blur[slot])))
+    if drawn.noise[slot]:
+        delta = np.rint(np.float32(drawn.noise[slot]) * grain(int(drawn.noise_key[slot]), image.shape))
+        image = (image + delta).clip(0, 255)
+    if drawn.quality[slot]:
+        image = compressed(image, int(drawn.quality[slot]))
+    return image
+
+
+def blurred(image: np.ndarray, sigma: float) -> np.ndarray:
+    reach = int(np.ceil(3 * sigma))
+    h, w, _ = image.shape
+    weights = np.array([np.exp(-(d**2) / (2 * sigma**2)) for d in range(-reach, reach + 1)])
+    weights /= weights.sum()
+    shifts = list(zip(range(-reach, reach + 1), weights, strict=True))
+    image = np.sum([weight * image[:, (np.arange(w) + d).clip(0, w - 1)] for d, weight in shifts], axis=0)
+    return np.sum([weight * image[(np.arange(h) + d).clip(0, h - 1)] for d, weight in shifts], axis=0)
+
+
+def grain(key: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Sums of the four bytes of each place's hash, of mean 0 and deviation 1, float32."""
+    x = np.arange(np.prod(shape), dtype=np.uint32) ^ np.uint32(key)
+    x = (x ^ x >> 16) * np.uint32(0x7FEB352D)
+    x = (x ^ x >> 15) * np.uint32(0x846CA68B)
+    x = x ^ x >> 16
+    total = x.view(np.uint8).reshape(-1, 4).sum(axis=1, dtype=np.int64)
+    return ((total - 510).astype(np.float32) / np.float32(np.sqrt((256**2 - 1) / 3))).reshape(shape)
+
+
+def compressed(image: np.ndarray, quality: int) -> np.ndarray:
+    """Block by block: colours to Y Cb Cr, cosines, whole steps, and back."""
+    h, w, _ = image.shape
+    padded = np.pad(image - 128, ((0, -h % 8), (0, -w % 8), (0, 0)), mode="edge") @ effects.YCC.T
+    steps = effects.quantisation(quality).reshape(3, 8, 8)
+    cosines = effects.cosines()
+    for channel in range(3):
+        for top, left in np.ndindex(padded.shape[0] // 8, padded.shape[1] // 8):
+            block = padded[8 * top : 8 * top + 8, 8 * left : 8 * left + 8, channel]
+            coefficients = cosines @ block @ cosines.T / steps[channel]
+            whole = np.floor(coefficients + 0.5 + effects.TIE) * steps[channel]
+            block[:] = cosines.T @ whole @ cosines
+    return np.rint(padded[:h, :w] @ np.linalg.inv(effects.YCC).T + 128).clip(0, 255)

@@ -2,16 +2,17 @@
 
 | stage   | what runs, or waits                                                   | when it is large               |
 |---------|-----------------------------------------------------------------------|--------------------------------|
-| read    | CPU threads: one `pread` for each sample                              | slow disk: copy shards nearer  |
+| read    | CPU threads: one `pread` for each sample, and its checksums           | slow disk: copy shards nearer  |
 | inflate | CPU threads: compressed planes to bytes                               | more threads; lz4, not zstd    |
-| join    | CPU threads: flip, resize, planes to depth, validity and normals      | more threads                   |
-| planes  | the loader's thread waits for the three above                         | they bound the loader          |
-| decode  | the loader's thread waits for DALI: images, resizing                  | DALI bounds the loader         |
-| augment | the loader's thread copies images into the batch, mirrored, coloured  | rarely                         |
+| join    | CPU threads: planes placed and joined to depth, validity and normals  | more threads                   |
+| decode  | CPU threads: images                                                   | more threads; jpeg, not webp   |
+| augment | CPU threads: images and alpha placed, coloured, blurred, ...          | fewer of them, or more threads |
+| prepare | the loader's thread waits for the five above                          | they bound the loader          |
 | hold    | the loader's thread waits for the trainer: finished batches are there | data keeps ahead, as it should |
 | wait    | the trainer waits for a batch                                         | data bounds the training       |
 
-On a GPU the device inflates, joins and augments: `inflate` is the preparation for it, `augment` holds the join.
+On a GPU threads only read and, where the device does not, inflate; `decode` is then the wait for DALI, and `augment`
+all that follows there.
 """
 
 import threading
@@ -20,7 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from time import perf_counter
 
-NAMES = ("read", "inflate", "join", "planes", "decode", "augment", "hold", "wait")
+NAMES = ("read", "inflate", "join", "decode", "augment", "prepare", "hold", "wait")
 
 
 class Stages:

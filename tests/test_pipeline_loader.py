@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import torch
 
 from david.pack import BadSample, DavidError, Sample, build, index, manifest, plan, read, shard
 from david.pack.schema import Compression, ImageCodec
-from david.pipeline import augment, draws, reference
+from david.pipeline import decode, draws, geometry, images, reference
 from david.pipeline.batch import Batch
 from david.pipeline.buffers import Arena
 from david.pipeline.config import AugmentConfig, DataConfig
@@ -30,6 +30,7 @@ from david.pipeline.stages import NAMES, Stages
 PLAIN = AugmentConfig(0, 0, 0, 0, 0)
 FLIPS = AugmentConfig(0.5, 0, 0, 0, 0)
 COLOURS = AugmentConfig(0, 0.3, 0.3, 0.3, 0.1)
+MOVES = AugmentConfig(0.5, 0, 0, 0, 0, crop=0.4, turn=10)
 
 
 def bits(batch: Batch) -> dict[str, bytes]:
@@ -81,6 +82,8 @@ def made(
         (DataConfig(augment=FLIPS, height=224, width=224), 1),
         (DataConfig(augment=FLIPS, height=600, width=500, last_batch="pad"), 1),
         (DataConfig(height=256, width=192), 2),  # resized and coloured: rounded twice
+        (DataConfig(augment=MOVES), 1),
+        (DataConfig(augment=MOVES, height=128, width=160), 1),
     ],
 )
 def test_a_batch_is_the_slow_twins(shards: Path, config: DataConfig, off_by: int) -> None:
@@ -90,13 +93,58 @@ def test_a_batch_is_the_slow_twins(shards: Path, config: DataConfig, off_by: int
         batch = take(1, shards, config, start=step)[0]
         twin = reference.batch(shards, "train", config, batch_size=4, seed=5, step=step)
         assert (batch.image.int() - twin.image.int()).abs().max() <= off_by
-        assert (batch.alpha.int() - twin.alpha.int()).abs().max() <= min(off_by, config.height is not None)
+        assert (batch.alpha.int() - twin.alpha.int()).abs().max() <= (
+            min(off_by, 1) if config.height or config.augment.crop else 0
+        )
         for one in fields(Batch):
-            if one.name not in ("image", "alpha"):
-                fast, slow = getattr(batch, one.name), getattr(twin, one.name)
-                assert fast.dtype == slow.dtype
+            fast, slow = getattr(batch, one.name), getattr(twin, one.name)
+            assert fast.dtype == slow.dtype
+            if one.name == "normals" and config.augment.turn:
+                np.testing.assert_allclose(fast.numpy(), slow.numpy(), atol=1e-3)
+            elif one.name not in ("image", "alpha"):
                 np.testing.assert_array_equal(fast.numpy(), slow.numpy(), err_msg=one.name)
     assert batch.image.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("effects_on", [("blur",), ("noise",), ("jpeg",), ("blur", "noise", "jpeg")])
+def test_worn_images_are_the_slow_twins(effects_on: tuple[str, ...]) -> None:
+    ids = np.arange(5)
+    drawn = draws.draw(3, np.zeros_like(ids), ids, replace(PLAIN, **dict.fromkeys(effects_on, 1)))
+    noise = np.random.default_rng(0).integers(0, 256, (7, 5, 3), np.uint8)
+    image = np.kron(noise, np.ones((9, 11, 1), np.uint8))
+    for slot in range(5):
+        fast, slow = image.copy(), reference.worn(image.astype(np.float64), drawn, slot)
+        images.wear(fast, drawn, slot)
+        assert (fast != image).any() or (effects_on == ("blur",) and drawn.blur[slot] < 0.3)
+        assert (np.abs(fast - slow) > ("blur" in effects_on)).mean() < 1e-3
+        assert np.abs(fast - slow).mean() < 0.02
+
+
+def test_grey_and_noisy_batches_are_the_slow_twins(shards: Path) -> None:
+    config = DataConfig(augment=replace(PLAIN, flip=0.5, grey=0.5, noise=0.5))
+    batch = take(1, shards, config)[0]
+    twin = reference.batch(shards, "train", config, batch_size=4, seed=5, step=0)
+    assert (batch.image.int() - twin.image.int()).abs().max() <= 1
+    greys = [bool((one[0] == one[1]).all()) for one in twin.image]
+    assert any(greys) and not all(greys)
+
+
+@pytest.mark.parametrize("angle", [-0.3, 0.0, 0.25])
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_turned_camera_sees_the_turned_world(angle: float, flip: bool) -> None:
+    drawn = {"angle": angle, "flip": flip, "kept": 0.7, "right": 0.4, "below": -0.8}
+    one = draws.none(1)._replace(**{name: np.array([value]) for name, value in drawn.items()})
+    placement = geometry.place(one, 0, 512, 384, 256, 300)
+    camera = np.array([[500.0, 0, 180], [0, 500, 260], [0, 0, 1]])
+    point = np.array([12.0, -9, 100])  # X right, Y down, Z away, as pixels run
+    seen = np.linalg.solve(np.vstack([placement.matrix, [0, 0, 1]]), camera @ point / point[2])
+    c, s = placement.cosine, placement.sine
+    x, up = point[0] * c - -point[1] * s, point[0] * s + -point[1] * c  # X and Y (up), as normals turn
+    world = np.array([-x if flip else x, -up, point[2]])
+    moved = placement.camera(camera)
+    np.testing.assert_allclose(moved @ world / world[2], seen, rtol=1e-9)
+    np.testing.assert_allclose([moved[0, 1], moved[1, 0]], 0, atol=1e-9)
+    assert moved[0, 0] > 0 and moved[1, 1] > 0
 
 
 @pytest.mark.parametrize(("image", "compression"), [("webp", "zstd"), ("jpeg", "lz4")])
@@ -129,7 +177,7 @@ def test_a_batch_holds_the_samples_that_pack_reads(shards: Path) -> None:
     assert len(set(seen)) == len(seen) == 12
 
 
-def test_the_real_samples_come_through_dali_as_pack_reads_them(samples_dir: Path, tmp_path: Path) -> None:
+def test_the_real_samples_come_as_pack_reads_them(samples_dir: Path, tmp_path: Path) -> None:
     build.build(samples_dir, tmp_path / "shards", plan.PackOptions(val_fraction=0), workers=1)
     stored = list(read(tmp_path / "shards", "train"))
     batch = take(1, tmp_path / "shards", DataConfig(augment=PLAIN), batch_size=2)[0]
@@ -153,19 +201,6 @@ def test_background_never_reaches_a_valid_pixel(shards: Path, size: tuple[int, i
         assert ((batch.normals[slot, :, valid].float().norm(dim=0) - 1).abs() < 2e-3).all()
         assert abs(float(valid.float().mean() - source.float().mean())) < 0.01
         assert not batch.depth[slot, 0][~valid].any()
-
-
-def test_mirrored_and_resized_cameras_see_the_same_rays() -> None:
-    camera = np.array([[500.0, 3, 180], [0, 510, 260], [0, 0, 1]])
-    point = np.array([12.0, -9, 100])  # X right, Y down, Z away, as pixels run
-    column, row, _ = camera @ point / point[2]
-    scale = np.array([[0.5, 2.0]])
-    for flip in (False, True):
-        moved = augment.move_intrinsics(camera[None], scale, np.array([flip]), 192)[0].astype(np.float64)
-        seen = moved @ (point * [-1 if flip else 1, 1, 1]) / point[2]
-        expected = (192 - column * 0.5 if flip else column * 0.5, row * 2)
-        np.testing.assert_allclose(seen[:2], expected, rtol=1e-6)
-        assert moved[0, 0] > 0
 
 
 def test_a_loader_started_at_any_step_goes_on_to_the_bit(shards: Path) -> None:
@@ -330,10 +365,10 @@ def test_what_cannot_be_loaded_is_refused_at_once(shards: Path, tmp_path: Path) 
         AugmentConfig(hue=0.6)
 
 
-def test_without_dali_the_error_says_what_to_install(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_dali_a_gpu_is_refused_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "nvidia.dali", None)
     with pytest.raises(DavidError, match="NVIDIA DALI.*pip install nvidia-dali-cuda130"):
-        take(1, shards, DataConfig())
+        decode.graph(4, 1, None, inflate=False)
 
 
 @pytest.mark.timeout(60)

@@ -122,7 +122,9 @@ def test_what_is_off_changes_nothing_to_the_bit() -> None:
     drawn = draws.draw(1, np.zeros_like(ids), ids, AugmentConfig(0, 0, 0, 0, 0))
     assert not drawn.flip.any()
     assert drawn.colour.tobytes() == draws.none(100).colour.tobytes()
-    assert drawn.identity().all()
+    assert not drawn.recoloured().any()
+    assert not drawn.worn().any()
+    assert (drawn.kept == 1).all() and not drawn.angle.any()
 
 
 @given(st.floats(0.5, 1.5), st.floats(0.5, 1.5), st.floats(0, 2), st.floats(-0.5, 0.5))

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from david.pack import codecs
 from david.pack.errors import BadSample
-from david.pipeline import planes, planes_on_device
+from david.pipeline import draws, planes, planes_on_device
+from david.pipeline.geometry import Placement, place
 from david.pipeline.reader import Encoded
 
 
@@ -24,10 +25,16 @@ def random_planes(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.concatenate([codecs.split_depth(relative), normals])
 
 
-def joined(stored: np.ndarray, flip: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    size = stored.shape[1:]
+def placed(h: int, w: int, height: int, width: int, flip: bool, kept: float = 1.0, angle: float = 0.0) -> Placement:
+    one = draws.none(1)._replace(flip=np.array([flip]), kept=np.array([kept]), angle=np.array([angle]))
+    return place(one, 0, h, w, height, width)
+
+
+def joined(
+    stored: np.ndarray, placement: Placement, size: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     depth, valid, normals = np.empty(size, np.float16), np.empty(size, bool), np.empty((3, *size), np.float16)
-    planes.join(stored, flip, depth, valid, normals, planes.scratch(size[1]))
+    planes.join(stored, placement, depth, valid, normals)
     return depth, valid, normals
 
 
@@ -35,7 +42,8 @@ def joined(stored: np.ndarray, flip: bool) -> tuple[np.ndarray, np.ndarray, np.n
 @pytest.mark.parametrize("flip", [False, True])
 def test_joining_gives_what_the_codecs_give_to_the_bit(size: tuple[int, int], flip: bool) -> None:
     stored = random_planes(*size)
-    depth, valid, normals = joined(stored, flip)
+    depth, valid, normals = joined(stored, placed(*size, *size, flip), size)
+    stored = stored[:, :, ::-1] if flip else stored
     relative = codecs.join_depth(stored[:2])
     assert np.array_equal(valid, ~np.isnan(relative))
     assert depth[valid].tobytes() == relative[valid].tobytes()
@@ -45,28 +53,49 @@ def test_joining_gives_what_the_codecs_give_to_the_bit(size: tuple[int, int], fl
     assert not normals[:, ~valid].any()
 
 
-def test_a_batch_on_a_device_is_joined_to_the_same_bits() -> None:
+@pytest.mark.parametrize(("size", "kept", "angle"), [((600, 900), 1, 0), ((200, 300), 0.7, 0), ((511, 333), 0.8, 0.3)])
+def test_a_batch_on_a_device_is_placed_and_joined_to_the_same_bits(
+    size: tuple[int, int], kept: float, angle: float
+) -> None:
     stored = np.stack([random_planes(600, 900, seed) for seed in range(3)])
-    flip = np.array([True, False, True])
-    together = planes_on_device.join(torch.from_numpy(stored), torch.from_numpy(flip))
-    for slot in range(3):
-        depth, valid, normals = joined(stored[slot], bool(flip[slot]))
+    placements = [placed(600, 900, *size, flip, kept, angle) for flip in (True, False, True)]
+    where = torch.from_numpy(np.stack([one.where() for one in placements]))
+    turns = torch.tensor([(one.cosine, one.sine, -1 if one.flip else 1) for one in placements])
+    together = planes_on_device.join(planes_on_device.warp(torch.from_numpy(stored), where, *size), turns)
+    for slot, placement in enumerate(placements):
+        depth, valid, normals = joined(stored[slot], placement, size)
         for one, expected in zip(together, (depth[None], valid[None], normals), strict=True):
             assert one[slot].numpy().tobytes() == expected.tobytes()
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 40), st.integers(1, 40), st.booleans())
 @settings(deadline=None, max_examples=100)
-def test_warping_takes_the_pixel_under_each_centre(h: int, w: int, height: int, width: int, flip: bool) -> None:
-    stored = np.random.default_rng(0).integers(0, 256, (2, h, w), np.uint8)
-    warped = planes.warp(stored, height, width, flip)
-    on_device = planes_on_device.warp(torch.from_numpy(stored)[None], height, width, torch.tensor([flip]))[0]
-    assert warped.tolist() == on_device.tolist()
+def test_placing_takes_the_pixel_under_each_centre(h: int, w: int, height: int, width: int, flip: bool) -> None:
+    stored = np.random.default_rng(0).integers(0, 124, (5, h, w), np.uint8)  # depths that are all valid
+    placement = placed(h, w, height, width, flip)
+    depth, _, _ = joined(stored, placement, (height, width))
+    where = torch.from_numpy(placement.where())[None]
+    assert planes_on_device.warp(torch.from_numpy(stored)[None], where, height, width).shape == (1, 5, height, width)
+    relative = codecs.join_depth(stored[:2])
     for row in range(height):
         for column in range(width):
             seen = width - 1 - column if flip else column
-            source = stored[:, (2 * row + 1) * h // (2 * height), (2 * seen + 1) * w // (2 * width)]
-            assert warped[:, row, column].tolist() == source.tolist()
+            down, across = divmod((2 * row + 1) * h, 2 * height), divmod((2 * seen + 1) * w, 2 * width)
+            if down[1] and across[1]:  # else the centre lies on an edge, which belongs to both
+                assert depth[row, column] == relative[down[0], across[0]]
+
+
+@given(st.floats(-0.7, 0.7), st.floats(0.2, 1), st.floats(-1, 1), st.floats(-1, 1), st.integers(5, 900), st.booleans())
+@settings(deadline=None, max_examples=100)
+def test_turned_crops_stay_within_their_sample(
+    angle: float, kept: float, right: float, below: float, h: int, flip: bool
+) -> None:
+    drawn = {"angle": angle, "kept": kept, "right": right, "below": below, "flip": flip}
+    one = draws.none(1)._replace(**{name: np.array([value]) for name, value in drawn.items()})
+    matrix = place(one, 0, h, 384, 96, 128).matrix
+    corners = matrix @ np.array([[0, 128, 0, 128], [0, 0, 96, 96], [1, 1, 1, 1]])
+    assert (corners >= -1e-9).all()
+    assert (corners[0] <= 384 + 1e-9).all() and (corners[1] <= h + 1e-9).all()
 
 
 @pytest.mark.parametrize("size", [(256, 256), (100, 77), (5, 5)])
