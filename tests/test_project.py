@@ -1,6 +1,7 @@
 """The shape of the project: who may import whom, and that the wheel holds every package."""
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -76,3 +77,27 @@ def test_the_wheel_holds_every_module_and_nothing_else(tmp_path: Path) -> None:
     expected = {"david/__init__.py", "david/cli.py"}
     expected |= {f"david/{path.relative_to(ROOT)}" for room in ROOMS for path in files(room)}
     assert packed == expected
+
+
+def told(path: Path) -> str:
+    """The first sentence of a module's docstring."""
+    text = " ".join((ast.get_docstring(ast.parse(path.read_text())) or "").split())
+    return re.split(r"[.?](?=\s|$)", text)[0]
+
+
+def tree() -> str:
+    """Every module of the rooms, with what its own docstring says first."""
+    width = max(len(path.name) for room in ROOMS for path in files(room))
+    lines = []
+    for room in ROOMS:
+        for folder in sorted({path.parent for path in files(room)}):
+            lines.append(f"{folder.relative_to(ROOT)}/  {told(folder / '__init__.py')}")
+            inside = [path for path in files(room) if path.parent == folder and path.name != "__init__.py"]
+            lines += [f"    {path.name:<{width}}  {told(path)}" for path in inside]
+    return "\n".join(lines)
+
+
+def test_the_readmes_tree_is_what_the_files_say_of_themselves() -> None:
+    match = re.search(r"<!-- tree -->\n```text\n(.*?)\n```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert match
+    assert match[1] == tree(), f"README.md: the tree should read\n{tree()}"

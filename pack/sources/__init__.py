@@ -1,0 +1,1 @@
+"""One file a data set: units and axes are converted there and nowhere else."""
