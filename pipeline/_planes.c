@@ -14,6 +14,8 @@
 #include <string.h>
 
 #if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
+#include <immintrin.h>
+#define X86
 #define FAST __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define FAST
@@ -79,9 +81,9 @@ FAST static void join_depth(const uint8_t *restrict row, int64_t W, uint16_t *re
     }
 }
 
+/* Normals of one row, (3, W) float32; those of invalid pixels are 0. */
 FAST static void join_normals(const uint8_t *restrict row, const uint8_t *restrict valid, int64_t W, float cosine,
-                              float sine, float mirror, uint16_t *restrict xs, uint16_t *restrict ys,
-                              uint16_t *restrict zs)
+                              float sine, float mirror, float *restrict out)
 {
     const uint8_t *restrict tops = row + 2 * W, *restrict us = row + 3 * W, *restrict vs = row + 4 * W;
     for (int64_t i = 0; i < W; i++) {
@@ -89,13 +91,39 @@ FAST static void join_normals(const uint8_t *restrict row, const uint8_t *restri
         int32_t size_a = abs(a), size_b = abs(b), up = CENTRE - size_a - size_b, fold = up < 0 ? up : 0;
         float x = (float)(size_a + fold), y = (float)(size_b + fold), z = (float)up;
         float scale = 1 / sqrtf(x * x + y * y + z * z);
-        uint16_t kept = (uint16_t)-valid[i];
         x *= a < 0 ? -scale : scale;
         y *= b < 0 ? -scale : scale;
-        xs[i] = half((x * cosine - y * sine) * mirror) & kept;
-        ys[i] = half(x * sine + y * cosine) & kept;
-        zs[i] = half(z * scale) & kept;
+        out[i] = valid[i] ? (x * cosine - y * sine) * mirror : 0;
+        out[W + i] = valid[i] ? x * sine + y * cosine : 0;
+        out[2 * W + i] = valid[i] ? z * scale : 0;
     }
+}
+
+FAST static void halves_anywhere(const float *restrict values, int64_t count, uint16_t *restrict out)
+{
+    for (int64_t i = 0; i < count; i++)
+        out[i] = half(values[i]);
+}
+
+#ifdef X86
+__attribute__((target("avx,f16c"))) static void halves_f16c(const float *values, int64_t count, uint16_t *out)
+{
+    int64_t i = 0;
+    for (; i + 8 <= count; i += 8)
+        _mm_storeu_si128((__m128i *)(out + i), _mm256_cvtps_ph(_mm256_loadu_ps(values + i), _MM_FROUND_TO_NEAREST_INT));
+    halves_anywhere(values + i, count - i, out + i);
+}
+#endif
+
+static void halves(const float *values, int64_t count, uint16_t *out)
+{
+#ifdef X86
+    if (__builtin_cpu_supports("f16c")) {
+        halves_f16c(values, count, out);
+        return;
+    }
+#endif
+    halves_anywhere(values, count, out);
 }
 
 static PyObject *join(PyObject *module, PyObject *arguments)
@@ -109,10 +137,11 @@ static PyObject *join(PyObject *module, PyObject *arguments)
                           &valid, &normals, &H, &W))
         return NULL;
     uint8_t *row = NULL;
+    float *vectors = NULL;
     if (h < 1 || w < 1 || H < 1 || W < 1 || planes.len != PLANES * h * w || where.len != sizeof(Where) ||
         depth.len != 2 * H * W || valid.len != H * W || normals.len != 6 * H * W) {
         PyErr_SetString(PyExc_ValueError, "the buffers do not have the sizes that (h, w) and (H, W) ask for");
-    } else if ((row = malloc((size_t)(PLANES * W))) == NULL) {
+    } else if ((row = malloc((size_t)(PLANES * W))) == NULL || (vectors = malloc(3 * sizeof(float) * (size_t)W)) == NULL) {
         PyErr_NoMemory();
     } else {
         Where at;
@@ -124,11 +153,15 @@ static PyObject *join(PyObject *module, PyObject *arguments)
             int64_t start = line * W;
             gather(planes.buf, h, w, line, &at, row, W);
             join_depth(row, W, depths + start, real + start);
-            join_normals(row, real + start, W, cosine, sine, flip ? -1.0f : 1.0f, x + start, y + start, z + start);
+            join_normals(row, real + start, W, cosine, sine, flip ? -1.0f : 1.0f, vectors);
+            halves(vectors, W, x + start);
+            halves(vectors + W, W, y + start);
+            halves(vectors + 2 * W, W, z + start);
         }
         Py_END_ALLOW_THREADS
     }
     free(row);
+    free(vectors);
     PyBuffer_Release(&planes);
     PyBuffer_Release(&where);
     PyBuffer_Release(&depth);
