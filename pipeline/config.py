@@ -1,10 +1,11 @@
 """What a recipe says about its data: sizes, augmentation, and how the work is spread over the machine."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from david.pack.errors import DavidError
-from david.pipeline.order import LastBatch
+from david.pipeline.order import LastBatch, Order, Shuffle
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class DataConfig:
     """height, width: of the batch, in pixels; both None for the samples' own size
     augment: chances and ranges, used for training only
     last_batch: `drop` or `pad`, see `order.Order`
+    shuffle: `full`, any sample anywhere in its epoch, for local disks; `blocks`, shards in any order and samples within
+        each `window` of shards, for disks and networks that want to read in sequence
     threads: of the CPU, for reading and decoding, for each rank; prefetch: finished batches that wait for the trainer
     """
 
@@ -60,6 +63,8 @@ class DataConfig:
     width: int | None = None
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     last_batch: LastBatch = "drop"
+    shuffle: Shuffle = "full"
+    window: int = 16
     threads: int = 2
     prefetch: int = 2
 
@@ -68,13 +73,21 @@ class DataConfig:
             raise DavidError(
                 f"height is {self.height} and width is {self.width}; give both, or neither for the samples' own size"
             )
-        for name in ("height", "width", "threads", "prefetch"):
+        for name in ("height", "width", "window", "threads", "prefetch"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise DavidError(f"{name} is {value}; it must be at least 1")
         if self.last_batch not in ("drop", "pad"):
             raise DavidError(f"last_batch is {self.last_batch!r}; it must be `drop` or `pad`")
+        if self.shuffle not in ("full", "blocks"):
+            raise DavidError(f"shuffle is {self.shuffle!r}; it must be `full` or `blocks`")
 
     def content(self) -> dict[str, Any]:
         """What decides on the batches, without what only decides on their speed."""
         return {name: value for name, value in asdict(self).items() if name not in ("threads", "prefetch")}
+
+    def order(self, shards: Sequence[int], batch_size: int, seed: int, train: bool = True) -> Order:
+        """The steps over a split whose shards hold so many samples each; for validation stored order, padded."""
+        last_batch = self.last_batch if train else "pad"
+        by_blocks = {"shards": tuple(shards), "window": self.window} if train and self.shuffle == "blocks" else {}
+        return Order(sum(shards), batch_size, seed, shuffle=train, last_batch=last_batch, **by_blocks)

@@ -55,7 +55,7 @@ class Loader:
         train: bool = True,
     ):
         reader = Reader(Path(shards), split)
-        order = Order(reader.samples, batch_size, seed, shuffle=train, last_batch=config.last_batch if train else "pad")
+        order = config.order(reader.counts, batch_size, seed, train)
         self.samples, self.batches_per_epoch = order.samples, order.batches_per_epoch
         content = [reader.manifest.fingerprint, split, seed, batch_size, train, config.content()]
         self.fingerprint = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

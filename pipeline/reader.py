@@ -73,6 +73,11 @@ class Reader:
     def samples(self) -> int:
         return self._ends[-1]
 
+    @property
+    def counts(self) -> list[int]:
+        """How many samples each shard holds."""
+        return [one.samples for one in self._shards]
+
     def read(self, sample: int, room: Callable[[int], memoryview] = fresh) -> Encoded:
         """The sample at a position of the split. Raises DavidError naming the shard, BadSample naming the sample.
 

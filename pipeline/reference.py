@@ -17,7 +17,6 @@ from david.pack import codecs, manifest, shard
 from david.pipeline import draws, effects, geometry
 from david.pipeline.batch import Batch
 from david.pipeline.config import DataConfig
-from david.pipeline.order import Order
 
 
 def batch(
@@ -26,7 +25,8 @@ def batch(
     """The global batch of a step; the arguments are `loader.Loader`'s."""
     members = _members(Path(shards), split)
     compression = manifest.load(Path(shards)).compression
-    order = Order(len(members), batch_size, seed, shuffle=train, last_batch=config.last_batch if train else "pad")
+    counts = [listed.samples for listed in manifest.load(Path(shards)).split(split)]
+    order = config.order(counts, batch_size, seed, train)
     ids, epochs, real = order.batch(step)
     drawn = draws.draw(seed, epochs, ids, config.augment) if train else draws.none(len(ids))
     samples = [_sample(members[sample], compression, config, drawn, slot) for slot, sample in enumerate(ids)]

@@ -79,6 +79,40 @@ def test_an_epoch_covers_its_samples_once_for_any_ranks(ranks: int, share: int, 
     assert seen == expected[:covered].tolist()
 
 
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=40), st.integers(1, 12), st.integers(0, 9))
+@settings(deadline=None, max_examples=60)
+def test_blocks_hold_every_sample_once_and_mix_a_window_at_a_time(shards: list[int], window: int, epoch: int) -> None:
+    samples = sum(shards)
+    ids = order.blocks(tuple(shards), window, 3, epoch)(np.arange(samples))
+    assert np.bincount(ids, minlength=samples).tolist() == [1] * samples
+    assert [int(order.blocks(tuple(shards), window, 3, epoch)(np.array([one]))[0]) for one in (0, samples - 1)] == [
+        ids[0],
+        ids[-1],
+    ]
+    of = np.repeat(np.arange(len(shards)), shards)[ids]  # the shard of each sample, in the epoch's order
+    spans = [np.flatnonzero(of == shard) for shard in range(len(shards))]
+    for shard, span in enumerate(spans):
+        beside = {int(other) for other in of[span[0] : span[-1] + 1]}
+        assert shard in beside and len(beside) <= window
+
+
+def entropy(kinds: np.ndarray) -> float:
+    """Mean bits of the kinds in batches (batches, B)."""
+    shares = np.stack([(kinds == kind).mean(axis=1) for kind in range(3)])
+    return float(-(shares * np.log2(np.where(shares > 0, shares, 1))).sum(axis=0).mean())
+
+
+def test_windows_mix_even_sorted_shards_as_well_as_told() -> None:
+    sizes, found = (5000,) * 60, {}
+    for window in (0, 4, 8, 16):
+        steps = order.Order(300_000, 96, 0, shuffle=True, last_batch="drop", shards=sizes, window=window)
+        kinds = np.stack([steps.batch(step).ids // 100_000 for step in range(0, steps.batches_per_epoch, 10)])
+        found[window] = entropy(kinds)
+    assert order.__doc__ is not None
+    for value in found.values():
+        assert f"{value:.2f}" in order.__doc__, found
+
+
 def test_padding_marks_its_copies_even_where_the_batch_is_larger_than_the_split() -> None:
     places = order.Order(5, 12, 0, shuffle=False, last_batch="pad").batch(0)
     assert places.ids.tolist() == [0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1]
