@@ -48,16 +48,27 @@ def everything(
 
 @bench.command()
 def load(
-    shards: Shards,
+    shards: Annotated[Path | None, typer.Option(help="a shard set, as `david pack` made it")] = None,
     recipe: RecipeName = "smoke",
     assignments: Assignments = None,
     batches: Batches = 20,
     rounds: Rounds = 3,
     device: Device = "auto",
+    peers: Annotated[
+        Path | None, typer.Option(metavar="RAW", help="compare with other loaders, on the samples of this raw folder")
+    ] = None,
+    samples: Annotated[int, typer.Option(min=32, help="samples of RAW that are compared on")] = 200,
     out: Out = RESULTS,
 ) -> None:
-    """Samples/s of the loader alone, and how busy each of its stages is."""
-    _measure("load", ("load",), shards, recipe, assignments, batches, rounds, device, out)
+    """Samples/s of the loader alone, and how busy each of its stages is; or of other loaders beside it."""
+    if peers is not None:
+        from david.bench import loaders
+
+        _keep(loaders.measure(peers, samples, batches, rounds, console), out)
+    elif shards is not None:
+        _measure("load", ("load",), shards, recipe, assignments, batches, rounds, device, out)
+    else:
+        raise typer.BadParameter("name a shard set to measure on, or raw samples behind --peers", param_hint="--shards")
 
 
 @bench.command()

@@ -1,0 +1,86 @@
+"""The product's loader against other loaders and its own floor, in turns, on the same samples and cores."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from david.bench.harness import Figure, Measured, take_turns
+from david.bench.peers import PEERS
+from david.pack.errors import DavidError
+
+OURS = ("product", "floor")
+TURN_S = 600  # a turn that takes longer hangs
+
+
+def installed() -> tuple[list[str], dict[str, str]]:
+    """The peers that can run here, and those that can't with the package that they miss."""
+    missing = {name: package for name, package in PEERS.items() if not _found(package)}
+    return [name for name in PEERS if name not in missing], missing
+
+
+def _found(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:  # its parent is missing
+        return False
+
+
+def measure(
+    raw: Path,
+    samples: int,
+    batch_size: int,
+    workers: int,
+    batches: int,
+    rounds: int,
+    told: Callable[[str], None],
+    names: list[str] | None = None,
+) -> tuple[dict[str, dict[str, Figure]], dict[str, str]]:
+    """Figures of each contender, and the peers that failed with their errors.
+
+    raw: as `david pack` takes it; workers: threads or processes of each; names: of peers, else all that are installed
+    """
+    from david.bench.peers import product_loader as product
+
+    failed: dict[str, str] = {}
+    with tempfile.TemporaryDirectory() as work:
+        sizes = {}
+        for name in (*OURS, *(names if names is not None else installed()[0])):
+            folder = Path(work) / ("product" if name == "floor" else name)
+            told(f"writing the samples as {name} stores them")
+            if not folder.exists():
+                folder.mkdir()
+                if name == "product":
+                    sizes[name] = product.prepare(raw, samples, folder)
+                    continue
+                code = f"from david.bench.peers import {name}_loader as peer; from pathlib import Path; import sys\n"
+                code += "print(peer.prepare(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])))"
+                done = _run(["-c", code, str(raw), str(samples), str(folder)])
+                if done.returncode:
+                    failed[name] = done.stderr.strip().splitlines()[-1]
+                    continue
+                sizes[name] = int(done.stdout.split()[-1])
+        sizes["floor"] = sizes["product"]
+
+        def contender(name: str) -> Measured:
+            folder = Path(work) / ("product" if name == "floor" else name)
+            numbers = map(str, (batch_size, workers, batches))
+            done = _run(["-m", "david.bench.peers.turn", name, str(folder), *numbers])
+            if done.returncode:
+                failed[name] = (done.stderr.strip() or "no message").splitlines()[-1]
+                return {}
+            figures = {quantity: tuple(value) for quantity, value in json.loads(done.stdout.splitlines()[-1]).items()}
+            return figures | {"size": (sizes[name] / samples / 1e3, "kB a sample")}
+
+        figures = take_turns({name: lambda name=name: contender(name) for name in sizes}, rounds, told)
+    return {name: found for name, found in figures.items() if name not in failed}, failed
+
+
+def _run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=TURN_S)
+    except subprocess.TimeoutExpired as error:
+        raise DavidError(f"{' '.join(arguments[:3])}: nothing came within {TURN_S} s; leave that peer out") from error
