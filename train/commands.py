@@ -1,4 +1,4 @@
-"""`david train` and `david recipes`."""
+"""`david train` and `david recipes`; `replay.py` has `david replay` and `david verify-run`."""
 
 import json
 import os
@@ -7,10 +7,13 @@ from typing import Annotated
 
 import typer
 
+from david.train.replay import register as register_replay
+
 
 def register(app: typer.Typer) -> None:
     app.command("train")(train)
     app.command("recipes")(list_recipes)
+    register_replay(app)
 
 
 def train(

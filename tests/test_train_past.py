@@ -1,0 +1,75 @@
+"""Any past step can be made again, and a ledger proves what a run was trained on."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from david.pack import DavidError, manifest
+from david.pack.files import write_whole
+from david.pipeline import reference
+from david.train import ledger, past, recipes
+from david.train import recipe as trees
+
+BATCH = 4
+
+
+@pytest.fixture
+def run(shards: Path, tmp_path: Path) -> Path:
+    """What a run of 11 steps leaves: its recipe and its ledger."""
+    recipe = replace(recipes.recipe("smoke"), batch_size=BATCH)
+    content = {"david": "0", "shards": manifest.load(shards).fingerprint, "recipe": trees.to_json(recipe)}
+    (tmp_path / "run").mkdir()
+    write_whole(tmp_path / "run" / "recipe.json", json.dumps(content).encode())
+    counts = [shard.samples for shard in manifest.load(shards).split("train")]
+    order = recipe.data.order(counts, BATCH, recipe.seed)
+    lines = [json.dumps(ledger.entry(step, *order.batch(step - 1))) for step in range(1, 12)]
+    write_whole(tmp_path / "run" / "ledger.jsonl", "".join(line + "\n" for line in lines).encode())
+    return tmp_path / "run"
+
+
+def test_a_replayed_step_is_the_batch_that_was_trained_on(run: Path, shards: Path, tmp_path: Path) -> None:
+    made = past.replay(run, shards, 7, tmp_path / "out")
+    assert made.recorded and made.picture.stat().st_size > 1000
+    tensors = load_file(made.tensors)
+    recipe = recipes.recipe("smoke")
+    twin = reference.batch(shards, "train", recipe.data, batch_size=BATCH, seed=recipe.seed, step=6)
+    assert torch.equal(tensors["ids"], twin.ids)
+    assert torch.equal(tensors["normals"], twin.normals)
+    assert (tensors["image"].int() - twin.image.int()).abs().max() <= 2
+    assert not past.replay(run, shards, 900, tmp_path / "out").recorded
+
+
+def test_a_whole_ledger_proves_each_sample_once_an_epoch(run: Path, shards: Path) -> None:
+    found = past.verify(run, shards)
+    samples = manifest.load(shards).samples("train")
+    per_epoch = samples // BATCH
+    assert (found.steps, found.samples, found.covered) == (11, samples, per_epoch * BATCH)
+    assert (found.epochs, found.begun) == (11 // per_epoch, 11 % per_epoch * BATCH)
+
+
+@pytest.mark.parametrize("how", ["lost", "repeated", "others", "swapped"])
+def test_a_ledger_that_lost_or_repeated_a_step_is_refused(run: Path, shards: Path, how: str) -> None:
+    path = run / "ledger.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    changed = {
+        "lost": lines[:4] + lines[5:],
+        "repeated": lines[:5] + lines[4:],
+        "others": [*lines[:4], lines[4].replace('"sha256": "', '"sha256": "0'), *lines[5:]],
+        "swapped": [*lines[:4], lines[5], lines[4], *lines[6:]],
+    }[how]
+    path.write_text("".join(changed))
+    with pytest.raises(DavidError, match=r"ledger\.jsonl: line [56] says .*'step': [456].* give"):
+        past.verify(run, shards)
+
+
+def test_other_shards_and_folders_without_a_run_are_refused(run: Path, shards: Path, tmp_path: Path) -> None:
+    with pytest.raises(DavidError, match="no run there"):
+        past.verify(tmp_path / "nothing", shards)
+    content = json.loads((run / "recipe.json").read_text())
+    (run / "recipe.json").write_text(json.dumps(content | {"shards": "0" * 64}))
+    with pytest.raises(DavidError, match="0000000000000000, this one is"):
+        past.replay(run, shards, 1, tmp_path)
