@@ -1,5 +1,6 @@
 """DALI's own webdataset reader with CPU operators: JPEG, and uncompressed fp16, which it can't inflate on a CPU."""
 
+# pyright: reportAttributeAccessIssue=false, reportGeneralTypeIssues=false
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path

@@ -56,7 +56,7 @@ def decode(stored: Mapping[str, Any], into: Mapping[str, np.ndarray]) -> None:
     if random.random() < 0.5:
         cv2.flip(image, 1, dst=into["image"])
         cv2.flip(alphas, 1, dst=into["alpha"])
-        bits = cv2.flip(bits, 1)
+        bits = cv2.flip(bits, 1).view(np.uint16)
         cv2.flip(vectors, 1, dst=into["normals"].view(np.uint16).reshape(3 * h, w))
         into["normals"].view(np.uint16)[0] ^= 0x8000
     else:

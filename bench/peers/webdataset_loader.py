@@ -1,6 +1,8 @@
 """webdataset: tars with one member a field, decoded and stacked in the workers of its own loader."""
 
 import tarfile
+
+# pyright: reportAttributeAccessIssue=false
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
