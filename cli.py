@@ -1,5 +1,6 @@
 """The one command `david`: each room brings its own subcommands."""
 
+import os
 import sys
 
 import typer
@@ -24,6 +25,9 @@ for register in (register_pack, register_train, register_bench):
 
 def main() -> None:
     """Run the command line: a mistake in what came from outside is one sentence and exit code 2."""
+    # Threads of OpenMP (torch on a CPU) spin where they wait; on a machine that others use too, a step that waits for
+    # a thread without a core then takes four times as long. Read when torch is loaded, and a user's own value stays.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     try:
         app()
     except DavidError as error:

@@ -1,4 +1,4 @@
-"""`david synth`, `david pack` and, from `download_command.py`, `david download`."""
+"""`david synth`, `david pack`, `david verify`, `david view` and, from `download_command.py`, `david download`."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
