@@ -75,7 +75,7 @@ def none(count: int) -> Draws:
 
 def draw(seed: int, epochs: np.ndarray, ids: np.ndarray, augment: AugmentConfig) -> Draws:
     """The augmentation of each sample. epochs, ids: (B,) int64, below 2**32."""
-    drawn = np.concatenate([words(seed, ids, block, epochs, PURPOSE) for block in range(_BLOCKS)], axis=1)
+    drawn = words(seed, ids[:, None], np.arange(_BLOCKS), epochs[:, None], PURPOSE).reshape(len(ids), -1)
     uniform = drawn / 2.0**32  # (B, 20) float64 in [0, 1)
     signed = 2 * uniform - 1
     grey = uniform[:, GREY] < augment.grey

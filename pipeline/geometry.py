@@ -53,10 +53,12 @@ class Placement(NamedTuple):
 
     def camera(self, intrinsics: np.ndarray) -> np.ndarray:
         """(3, 3) intrinsics of the sample to those of the batch's image, float64."""
-        forward = np.linalg.inv(np.vstack([self.matrix, [0, 0, 1]]))
-        back = np.array([[self.cosine, -self.sine, 0], [self.sine, self.cosine, 0], [0, 0, 1]])
-        mirror = np.diag([-1.0 if self.flip else 1.0, 1, 1])
-        return forward @ intrinsics @ back @ mirror
+        (a, b, x), (c, d, y) = self.matrix.tolist()
+        area = a * d - b * c
+        forward = np.array([[d, -b, b * y - d * x], [-c, a, c * x - a * y], [0, 0, area]]) / area
+        mirror = -1.0 if self.flip else 1.0
+        back = np.array([[self.cosine * mirror, -self.sine, 0], [self.sine * mirror, self.cosine, 0], [0, 0, 1]])
+        return forward @ intrinsics @ back
 
 
 def place(draws: Draws, slot: int, h: int, w: int, height: int, width: int) -> Placement:
