@@ -56,7 +56,8 @@ class DataConfig:
     last_batch: `drop` or `pad`, see `order.Order`
     shuffle: `full`, any sample anywhere in its epoch, for local disks; `blocks`, shards in any order and samples within
         each `window` of shards, for disks and networks that want to read in sequence
-    threads: of the CPU, for reading and decoding, for each rank; prefetch: finished batches that wait for the trainer
+    threads: of the CPU, for reading and decoding, for each rank; None for this machine's cores, shared by its ranks
+    prefetch: finished batches that wait for the trainer
     """
 
     height: int | None = None
@@ -65,7 +66,7 @@ class DataConfig:
     last_batch: LastBatch = "drop"
     shuffle: Shuffle = "full"
     window: int = 16
-    threads: int = 2
+    threads: int | None = None
     prefetch: int = 2
 
     def __post_init__(self) -> None:

@@ -7,6 +7,7 @@ number: a loader that starts at step n gives what another gives after n batches,
 
 import hashlib
 import json
+import os
 import weakref
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
@@ -62,7 +63,8 @@ class Loader:
         self.state, self.wait_s, self.stages = start, 0.0, Stages()
 
         share = len(order.batch(start).share(rank, world_size).ids)
-        engine = _engine(reader, config, share, torch.device(device), self.stages)
+        threads = config.threads or cores(world_size)
+        engine = _engine(reader, config, share, threads, torch.device(device), self.stages)
         steps = count(start) if train else range(start, order.batches_per_epoch)
         batches = _batches(steps, order, rank, world_size, config if train else None, engine)
         self._ahead = Ahead(batches, config.prefetch, self.stages)
@@ -109,17 +111,26 @@ def _batches(
         yield engine.collect()
 
 
-def _engine(reader: Reader, config: DataConfig, batch_size: int, device: torch.device, stages: Stages) -> Engine:
+def cores(ranks: int) -> int:
+    """The processor cores of this machine for each of its ranks: as many as it has GPUs, or all where it has none."""
+    here = min(ranks, torch.cuda.device_count() or ranks)
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, allowed // here)
+
+
+def _engine(
+    reader: Reader, config: DataConfig, batch_size: int, threads: int, device: torch.device, stages: Stages
+) -> Engine:
     if config.height is not None and config.width is not None:
         size, resize = (config.height, config.width), True
     else:
         first = reader.read(0)
         size, resize = (first.height, first.width), False
     if device.type == "cpu":
-        return CpuEngine(reader, size, resize, batch_size, config.threads, stages)
+        return CpuEngine(reader, size, resize, batch_size, threads, stages)
     if device.type == "cuda" and torch.cuda.is_available():
         index = torch.cuda.current_device() if device.index is None else device.index
-        return GpuEngine(reader, size, resize, batch_size, config.threads, torch.device("cuda", index), stages)
+        return GpuEngine(reader, size, resize, batch_size, threads, torch.device("cuda", index), stages)
     raise DavidError(f"batches can't be made on device `{device}` here; use `cpu`, or `cuda` where there is a GPU")
 
 
