@@ -33,7 +33,7 @@ def verdict(figures: Figures, shares_processor: bool) -> str:
         )
     else:
         stages = {name: figure.median for name, figure in figures["load"].items() if figure.unit == "share"}
-        busiest = max((name for name in stages if name not in ("hold", "wait")), key=stages.__getitem__)
+        busiest = max((name for name in stages if name not in ("prepare", "hold", "wait")), key=stages.__getitem__)
         sentence = (
             f"Data bounds training here: the step waits {waited:.1%} of its time, together they make {both:.1f} "
             f"samples/s of the step's {step:.1f}, and the loader spends most in `{busiest}`"
