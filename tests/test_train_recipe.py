@@ -37,7 +37,10 @@ def test_set_reaches_every_depth_and_keeps_every_digit(rate: float, steps: int, 
 def test_set_takes_every_type_and_checks_the_whole_only_at_the_end():
     changed = override(
         SMOKE,
-        ["data.height=none", "data.width=none", "model.heads=depth, alpha", "compile=True", "precision=bf16", "seed=3"],
+        [
+            *("data.height=none", "data.width=none", "model.heads=depth, alpha", "precision=bf16", "seed=3"),
+            *("compile=True", "summation=ddp"),
+        ],
     )
     assert (changed.data.height, changed.data.width, changed.model.heads) == (None, None, ("depth", "alpha"))
     assert (changed.compile, changed.precision, changed.seed) == (True, "bf16", 3)

@@ -47,7 +47,7 @@ def command(shards: Path, out: Path, *more: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def unbroken(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of 14 steps, three and a half epochs of 18 samples in batches of 4."""
+    """A run of 14 steps in batches of 4, over more than one epoch."""
     out = tmp_path_factory.mktemp("unbroken") / "run"
     assert go(shards, out).step == 14
     return out
@@ -132,12 +132,14 @@ def test_torchrun_joins_and_equals_one_process(shards: Path, unbroken: Path, tmp
     assert seen(out) == seen(unbroken)
 
 
-def test_accumulation_equals_the_larger_batch(shards: Path, unbroken: Path, tmp_path: Path):
-    go(shards, tmp_path / "run", override(TINY, ["accumulate=4"]), stop=8)
-    assert losses(tmp_path / "run") == pytest.approx(losses(unbroken)[:8], abs=1e-5)
+@pytest.mark.parametrize("how", [["micro_batch=1"], ["micro_batch=3"], ["micro_batch=none"]])
+def test_the_faster_summation_begins_as_the_exact_one(shards: Path, unbroken: Path, tmp_path: Path, how: list[str]):
+    """Micro-batches of any size, and none: the first steps agree; later ones differ as rounding does."""
+    go(shards, tmp_path / "run", override(TINY, ["summation=ddp", *how]), stop=3)
+    assert losses(tmp_path / "run") == pytest.approx(losses(unbroken)[:3], rel=1e-5)
 
 
-def test_a_run_leaves_what_it_promises(unbroken: Path):
+def test_a_run_leaves_what_it_promises(shards: Path, unbroken: Path):
     assert sorted(path.name for path in unbroken.iterdir() if not path.name.startswith(".")) == [
         *("checkpoints", "journal.jsonl", "ledger.jsonl", "loss.png", "metrics.jsonl", "pictures", "recipe.json"),
         "tensorboard",
@@ -147,7 +149,11 @@ def test_a_run_leaves_what_it_promises(unbroken: Path):
     for record in read(unbroken / "journal.jsonl"):
         assert {"step", "epoch", "loss", "depth_ssi_mse", "alpha_dice", "norm", "rate", "samples_per_s"} <= set(record)
     (measured,) = read(unbroken / "metrics.jsonl")
-    assert measured["samples"] == 6 and {"depth_abs_rel", "normals_mean_deg", "alpha_iou"} <= set(measured)
+    assert measured["samples"] == manifest.load(shards).samples("val") and {
+        "depth_abs_rel",
+        "normals_mean_deg",
+        "alpha_iou",
+    } <= set(measured)
 
 
 def test_a_finished_run_is_left_alone_and_a_longer_one_goes_on(shards: Path, tmp_path: Path):
@@ -187,11 +193,11 @@ def die_on_rank_1() -> None:
     [
         (["--recipe", "smok"], "no recipe `smok`; there are smoke, david-base"),
         (["--shards", "/nowhere"], "/nowhere: no shards there"),
-        (["--set", "batch_size=19"], "a batch of 19 samples is more than the 18 of the split"),
+        (["--set", "batch_size=4000"], "a batch of 4000 samples is more than the"),
         (["--set", "optim.rat=1"], "no `rat` there; there are rate"),
         (["--set", "optim.rate=high"], "expected a number, found 'high'"),
-        (["--set", "accumulate=3"], "accumulate is 3, which does not divide a rank's 4 samples"),
-        (["--nproc", "3"], "a global batch of 4 cannot be shared by 3 ranks"),
+        (["--set", "micro_batch=0"], "micro_batch is 0; it must be 1 or more"),
+        (["--nproc", "3"], "a global batch of 4 can't be shared by 3 ranks"),
         (["--out", "FULL"], "not empty and holds no run"),
         (["--out", "RUN", "--set", "optim.rate=0.5"], "has optim.rate = 0.002, this recipe has 0.5"),
         (["--out", "RUN", "--recipe", "david-base"], "david-base"),

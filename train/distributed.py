@@ -178,6 +178,7 @@ def launch(ranks: int, function: Callable[..., Any], **arguments: Any) -> Any:
         raise
 
 
+SAY_S = 3.0  # that a rank whose collective broke waits: its peer, which ended first, is about to say why
 SAID: dict[int, type[Exception]] = {2: DavidError, EXIT_STOPPED: Stopped}  # exit codes of ranks that say why
 
 
@@ -190,3 +191,6 @@ def _reporting(function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
         report = {"message": str(error), "timestamp": int(time.time())}
         Path(os.environ["TORCHELASTIC_ERROR_FILE"]).write_text(json.dumps(report))
         raise SystemExit(code) from error
+    except RuntimeError:
+        time.sleep(SAY_S)
+        raise

@@ -24,8 +24,9 @@ from david.train.losses.ssi_mse import ssi_mse
 class ObjectiveConfig:
     """The weight of each term; 0 leaves a term out, and so does a network without its head.
 
-    The terms are the paper's (DAViD, section 4); its weights could not be read. Chosen here: 1 each, and for gradient
-    matching MiDaS's 0.5 (Ranftl et al., TPAMI 2022, section 5).
+    The terms are the paper's (DAViD, section 4); its weights could not be read. Chosen here: 1 each, but for gradient
+    matching MiDaS's 0.5 (Ranftl et al., TPAMI 2022, section 5), and for the five levels of the pyramid a fifth (Lin et
+    al., "Robust High-Resolution Video Matting", WACV 2022, divides by their number).
     """
 
     depth_ssi_mse: float = 1.0
@@ -34,7 +35,7 @@ class ObjectiveConfig:
     alpha_bce: float = 1.0
     alpha_l1: float = 1.0
     alpha_dice: float = 1.0
-    alpha_laplacian: float = 1.0
+    alpha_laplacian: float = 0.2
 
 
 Compared = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # prediction, target, valid

@@ -28,7 +28,8 @@ class Recipe:
     pretrained: whether the backbone begins with timm's ImageNet weights
     precision: of the network's forward and backward; `auto` is bf16 on GPUs that have it, else fp32. Losses, weights
         and the optimiser are fp32 always
-    accumulate: parts that a rank's share of the batch is computed in, one after the other; the result is the same
+    summation: of gradients, `ddp` for speed, `exact` for the same bits on any number of ranks; see `gradients.py`
+    micro_batch: samples that a rank computes at once, its whole share of the batch where none; `exact` takes one
     compile: run the network through torch.compile
     max_skipped: steps with a gradient that is not finite, in a row, before the run gives up; each is left out
     log_every, picture_every, evaluate_every, checkpoint_every: in steps; 0 means at the end only
@@ -45,7 +46,8 @@ class Recipe:
     seed: int = 0
     pretrained: bool = True
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    accumulate: int = 1
+    summation: Literal["ddp", "exact"] = "ddp"
+    micro_batch: int | None = None
     compile: bool = False
     max_skipped: int = 10
     log_every: int = 10
@@ -55,12 +57,16 @@ class Recipe:
     keep: int = 3
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "steps", "accumulate", "log_every", "keep"):
+        for name in ("batch_size", "steps", "log_every", "keep"):
             if getattr(self, name) < 1:
                 raise DavidError(f"recipe: {name} is {getattr(self, name)}; it must be 1 or more")
         for name in ("seed", "max_skipped", "picture_every", "evaluate_every", "checkpoint_every"):
             if getattr(self, name) < 0:
                 raise DavidError(f"recipe: {name} is {getattr(self, name)}; it must be 0 or more")
+        if self.micro_batch is not None and self.micro_batch < 1:
+            raise DavidError(f"recipe: micro_batch is {self.micro_batch}; it must be 1 or more, or none")
+        if self.compile and self.summation == "exact":
+            raise DavidError("recipe: compile does not go with summation=exact, whose threads it would tie; take ddp")
 
 
 def to_json(recipe: Recipe) -> dict[str, Any]:

@@ -50,7 +50,8 @@ class Recorder:
             return
         outcomes, self._pending = self._pending, []
         losses = self._world.sum(torch.stack([outcome.losses for outcome in outcomes]))
-        weighted = (losses @ self._step.weights).tolist()
+        weights = [getattr(self._recipe.objective, name) for name in self._step.terms]
+        weighted = (losses @ losses.new_tensor(weights)).tolist()
         norms = torch.stack([outcome.norm for outcome in outcomes]).tolist()
         now = time.perf_counter()
         seconds, self._since = now - self._since, now

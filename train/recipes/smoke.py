@@ -15,6 +15,7 @@ def smoke() -> Recipe:
         data=DataConfig(height=128, width=96, augment=AugmentConfig(), threads=1),
         optim=OptimConfig(rate=2e-3, backbone_scale=1.0, warmup=20, weight_decay=0.01),
         batch_size=8,
+        summation="exact",
         steps=400,
         pretrained=False,
         log_every=1,
