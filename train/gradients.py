@@ -70,8 +70,8 @@ class Ddp:
         losses = torch.zeros_like(self.weights)
         parts = cut(batch, self.micro_batch)
         for index, part in enumerate(parts):
-            waits = isinstance(self.learner, DistributedDataParallel) and index < len(parts) - 1
-            with self.learner.no_sync() if waits else nullcontext():
+            waits = index < len(parts) - 1 and isinstance(self.learner, DistributedDataParallel)
+            with self.learner.no_sync() if waits else nullcontext():  # pyright: ignore[reportCallIssue]
                 share = self.learner(part, count)
                 (share @ self.weights * self.size).backward()
             losses += share.detach()

@@ -71,7 +71,7 @@ def train(
         network = Network(recipe.model)
         if start == 0 and (recipe.pretrained or backbone_weights):
             notes.append(str(weights.load_backbone(network, backbone_weights)))
-        network.to(world.device, memory_format=torch.channels_last)
+        network.to(world.device).to(memory_format=torch.channels_last)
         step = Step(network, recipe, world)
 
         def load(split: str, **how) -> Loader:

@@ -62,7 +62,8 @@ class Step:
         norm = nn.utils.clip_grad_norm_(self.parameters, self.recipe.optim.clip)
         factor = optim.rate_factor(step, self.recipe.steps, self.recipe.optim)
         optim.set_rates(self.optimiser, factor)
-        self.optimiser.found_inf = (~norm.isfinite()).float()  # not finite: the fused kernel leaves all as it was
+        # not finite: the fused kernel leaves all as it was
+        self.optimiser.found_inf = (~norm.isfinite()).float()  # pyright: ignore[reportAttributeAccessIssue]
         self.optimiser.step()
         return Outcome(step, losses, norm, factor, ids.flatten(), epochs.flatten(), real.flatten().bool())
 

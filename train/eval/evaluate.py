@@ -28,5 +28,5 @@ def evaluate(network: nn.Module, batches: Iterable[Batch], world: World) -> dict
             sums[name] = sums[name] + pair if name in sums else pair
     network.train(was_training)
     totals = dict(zip(sums, world.sum(torch.stack(list(sums.values()))).tolist(), strict=True))
-    samples = int(totals.pop("samples")[0])
-    return {"samples": samples} | {name: value / count for name, (value, count) in totals.items() if count}
+    counted_samples: dict[str, float] = {"samples": int(totals.pop("samples")[0])}
+    return counted_samples | {name: value / count for name, (value, count) in totals.items() if count}
