@@ -190,6 +190,22 @@ def test_the_real_samples_come_as_pack_reads_them(samples_dir: Path, tmp_path: P
     assert batch.intrinsics.isnan().all()
 
 
+def test_the_real_samples_come_through_dali_as_the_slow_twin_reads_them(samples_dir: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "shards"
+    build.build(samples_dir, folder, plan.PackOptions(image="webp", val_fraction=0), workers=1)
+    config = DataConfig(augment=FLIPS)
+    places = Order(2, 2, 5, shuffle=True, last_batch="drop").batch(1)
+    with (
+        closing(Reader(folder, "train")) as reader,
+        closing(GpuEngine(reader, (512, 384), False, 2, 2, torch.device("cpu"), Stages())) as engine,
+    ):
+        engine.submit(places, draws.draw(5, places.epochs, places.ids, config.augment))
+        batch = engine.collect()
+    twin = reference.batch(folder, "train", config, batch_size=2, seed=5, step=1)
+    for one in fields(Batch):
+        np.testing.assert_array_equal(getattr(batch, one.name).numpy(), getattr(twin, one.name).numpy(), one.name)
+
+
 @pytest.mark.parametrize("size", [None, (200, 150), (700, 300)])
 def test_background_never_reaches_a_valid_pixel(shards: Path, size: tuple[int, int] | None) -> None:
     height, width = size or (None, None)
