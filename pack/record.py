@@ -113,8 +113,9 @@ def compare(shards: Path, there: dict[str, Any], asked: dict[str, Any]) -> None:
             ours, theirs = there[group].get(name), asked[group].get(name)
             if ours != theirs:
                 differences.append(f"{name} is {ours} there and {theirs} now")
-    if "groups" in there and there["groups"] != asked["groups"]:
-        differences.append(f"the set has {there['groups']} groups there and {asked['groups']} now")
+    groups, asked_groups = there.get("groups"), asked.get("groups")
+    if groups and asked_groups and groups != asked_groups:
+        differences.append(f"the set has {groups} groups there and {asked_groups} now")
     if there["raw"]["digest"] != asked["raw"]["digest"]:
         differences.append(f"the raw data is {_told(there['raw'])} there and {_told(asked['raw'])} now")
     if differences:
