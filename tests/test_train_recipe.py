@@ -85,7 +85,7 @@ def test_every_term_has_a_weight_and_every_weight_a_term():
 def test_a_run_refuses_another_recipe_with_path_and_both_values():
     longer = override(SMOKE, ["steps=900", "log_every=7", "data.threads=5"])
     run.compare(Path("r"), SMOKE, "shards", longer, "shards")
-    with pytest.raises(DavidError, match=r"steps = 900, this recipe has 400"):
+    with pytest.raises(DavidError, match=r"steps = 900, this recipe has 300"):
         run.compare(Path("r"), longer, "shards", SMOKE, "shards")
     with pytest.raises(DavidError, match=r"optim\.rate = 0\.002, this recipe has 0\.5"):
         run.compare(Path("r"), SMOKE, "shards", override(SMOKE, ["optim.rate=0.5"]), "shards")

@@ -116,7 +116,7 @@ def test_every_sample_is_trained_on_once_an_epoch(shards: Path, unbroken: Path):
 def test_two_ranks_equal_one_process(shards: Path, unbroken: Path, tmp_path: Path):
     out = tmp_path / "run"
     finished = distributed.launch(2, train, recipe=TINY, shards=shards, out=out, device="cpu", speaks=False)
-    assert losses(out) == pytest.approx(losses(unbroken), abs=1e-5)
+    assert losses(out) == losses(unbroken)  # to the bit: gradients are summed exactly
     assert seen(out) == seen(unbroken)
     (alone,) = read(unbroken / "metrics.jsonl")
     assert finished.metrics == pytest.approx({k: v for k, v in alone.items() if k != "step"}, rel=1e-3)
@@ -128,7 +128,7 @@ def test_torchrun_joins_and_equals_one_process(shards: Path, unbroken: Path, tmp
     subprocess.run(
         [sys.executable, *agent, *command(shards, out)], check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
     )
-    assert losses(out) == pytest.approx(losses(unbroken), abs=1e-5)
+    assert losses(out) == losses(unbroken)
     assert seen(out) == seen(unbroken)
 
 

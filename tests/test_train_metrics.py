@@ -1,0 +1,84 @@
+"""The metrics against NumPy, image by image, and their mean over a split."""
+
+import numpy as np
+import pytest
+import torch
+
+from david.model.prediction import Prediction
+from david.train.distributed import World
+from david.train.eval import metrics
+from david.train.eval.evaluate import evaluate
+
+
+def random(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_depth_errors_are_those_of_numpy_after_a_least_squares_fit():
+    valid = random(3, 1, 8, 9, seed=1) < 0.6
+    depth_cm = 100 + 30 * random(3, 1, 8, 9)
+    prediction = 0.01 * depth_cm + 0.05 * random(3, 1, 8, 9, seed=2)
+    found = metrics.depth(prediction, depth_cm, valid)
+    for i in range(3):
+        p, d = (x[i][valid[i]].double().numpy() for x in (prediction, depth_cm))
+        aligned = np.polyval(np.polyfit(p, d, 1), p)
+        assert found["depth_abs_rel"][i].item() == pytest.approx(np.mean(np.abs(aligned - d) / d), rel=1e-3)
+        assert found["depth_rmse_cm"][i].item() == pytest.approx(np.sqrt(np.mean((aligned - d) ** 2)), rel=1e-3)
+
+
+def test_a_mirrored_depth_scores_as_a_flat_one():
+    valid, depth_cm = torch.ones(1, 1, 8, 9, dtype=torch.bool), 100 + 30 * random(1, 1, 8, 9)
+    mirrored, flat = metrics.depth(-depth_cm, depth_cm, valid), metrics.depth(0 * depth_cm, depth_cm, valid)
+    assert mirrored["depth_rmse_cm"].item() == pytest.approx(flat["depth_rmse_cm"].item())
+
+
+@pytest.mark.parametrize("degrees", [0.0, 0.01, 11.0, 45.0, 135.0, 180.0])
+def test_angles_are_measured_from_end_to_end(degrees: float):
+    radians = np.deg2rad(degrees)
+    target = torch.tensor([0.0, 0.0, 1.0]).view(1, 3, 1, 1).expand(1, 3, 4, 5)
+    turned = torch.tensor([np.sin(radians), 0.0, np.cos(radians)]).float().view(1, 3, 1, 1).expand(1, 3, 4, 5)
+    found = metrics.normals(turned * 3, target, torch.ones(1, 1, 4, 5, dtype=torch.bool))
+    assert found["normals_mean_deg"].item() == pytest.approx(degrees, abs=1e-3)
+    assert found["normals_median_deg"].item() == pytest.approx(degrees, abs=1e-3)
+    assert found["normals_within_11.25"].item() == (degrees < 11.25)
+
+
+def test_background_is_left_out_and_an_empty_image_measures_nothing():
+    target, valid = random(2, 3, 4, 5) - 0.5, torch.ones(2, 1, 4, 5, dtype=torch.bool)
+    valid[0, :, :2] = False
+    valid[1] = False
+    prediction = torch.where(valid, target, -target)
+    found = metrics.normals(prediction, target, valid)
+    assert found["normals_mean_deg"][0] < 0.1 and found["normals_mean_deg"][1].isnan()
+
+
+def test_alpha_errors():
+    target = torch.tensor([[[[1.0, 1.0], [0.0, 0.25]]]])
+    found = metrics.alpha(torch.tensor([[[[1.0, 0.0], [0.0, 0.75]]]]), target)
+    assert {name: round(value.item(), 6) for name, value in found.items()} == {
+        "alpha_mae": 0.375,
+        "alpha_mse": 0.3125,
+        "alpha_sad": 0.0015,
+        "alpha_iou": round(1 / 3, 6),
+    }
+    empty = torch.zeros(1, 1, 2, 2)
+    assert metrics.alpha(empty, empty)["alpha_iou"].item() == 1
+
+
+class Says(torch.nn.Module):
+    """Answers each image with its first channel as alpha."""
+
+    def forward(self, image: torch.Tensor) -> Prediction:
+        return Prediction(alpha_logits=torch.logit(image[:, :1].float() / 255, eps=1e-6))
+
+
+def test_a_split_is_averaged_over_its_real_images_alone(shards):
+    from david.pipeline.config import DataConfig
+    from david.pipeline.loader import Loader
+
+    found = {}
+    for size in (1, 4):  # 4 does not divide the split: copies fill up the last batch
+        with Loader(shards, "val", DataConfig(height=32, width=24), batch_size=size, seed=0, train=False) as loader:
+            found[size] = evaluate(Says(), loader, World(0, 1, torch.device("cpu")))
+            assert found[size]["samples"] == loader.samples
+    assert found[1] == pytest.approx(found[4], rel=1e-6)
