@@ -87,7 +87,7 @@ def test_a_run_refuses_another_recipe_with_path_and_both_values():
     run.compare(Path("r"), SMOKE, "shards", longer, "shards")
     with pytest.raises(DavidError, match=r"steps = 900, this recipe has 300"):
         run.compare(Path("r"), longer, "shards", SMOKE, "shards")
-    with pytest.raises(DavidError, match=r"optim\.rate = 0\.002, this recipe has 0\.5"):
+    with pytest.raises(DavidError, match=r"optim\.rate = 0\.004, this recipe has 0\.5"):
         run.compare(Path("r"), SMOKE, "shards", override(SMOKE, ["optim.rate=0.5"]), "shards")
     with pytest.raises(DavidError, match=r"shard set aaaa, this one is bbbb"):
         run.compare(Path("r"), SMOKE, "aaaa", SMOKE, "bbbb")

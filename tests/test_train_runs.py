@@ -199,7 +199,7 @@ def die_on_rank_1() -> None:
         (["--set", "micro_batch=0"], "micro_batch is 0; it must be 1 or more"),
         (["--nproc", "3"], "a global batch of 4 can't be shared by 3 ranks"),
         (["--out", "FULL"], "not empty and holds no run"),
-        (["--out", "RUN", "--set", "optim.rate=0.5"], "has optim.rate = 0.002, this recipe has 0.5"),
+        (["--out", "RUN", "--set", "optim.rate=0.5"], "has optim.rate = 0.004, this recipe has 0.5"),
         (["--out", "RUN", "--recipe", "david-base"], "david-base"),
         (["--device", "tpu"], "--device tpu: there are auto, cpu and cuda"),
     ],

@@ -23,7 +23,7 @@ def draw(journal: Path, out: Path) -> None:
         axes.plot(steps, values, color=line.get_color(), alpha=0.15, linewidth=0.8)
     axes.set(xlabel="step", ylabel="loss", yscale="log")
     axes.grid(alpha=0.3)
-    axes.legend()
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     figure.savefig(out, dpi=120)
     pyplot.close(figure)
 

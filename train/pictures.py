@@ -14,14 +14,15 @@ from david.pack import preview
 from david.pack.files import write_whole
 from david.pipeline.batch import Batch
 from david.train.alignment import align
+from david.train.losses.ssi_mse import LEAST_CORRELATION
 
 
 @torch.inference_mode()
 def draw(network: nn.Module, batch: Batch, path: Path) -> None:
     """Write the sheet of `batch` under the network as a PNG. The network is left in the mode that it was in.
 
-    Predicted depth is shown after the fit to its target, and depth and normals where the target is valid: where they
-    were asked for.
+    Predicted depth is shown after the loss's fit to its target, where a mirrored one stays mirrored; depth and normals
+    where the target is valid: where they were asked for.
     """
     was_training = network.training
     network.eval()
@@ -31,7 +32,7 @@ def draw(network: nn.Module, batch: Batch, path: Path) -> None:
     columns: dict[str, list[np.ndarray]] = {"rgb": list(array(batch.image))}
     valid = array(batch.valid)[..., 0]
     if prediction.relative_depth is not None:
-        aligned = align(prediction.relative_depth, batch.depth, batch.valid)
+        aligned = align(prediction.relative_depth, batch.depth, batch.valid, LEAST_CORRELATION)
         for name, depth in (("depth", batch.depth), ("predicted depth", aligned)):
             columns[name] = [preview.colour_depth(d[..., 0], v) for d, v in zip(array(depth), valid, strict=True)]
     if prediction.normals is not None:
