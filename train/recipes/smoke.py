@@ -20,7 +20,7 @@ def smoke() -> Recipe:
         optim=OptimConfig(rate=4e-3, backbone_scale=1.0, weight_decay=0.01, beta2=0.98, warmup=40),
         batch_size=16,
         summation="exact",
-        steps=300,
+        steps=220,
         pretrained=False,
         log_every=1,
         picture_every=100,
