@@ -3,10 +3,7 @@
 import json
 import os
 import shutil
-import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -117,43 +114,53 @@ def test_a_damaged_newest_checkpoint_is_told_and_the_last_good_one_taken(tmp_pat
         checkpoint.newest_whole(tmp_path)
 
 
-SAVE_FOREVER = """
-import sys, torch
-from pathlib import Path
-from torch import nn
-from david.train import checkpoint
-network = nn.Linear(64, 64)
-optimiser = torch.optim.AdamW(network.parameters())
-network(torch.ones(1, 64)).sum().backward(); optimiser.step()
-for step in range(1, 10**6):
-    checkpoint.save(Path(sys.argv[1]), step, network, optimiser, {"step": step}, keep=2)
-    print(step, flush=True)
-"""
+class Killed(BaseException):
+    pass
 
 
-def test_a_kill_at_any_moment_of_saving_leaves_only_whole_checkpoints(tmp_path: Path):
-    command = [sys.executable, "-c", SAVE_FOREVER, str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        rng = np.random.default_rng(0)
-        saved = 0
-        for line in process.stdout:
-            saved = int(line)
-            # stopped, looked at and let go on at moments that fall anywhere in a save
-            time.sleep(rng.uniform(0, 0.003))
-            os.kill(process.pid, signal.SIGSTOP)
-            os.waitpid(process.pid, os.WUNTRACED)
-            found = checkpoint.steps(tmp_path)
-            assert found and found[0] >= saved and 1 <= len(found) <= 3
-            assert all(checkpoint.damage(checkpoint.path_of(tmp_path, step)) is None for step in found)
-            os.kill(process.pid, signal.SIGCONT)
-            if saved >= 60:
-                break
-        process.kill()
-    step, damaged = checkpoint.newest_whole(tmp_path)
-    assert step >= saved and not damaged
-    checkpoint.clean(tmp_path)
-    assert all(path.name.startswith("step-") for path in tmp_path.iterdir())
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_kill_at_any_call_of_saving_leaves_a_whole_checkpoint(tmp_path: Path, monkeypatch, damaged: bool):
+    """Saving is cut off before its first write, rename or removal, before its second, and so on to the last."""
+    network, optimiser = trained()
+    calls = 0
+
+    def killing_at(last: int, function):
+        def call(*args, **kwargs):
+            nonlocal calls
+            calls += 1
+            if calls == last:
+                raise Killed
+            return function(*args, **kwargs)
+
+        return call
+
+    for last in range(1, 100):
+        folder = tmp_path / str(last)
+        checkpoint.save(folder, 3, network, optimiser, {"step": 3}, keep=1)
+        if damaged:  # the checkpoint of a step that the run comes past again
+            checkpoint.save(folder, 6, network, optimiser, {"step": 6}, keep=2)
+            (checkpoint.path_of(folder, 6) / checkpoint.MODEL).write_bytes(b"rubbish")
+        calls = 0
+        with monkeypatch.context() as patch:
+            for owner, name in (
+                *((Path, name) for name in ("mkdir", "rename", "replace", "rmdir", "write_text", "unlink")),
+                *((os, name) for name in ("fsync", "rename", "unlink", "rmdir")),
+                *((checkpoint, name) for name in ("save_file", "write_whole")),
+            ):
+                patch.setattr(owner, name, killing_at(last, getattr(owner, name)))
+            try:
+                checkpoint.save(folder, 6, network, optimiser, {"step": 6}, keep=1)
+                done = True
+            except Killed:
+                done = False
+        step, notes = checkpoint.newest_whole(folder)
+        assert step in (3, 6) and (damaged or not notes)
+        checkpoint.clean(folder)
+        assert all(path.name.startswith("step-") for path in folder.iterdir())
+        if done:
+            assert (step, checkpoint.steps(folder), notes) == (6, [6], []) and last > 12
+            return
+    raise AssertionError("saving made more calls than were tried")
 
 
 def test_the_loss_curve_is_drawn_over_skipped_steps(tmp_path: Path):

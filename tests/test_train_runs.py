@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from david.pack import manifest
@@ -122,6 +123,16 @@ def test_two_ranks_equal_one_process(shards: Path, unbroken: Path, tmp_path: Pat
     assert finished.metrics == pytest.approx({k: v for k, v in alone.items() if k != "step"}, rel=1e-3)
 
 
+@pytest.mark.parametrize("how", [["micro_batch=1"], ["micro_batch=none"]])
+def test_two_ranks_of_ddp_begin_as_one_process(shards: Path, unbroken: Path, tmp_path: Path, how: list[str]):
+    """DDP averages over ranks, the loss is a mean over the global batch: the gradient's norm shows a wrong factor."""
+    out, recipe = tmp_path / "run", override(TINY, ["summation=ddp", *how])
+    distributed.launch(2, train, recipe=recipe, shards=shards, out=out, stop=3, device="cpu", speaks=False)
+    ours, theirs = (list(read(run / "journal.jsonl"))[:3] for run in (out, unbroken))
+    for name in ("loss", "norm"):
+        assert [line[name] for line in ours] == pytest.approx([line[name] for line in theirs], rel=1e-4)
+
+
 def test_torchrun_joins_and_equals_one_process(shards: Path, unbroken: Path, tmp_path: Path):
     out = tmp_path / "run"
     agent = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "david.cli"]
@@ -199,7 +210,7 @@ def die_on_rank_1() -> None:
         (["--set", "micro_batch=0"], "micro_batch is 0; it must be 1 or more"),
         (["--nproc", "3"], "a global batch of 4 can't be shared by 3 ranks"),
         (["--out", "FULL"], "not empty and holds no run"),
-        (["--out", "RUN", "--set", "optim.rate=0.5"], "has optim.rate = 0.004, this recipe has 0.5"),
+        (["--out", "RUN", "--set", "optim.rate=0.5"], f"has optim.rate = {TINY.optim.rate}, this recipe has 0.5"),
         (["--out", "RUN", "--recipe", "david-base"], "david-base"),
         (["--device", "tpu"], "--device tpu: there are auto, cpu and cuda"),
     ],
@@ -221,3 +232,15 @@ def test_a_wrong_call_ends_with_one_sentence_and_code_2(
     assert end.value.code == 2 and said in spoken
     assert spoken.startswith("david: ") and spoken.count("\n") == 1
     assert not (tmp_path / "run" / "recipe.json").exists() and losses(unbroken) and len(losses(unbroken)) == 14
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("how", [["precision=auto"], ["precision=auto", "compile=true"], ["micro_batch=2"]])
+def test_a_gpu_learns_as_the_cpu_does(shards: Path, unbroken: Path, tmp_path: Path, how: list[str]):
+    """bf16, compiled and in parts: the first losses within bf16's digits, and a resume that goes on."""
+    recipe = override(TINY, ["summation=ddp", *how])
+    train(recipe, shards, tmp_path, device="cuda", speaks=False, stop=3)
+    assert losses(tmp_path) == pytest.approx(losses(unbroken)[:3], rel=0.05)
+    assert train(recipe, shards, tmp_path, device="cuda", speaks=False, stop=6).step == 6
+    assert seen(tmp_path) == seen(unbroken)[:6]
