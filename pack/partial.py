@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from david.pack.files import sync_folder
+from david.pack.files import sync
 from david.pack.remote import About, Unavailable
 
 FORMAT = "david download journal 1"
@@ -96,7 +96,7 @@ class Partial:
         with _speaking_of(self.path):
             os.fsync(self._file)
             self.path.replace(self.target)
-            sync_folder(self.target.parent)
+            sync(self.target.parent)
             self._journal_path.unlink()
 
     def _add(self, *lines: str) -> None:

@@ -11,7 +11,6 @@ generators are seeded anew for every step from (seed, step, rank), so the step s
 """
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from david.pack.errors import DavidError
-from david.pack.files import sha256, sync_folder, write_whole
+from david.pack.files import sha256, sync, write_whole
 
 MODEL, OPTIMISER, STATE, SUMS = "model.safetensors", "optimiser.safetensors", "state.json", "SHA256SUMS"
 
@@ -47,13 +46,13 @@ def save(
     (aside / STATE).write_text(json.dumps(state, indent=1) + "\n")
     sums = "".join(f"{sha256(aside / name)}  {name}\n" for name in (MODEL, OPTIMISER, STATE))
     for name in (MODEL, OPTIMISER, STATE):
-        _sync(aside / name)
+        sync(aside / name)
     write_whole(aside / SUMS, sums.encode())
     final = path_of(folder, step)
     if final.exists():  # a damaged one that the run has come past again
         _remove(final)
     aside.rename(final)
-    sync_folder(folder)
+    sync(folder)
     for old in steps(folder)[keep:]:
         _remove(path_of(folder, old))
     return final
@@ -135,14 +134,6 @@ def _restore_optimiser(network: nn.Module, optimiser: torch.optim.Optimizer, sto
             value = torch.empty_like(parameters[name]).copy_(value)
         state.setdefault(index_of[name], {})[key] = value
     optimiser.load_state_dict(optimiser.state_dict() | {"state": state})
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _remove(checkpoint: Path) -> None:
