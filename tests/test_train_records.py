@@ -66,7 +66,7 @@ def test_a_restored_checkpoint_goes_on_to_the_bit(tmp_path: Path):
     path = checkpoint.save(tmp_path, 3, network, optimiser, {"step": 3}, keep=2)
     expected = [advance(network, optimiser) for _ in range(5)]
     other, other_optimiser = trained(seed=1, steps=1)
-    assert checkpoint.restore(path, other, other_optimiser) == {"step": 3}
+    assert checkpoint.restore(path, other, other_optimiser) == ({"step": 3}, {})
     assert [advance(other, other_optimiser) for _ in range(5)] == expected
     for a, b in zip(network.parameters(), other.parameters(), strict=True):
         assert torch.equal(a, b) and a.stride() == b.stride()
@@ -81,6 +81,23 @@ def test_checkpoints_hold_no_pickle_and_pass_sha256sum(tmp_path: Path):
         "state.json",
     ]
     subprocess.run([shutil.which("sha256sum") or "sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=path, check=True)
+
+
+def test_extra_tensors_come_back_by_their_names_and_are_watched_over(tmp_path: Path):
+    extra = {"ema": {"a": torch.arange(3.0), "b": torch.eye(2)}, "scaler": {"scale": torch.tensor(8.0)}}
+    path = checkpoint.save(tmp_path, 3, *trained(), {"step": 3}, keep=2, extra=extra)
+    _, found = checkpoint.restore(path, *trained(seed=1))
+    assert found.keys() == extra.keys() and found["ema"]["a"].equal(extra["ema"]["a"]) and found["scaler"]["scale"] == 8
+    assert checkpoint.damage(path) is None
+    (path / "ema.safetensors").unlink()
+    assert "ema.safetensors" in (checkpoint.damage(path) or "")
+
+
+def test_the_best_checkpoint_outlives_the_newest(tmp_path: Path):
+    network, optimiser = trained()
+    for step, best in ((3, 3), (6, 3), (9, 3), (12, 12), (15, 12)):
+        checkpoint.save(tmp_path, step, network, optimiser, {"step": step}, keep=1, best=best)
+        assert checkpoint.steps(tmp_path) == sorted({step, best}, reverse=True)
 
 
 def test_the_last_checkpoints_are_kept(tmp_path: Path):

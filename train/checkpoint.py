@@ -3,8 +3,9 @@
     step-00000007/
         model.safetensors       the network's state, by name
         optimiser.safetensors   the optimiser's state of each parameter, `exp_avg/NAME` and so on
+        NAME.safetensors        more named tensors, where the caller gives some: `extra`
         state.json              the step, the loader's state, the recipe, and what else the caller gives
-        SHA256SUMS              of the three, in the format of `sha256sum --check`
+        SHA256SUMS              of all, in the format of `sha256sum --check`
 
 A checkpoint is written under a hidden name, synced and renamed. Nothing of the random generators is stored: the
 generators are seeded anew for every step from (seed, step, rank), so the step says all.
@@ -12,6 +13,7 @@ generators are seeded anew for every step from (seed, step, rank), so the step s
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,9 @@ from david.pack.files import sha256, sync, write_whole
 MODEL, OPTIMISER, STATE, SUMS = "model.safetensors", "optimiser.safetensors", "state.json", "SHA256SUMS"
 
 
+Tensors = dict[str, torch.Tensor]  # by name
+
+
 def path_of(folder: Path, step: int) -> Path:
     return folder / f"step-{step:08d}"
 
@@ -35,17 +40,29 @@ def steps(folder: Path) -> list[int]:
 
 
 def save(
-    folder: Path, step: int, network: nn.Module, optimiser: torch.optim.Optimizer, state: dict[str, Any], keep: int
+    folder: Path,
+    step: int,
+    network: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    state: dict[str, Any],
+    keep: int,
+    *,
+    best: int | None = None,
+    extra: Mapping[str, Tensors] | None = None,
 ) -> Path:
-    """Write the checkpoint of `step`, then remove all but the newest `keep`. Returns its folder."""
+    """Write the checkpoint of `step`, then remove all but the newest `keep` and that of step `best`.
+
+    extra: more tensors by name, a file for each group of them. Returns the checkpoint's folder."""
     clean(folder)
     aside = folder / f".step-{step:08d}.part"
     aside.mkdir(parents=True)
-    save_file(_stored(network.state_dict()), aside / MODEL)
-    save_file(_stored(_by_name(network, optimiser)), aside / OPTIMISER)
+    groups = {"model": network.state_dict(), "optimiser": _by_name(network, optimiser), **(extra or {})}
+    for name, tensors in groups.items():
+        save_file(_stored(tensors), aside / f"{name}.safetensors")
     (aside / STATE).write_text(json.dumps(state, indent=1) + "\n")
-    sums = "".join(f"{sha256(aside / name)}  {name}\n" for name in (MODEL, OPTIMISER, STATE))
-    for name in (MODEL, OPTIMISER, STATE):
+    names = sorted(path.name for path in aside.iterdir())
+    sums = "".join(f"{sha256(aside / name)}  {name}\n" for name in names)
+    for name in names:
         sync(aside / name)
     write_whole(aside / SUMS, sums.encode())
     final = path_of(folder, step)
@@ -54,7 +71,8 @@ def save(
     aside.rename(final)
     sync(folder)
     for old in steps(folder)[keep:]:
-        _remove(path_of(folder, old))
+        if old != best:
+            _remove(path_of(folder, old))
     return final
 
 
@@ -63,8 +81,8 @@ def damage(checkpoint: Path) -> str | None:
     try:
         lines = (checkpoint / SUMS).read_text().splitlines()
         sums = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
-        if set(sums) != {MODEL, OPTIMISER, STATE}:
-            return f"{SUMS} does not name the three files"
+        if not {MODEL, OPTIMISER, STATE} <= set(sums):
+            return f"{SUMS} does not name {MODEL}, {OPTIMISER} and {STATE}"
         for name, digest in sums.items():
             if sha256(checkpoint / name) != digest:
                 return f"{name} is not what {SUMS} says"
@@ -89,12 +107,16 @@ def newest_whole(folder: Path) -> tuple[int, list[str]]:
     return 0, damaged
 
 
-def restore(checkpoint: Path, network: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
-    """Fill the network and the optimiser from a whole checkpoint, and return its state."""
+def restore(
+    checkpoint: Path, network: nn.Module, optimiser: torch.optim.Optimizer
+) -> tuple[dict[str, Any], dict[str, Tensors]]:
+    """Fill the network and the optimiser from a whole checkpoint; its state, and its extra tensors on the host."""
     try:
         network.load_state_dict(load_file(checkpoint / MODEL))
         _restore_optimiser(network, optimiser, load_file(checkpoint / OPTIMISER))
-        return json.loads((checkpoint / STATE).read_text())
+        others = {path for path in checkpoint.glob("*.safetensors") if path.name not in (MODEL, OPTIMISER)}
+        extra = {path.stem: load_file(path) for path in sorted(others)}
+        return json.loads((checkpoint / STATE).read_text()), extra
     except OSError as error:
         raise DavidError(
             f"{checkpoint}: cannot be read ({error.strerror}); every rank reads the run, so it must be in a folder "
@@ -108,7 +130,7 @@ def clean(folder: Path) -> None:
         shutil.rmtree(left)
 
 
-def _stored(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _stored(tensors: Tensors) -> Tensors:
     """Row-major copies on the host: safetensors knows no channels-last."""
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
@@ -119,12 +141,12 @@ def _names(network: nn.Module, optimiser: torch.optim.Optimizer) -> list[str]:
     return [name_of[parameter] for group in optimiser.param_groups for parameter in group["params"]]
 
 
-def _by_name(network: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+def _by_name(network: nn.Module, optimiser: torch.optim.Optimizer) -> Tensors:
     names, state = _names(network, optimiser), optimiser.state_dict()["state"]
     return {f"{key}/{names[index]}": value for index, values in state.items() for key, value in values.items()}
 
 
-def _restore_optimiser(network: nn.Module, optimiser: torch.optim.Optimizer, stored: dict[str, torch.Tensor]) -> None:
+def _restore_optimiser(network: nn.Module, optimiser: torch.optim.Optimizer, stored: Tensors) -> None:
     parameters = dict(network.named_parameters())
     index_of = {name: index for index, name in enumerate(_names(network, optimiser))}
     state: dict[int, dict[str, torch.Tensor]] = {}

@@ -133,7 +133,8 @@ def take_up(recipe: Recipe, shards: Path, out: Path, world: World, stack: ExitSt
 def restore(out: Path, start: int, network: Network, step: Step, loader: Loader) -> None:
     """Fill network and optimiser from the checkpoint. Raises DavidError where its order of samples is another."""
     path = checkpoint.path_of(out / "checkpoints", start)
-    stored = checkpoint.restore(path, network, step.optimiser)["loader"]
+    state, _ = checkpoint.restore(path, network, step.optimiser)
+    stored = state["loader"]
     if stored["fingerprint"] != loader.fingerprint or stored["state"] != loader.state:
         raise DavidError(
             f"{path}: its samples come from {stored['fingerprint']} at {stored['state']}, this loader is "
