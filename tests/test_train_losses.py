@@ -1,6 +1,7 @@
 """Each loss against a slow float64 twin, its gradient against finite differences, and its manners with masks."""
 
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -9,18 +10,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from david.train.alignment import align, fit
+from david.train.losses.angular import angular
 from david.train.losses.bce import bce
+from david.train.losses.berhu import berhu
 from david.train.losses.cosine import cosine
 from david.train.losses.dice import dice
 from david.train.losses.gradient_matching import gradient_matching
 from david.train.losses.l1 import l1
 from david.train.losses.laplacian import laplacian
+from david.train.losses.ssi_l1 import ssi_l1
 from david.train.losses.ssi_mse import LEAST_CORRELATION, ssi_mse
 
 ALL = {
     "ssi_mse": (ssi_mse, 1),
+    "ssi_l1": (ssi_l1, 1),
+    "berhu": (berhu, 1),
     "gradient_matching": (gradient_matching, 1),
     "cosine": (cosine, 3),
+    "angular": (angular, 3),
     "bce": (bce, 1),
     "l1": (l1, 1),
     "dice": (dice, 1),
@@ -53,6 +60,10 @@ def slow(name: str, p: np.ndarray, t: np.ndarray, v: np.ndarray) -> float:
     pixels = [(y, x) for y in range(height) for x in range(width) if v[y, x]]
     if name == "ssi_mse":
         return float(np.mean((slow_fit(p[0][v], t[0][v], LEAST_CORRELATION) - t[0][v]) ** 2))
+    if name in ("ssi_l1", "berhu"):
+        sizes = np.abs(slow_fit(p[0][v], t[0][v], LEAST_CORRELATION) - t[0][v])
+        c = np.inf if name == "ssi_l1" else sizes.max() / 5
+        return sum(size if size <= c else (size**2 + c**2) / (2 * c) for size in sizes) / len(sizes)
     if name == "gradient_matching":
         residual = np.zeros((height, width))
         residual[v] = slow_fit(p[0][v], t[0][v], LEAST_CORRELATION) - t[0][v]
@@ -71,6 +82,11 @@ def slow(name: str, p: np.ndarray, t: np.ndarray, v: np.ndarray) -> float:
     if name == "cosine":
         return sum(
             1 - p[:, y, x] @ t[:, y, x] / np.linalg.norm(p[:, y, x]) / np.linalg.norm(t[:, y, x]) for y, x in pixels
+        ) / len(pixels)
+    if name == "angular":
+        return sum(
+            math.acos(p[:, y, x] @ t[:, y, x] / np.linalg.norm(p[:, y, x]) / np.linalg.norm(t[:, y, x]))
+            for y, x in pixels
         ) / len(pixels)
     a, b = p[0], t[0]
     if name == "bce":
@@ -118,8 +134,12 @@ def test_a_loss_equals_its_slow_twin(name: str, size: tuple[int, int]):
 
 
 @each
-def test_a_loss_has_the_gradient_of_finite_differences(loss, channels):
+def test_a_loss_has_the_gradient_of_finite_differences(loss, channels, monkeypatch):
     prediction, target, valid = case(channels, size=(5, 6))
+    if loss is berhu:  # its threshold counts as a constant
+        of_each = 0.2 * (align(prediction, target, valid, LEAST_CORRELATION) - target).abs().where(valid, 0)
+        constant = of_each.amax((1, 2, 3), keepdim=True)
+        monkeypatch.setattr(sys.modules[berhu.__module__], "threshold", lambda residual, valid: constant)
     assert torch.autograd.gradcheck(lambda p: loss(p, target, valid), prediction.requires_grad_())
 
 
@@ -158,7 +178,7 @@ def test_a_flat_prediction_stays_finite(loss, channels):
 @given(scale=st.floats(0.01, 100), shift=st.floats(-100, 100), seed=st.integers(0, 2**16))
 def test_depth_loss_knows_no_positive_scale_and_no_shift(scale: float, shift: float, seed: int):
     prediction, target, valid = case(1, seed)
-    for loss in (ssi_mse, gradient_matching):
+    for loss in (ssi_mse, ssi_l1, berhu, gradient_matching):
         assert torch.allclose(loss(prediction * scale + shift, target, valid), loss(prediction, target, valid), 1e-6)
     perfect = (target - shift) / scale
     assert ssi_mse(perfect, target, valid).max() < 1e-12
@@ -194,3 +214,26 @@ def test_soft_masks_are_matched_exactly_at_the_least_dice_l1_and_laplacian():
     for loss in (dice, l1, laplacian):
         assert loss(target, target, valid).abs().max() < 1e-12
         assert (loss(target.round(), target, valid) > 0.01).all()
+
+
+def test_the_angle_is_exact_and_pulls_evenly_where_the_cosine_sees_nothing():
+    angles = torch.tensor([1e-6, 1e-4, 0.1, 3.0])
+    zero = torch.zeros_like(angles)
+    turned = torch.stack([angles.sin(), zero, angles.cos()]).view(3, 4, 1, 1).transpose(0, 1).requires_grad_()
+    ahead, valid = torch.tensor([0.0, 0.0, 1.0]).view(1, 3, 1, 1).expand(4, 3, 1, 1), torch.ones(4, 1, 1, 1).bool()
+    found = angular(turned, ahead, valid)
+    assert torch.allclose(found, angles, rtol=1e-5, atol=0)
+    (gradient,) = torch.autograd.grad(found.sum(), turned)
+    assert torch.allclose(gradient.flatten(1).norm(dim=1), torch.ones(4), rtol=1e-3)
+    assert cosine(turned, ahead, valid)[0] == 0
+
+
+def test_berhu_is_linear_below_its_threshold_and_squares_above(monkeypatch):
+    residual = torch.tensor([0.0, 0.5, 1.0, 2.0, 5.0])
+    monkeypatch.setattr(sys.modules[berhu.__module__], "align", lambda p, t, v, least: p)
+    values = [
+        berhu(torch.tensor([r, 5.0]).view(1, 1, 1, 2), torch.zeros(1, 1, 1, 2), torch.ones(1, 1, 1, 2).bool())
+        for r in residual
+    ]
+    expected = [(r if r <= 1 else (r * r + 1) / 2) / 2 + 13 / 2 for r in residual.tolist()]
+    assert torch.cat(values).tolist() == pytest.approx(expected)

@@ -11,12 +11,15 @@ import torch
 from david.model.prediction import Prediction
 from david.pack.errors import DavidError
 from david.pipeline.batch import Batch
+from david.train.losses.angular import angular
 from david.train.losses.bce import bce
+from david.train.losses.berhu import berhu
 from david.train.losses.cosine import cosine
 from david.train.losses.dice import dice
 from david.train.losses.gradient_matching import gradient_matching
 from david.train.losses.l1 import l1
 from david.train.losses.laplacian import laplacian
+from david.train.losses.ssi_l1 import ssi_l1
 from david.train.losses.ssi_mse import ssi_mse
 
 
@@ -24,14 +27,17 @@ from david.train.losses.ssi_mse import ssi_mse
 class ObjectiveConfig:
     """The weight of each term; 0 leaves a term out, and so does a network without its head.
 
-    The terms are the paper's (DAViD, section 4); its weights could not be read. Chosen here: 1 each, but for gradient
-    matching MiDaS's 0.5 (Ranftl et al., TPAMI 2022, section 5), and for the five levels of the pyramid a fifth (Lin et
-    al., "Robust High-Resolution Video Matting", WACV 2022, divides by their number).
+    The terms with a weight here are the paper's (DAViD, section 4); its weights could not be read. Chosen here: 1 each,
+    but for gradient matching MiDaS's 0.5 (Ranftl et al., TPAMI 2022, section 5), and for the five levels of the pyramid
+    a fifth (Lin et al., "Robust High-Resolution Video Matting", WACV 2022, divides by their number).
     """
 
     depth_ssi_mse: float = 1.0
+    depth_ssi_l1: float = 0.0
+    depth_berhu: float = 0.0
     depth_gradient_matching: float = 0.5
     normals_cosine: float = 1.0
+    normals_angular: float = 0.0
     alpha_bce: float = 1.0
     alpha_l1: float = 1.0
     alpha_dice: float = 1.0
@@ -66,8 +72,11 @@ def alpha(prediction: Prediction, batch: Batch) -> Compared:
 # name of the term, which begins with its head's: what it compares, and how
 TERMS: dict[str, tuple[Callable[[Prediction, Batch], Compared], Loss]] = {
     "depth_ssi_mse": (depth, ssi_mse),
+    "depth_ssi_l1": (depth, ssi_l1),
+    "depth_berhu": (depth, berhu),
     "depth_gradient_matching": (depth, gradient_matching),
     "normals_cosine": (normals, cosine),
+    "normals_angular": (normals, angular),
     "alpha_bce": (alpha_logits, bce),
     "alpha_l1": (alpha, l1),
     "alpha_dice": (alpha, dice),
