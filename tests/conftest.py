@@ -1,10 +1,12 @@
 """Data that the tests make for themselves, and the two real samples where they are at hand."""
 
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from david.pack import build, plan, synth
+from david.pack import Sample, build, manifest, plan, shard, synth
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -23,6 +25,29 @@ def shards(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("packed") / "shards"
     build.build(raw, folder, plan.PackOptions(val_fraction=0.25, shard_samples=7), workers=1)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Callable[[Path, list[int]], Path]:
+    """Writes a shard set of noise, 16 x 12 pixels, with so many samples in each shard of `train`, and returns it."""
+
+    def write(folder: Path, sizes: list[int]) -> Path:
+        rng = np.random.default_rng([len(sizes), sum(sizes)])
+        folder.mkdir(parents=True)
+        listed, camera = [], np.array([[20.0, 0, 6], [0, 20, 8], [0, 0, 1]])
+        for number, size in enumerate(sizes):
+            samples = []
+            for place in range(size):
+                key, rgb = f"{number:04}{place:04}", rng.integers(0, 256, (16, 12, 3), np.uint8)
+                depth_cm = rng.uniform(90, 110, (16, 12)).astype(np.float32)
+                normals = np.tile(np.array([0, 0, 1], np.float32), (16, 12, 1))
+                one = Sample(key, rgb, rgb[..., 0].copy(), depth_cm, normals, np.ones((16, 12), bool), camera)
+                samples.append((key, shard.encode(one, "jpeg", "lz4")))
+            listed.append(shard.write(folder / f"train-{number:06}.tar", samples, "jpeg", "lz4"))
+        manifest.Manifest(folder, {"image": "jpeg", "compression": "lz4"}, {"train": tuple(listed)}).write()
+        return folder
+
+    return write
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,72 @@
+"""Samples by position, whatever the number of shards, threads and files that may be open."""
+
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from david.pack import BadSample, read
+from david.pipeline import reader as readers
+from david.pipeline.config import DataConfig
+from david.pipeline.loader import Loader
+from david.pipeline.reader import Reader
+
+Tiny = Callable[[Path, list[int]], Path]
+
+
+def open_files() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
+def test_a_bounded_number_of_shards_stays_open_and_none_closes_under_a_reader(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tiny(tmp_path / "set", [2] * 40)
+    stored = [sample.key for sample in read(folder)]
+    monkeypatch.setattr(readers, "OPEN_SHARDS", 3)
+    before = open_files()
+    with closing(Reader(folder, "train")) as reader, ThreadPoolExecutor(8) as pool:
+        wanted = np.random.default_rng(0).integers(0, 80, 2000).tolist()
+        found = list(pool.map(lambda sample: reader.read(sample).where, wanted))
+        assert all(f"({stored[sample]})" in where for sample, where in zip(wanted, found, strict=True))
+        assert open_files() <= before + 3
+    assert open_files() == before
+
+
+def test_a_set_of_more_shards_than_open_files_loads(tiny: Tiny, tmp_path: Path) -> None:
+    folder = tiny(tmp_path / "set", [1] * 200)
+    code = (
+        "import sys, pathlib, resource; from david.pipeline.loader import Loader; "
+        "from david.pipeline.config import DataConfig\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))\n"
+        "with Loader(pathlib.Path(sys.argv[1]), 'train', DataConfig(threads=4), batch_size=20, seed=5) as loader:\n"
+        "    print(sorted(int(one) for _ in range(10) for one in next(loader).ids) == list(range(200)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, timeout=100)
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
+def test_names_are_those_that_were_packed(shards: Path) -> None:
+    with closing(Reader(shards, "train")) as reader:
+        assert [reader.key(one) for one in range(reader.samples)] == [one.key for one in read(shards, "train")]
+
+
+@pytest.mark.timeout(60)
+def test_a_disk_that_fails_is_named_with_shard_and_sample(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with Loader(shards, "train", DataConfig(), batch_size=4, seed=5) as loader:
+        next(loader)
+        monkeypatch.setattr(os, "preadv", broken)
+        with pytest.raises(BadSample, match=r"train-00000\d\.tar, sample \d+: can't be read \(Input/output error\)"):
+            for _ in range(20):
+                next(loader)
