@@ -17,10 +17,10 @@ class Ahead(Generic[Item]):
     the interpreter does. Its time asleep counts as the stage `hold`."""
 
     def __init__(self, items: Iterator[Item], depth: int, stages: Stages):
-        self._ready: SimpleQueue[tuple[Item, None] | tuple[None, Exception]] = SimpleQueue()
+        self._ready: SimpleQueue[tuple[Item, None] | tuple[None, BaseException]] = SimpleQueue()
         self._slots = threading.Semaphore(depth)
         self._closing = threading.Event()
-        self._end: Exception | None = None
+        self._end: BaseException | None = None
         self._thread = threading.Thread(target=self._run, args=(items, stages), name="david-ahead", daemon=True)
         self._thread.start()
 
@@ -32,7 +32,7 @@ class Ahead(Generic[Item]):
                 if self._closing.is_set():
                     return
                 self._ready.put((next(items), None))
-        except Exception as end:  # StopIteration too: it goes to the thread that iterates
+        except BaseException as end:  # whatever ends this thread goes to the one that iterates and would wait for ever
             self._ready.put((None, end))
 
     def __next__(self) -> Item:

@@ -55,7 +55,14 @@ class Work:
 
     def prepared(self) -> list[Prepared]:
         """What all threads left, when all are done. Raises what the first of them raised."""
-        return [future.result() for future in self.preparing]
+        return [self._result(slot, future) for slot, future in enumerate(self.preparing)]
+
+    def _result(self, slot: int, future: Future[Prepared]) -> Prepared:
+        try:
+            return future.result()
+        except BaseException as error:  # of a mistake of ours the sample is not in the message
+            error.add_note(f"in sample {self.places.ids[slot]} of the split, epoch {self.places.epochs[slot]}")
+            raise
 
 
 class Engine(ABC):

@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from david.pack import BadSample, read
+from david.pipeline import images
 from david.pipeline import reader as readers
 from david.pipeline.config import DataConfig
 from david.pipeline.loader import Loader
@@ -22,7 +24,7 @@ Tiny = Callable[[Path, list[int]], Path]
 
 
 def open_files() -> int:
-    return len(os.listdir("/proc/self/fd"))
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
@@ -70,3 +72,25 @@ def test_a_disk_that_fails_is_named_with_shard_and_sample(shards: Path, monkeypa
         with pytest.raises(BadSample, match=r"train-00000\d\.tar, sample \d+: can't be read \(Input/output error\)"):
             for _ in range(20):
                 next(loader)
+
+
+class Panic(BaseException):
+    """What a thread can end with that is no Exception, such as a panic in a decoder written in Rust."""
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("kind", [Panic, MemoryError, SystemExit])
+def test_a_thread_that_dies_is_told_with_its_sample_and_never_waited_for(
+    shards: Path, monkeypatch: pytest.MonkeyPatch, kind: type[BaseException]
+) -> None:
+    def dies(*_: object) -> None:
+        raise kind("gone")
+
+    monkeypatch.setattr(images, "decode", dies)
+    before = set(threading.enumerate())
+    with Loader(shards, "train", DataConfig(), batch_size=4, seed=5) as loader:
+        for _ in range(2):
+            with pytest.raises(kind, match="gone") as caught:
+                next(loader)
+            assert "in sample" in caught.value.__notes__[0]
+    assert set(threading.enumerate()) == before
