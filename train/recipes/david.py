@@ -23,7 +23,7 @@ def base() -> Recipe:
     return Recipe(
         name="david-base",
         model=configure("david-base"),
-        data=DataConfig(height=512, width=384, threads=8, prefetch=3),
+        data=DataConfig(height=512, width=384, prefetch=3),
         optim=OptimConfig(rate=1e-4, backbone_scale=0.1, warmup=2000),
         batch_size=96,
         steps=100_000,
@@ -36,7 +36,7 @@ def large() -> Recipe:
     return Recipe(
         name="david-large",
         model=configure("david-large"),
-        data=DataConfig(height=512, width=384, threads=8, prefetch=3),
+        data=DataConfig(height=512, width=384, prefetch=3),
         optim=OptimConfig(rate=1e-4, backbone_scale=0.1, warmup=2000),
         batch_size=96,
         steps=100_000,
