@@ -116,7 +116,11 @@ def contact_sheet(samples: Iterable[Sample], path: Path, across: int = 2, cell: 
 def write_png(path: Path, picture: np.ndarray) -> None:
     """A picture as a PNG file, whole or absent; the folder is made where it lacks."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].tobytes())
+    write_whole(path, png(picture))
+
+
+def png(picture: np.ndarray) -> bytes:
+    return cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].tobytes()
 
 
 def _fit(picture: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -124,6 +124,12 @@ def restore(
         ) from error
 
 
+def weights_of(checkpoint: Path) -> Path:
+    """The file of the weights to measure and to predict with: their moving average where the run keeps one."""
+    average = checkpoint / "average.safetensors"
+    return average if average.is_file() else checkpoint / MODEL
+
+
 def clean(folder: Path) -> None:
     """Remove what a killed run left half written or half removed."""
     for left in folder.glob(".step-*"):

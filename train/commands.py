@@ -1,4 +1,4 @@
-"""`david train` and `david recipes`; `replay.py` has `david replay` and `david verify-run`."""
+"""`david train` and `david recipes`; `replay.py` and `eval/command.py` have the other commands of this room."""
 
 import json
 import os
@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from david.train.eval.command import register as register_eval
 from david.train.replay import register as register_replay
 
 
@@ -14,6 +15,7 @@ def register(app: typer.Typer) -> None:
     app.command("train")(train)
     app.command("recipes")(list_recipes)
     register_replay(app)
+    register_eval(app)
 
 
 def train(

@@ -83,12 +83,13 @@ def train(
             restore(out, start, network, step, loader)
         recorder = stack.enter_context(closing(Recorder(out, start, recipe, step, world, shown)))
         measure, picture = held_out(network, shards, world, load, ranks)
+        save = saving(out, recipe, network, step, loader, recorder, world)
 
         for note in [*notes, describe(recipe, network, loader, world, start, out)]:
             shown.note(note)
         if start == 0:
             picture(out / "pictures" / "step-00000000.png")
-        metrics = newest(out / "metrics.jsonl")
+        metrics, best = newest(out / "metrics.jsonl"), recorder.best()
         for number, batch in zip(range(start + 1, stop + 1), loader, strict=False):
             recorder.take(step(batch, number), loader.wait_s)
             last = number == stop
@@ -96,11 +97,12 @@ def train(
             if last or due(number, recipe.evaluate_every):
                 metrics = measure()
                 recorder.measured(number, metrics)
+                best = world.told(recorder.best())
             if last or due(number, recipe.picture_every):
                 picture(out / "pictures" / f"step-{number:08d}.png")
-            if last or stopping or due(number, recipe.checkpoint_every):
+            if last or stopping or best == number or due(number, recipe.checkpoint_every):
                 recorder.flush()
-                save(out, number, recipe, network, step, loader, recorder, world)
+                save(number, best)
             if stopping:
                 raise Stopped(f"{out}: stopped by a signal and saved after step {number}; the same command goes on")
         if world.leads:
@@ -142,25 +144,24 @@ def restore(out: Path, start: int, network: Network, step: Step, loader: Loader)
         )
 
 
-def save(
-    out: Path,
-    number: int,
-    recipe: Recipe,
-    network: Network,
-    step: Step,
-    loader: Loader,
-    recorder: Recorder,
-    world: World,
-) -> None:
-    """A checkpoint, once all that was written down up to it is on the disk."""
-    if world.leads:
+def saving(
+    out: Path, recipe: Recipe, network: Network, step: Step, loader: Loader, recorder: Recorder, world: World
+) -> Callable[[int, int], None]:
+    """How to save a checkpoint of a step, with the step of the best one to keep beside it (0: none).
+
+    It is whole once all that was written down up to it is on the disk. Ranks that do not lead save nothing.
+    """
+
+    def save(number: int, best: int) -> None:
         recorder.sync()
         state = {
             "step": number,
             "loader": {"state": loader.state, "fingerprint": loader.fingerprint},
             "recipe": recipes.to_json(recipe),
         }
-        checkpoint.save(out / "checkpoints", number, network, step.optimiser, state, recipe.keep)
+        checkpoint.save(out / "checkpoints", number, network, step.optimiser, state, recipe.keep, best=best)
+
+    return save if world.leads else lambda number, best: None
 
 
 def held_out(

@@ -1,8 +1,9 @@
-"""Pictures of what the network says: a row for each sample with RGB, then target beside prediction of each head.
+"""Pictures of what the network says: a row for each sample with RGB, then target, prediction and error of each head.
 
 B images, H rows, W columns.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -10,40 +11,78 @@ import numpy as np
 import torch
 from torch import nn
 
+from david.model.prediction import Prediction
 from david.pack import preview
-from david.pack.files import write_whole
 from david.pipeline.batch import Batch
 from david.train.alignment import align
+from david.train.eval.metrics import angles_deg
 from david.train.losses.ssi_mse import LEAST_CORRELATION
+
+Columns = dict[str, list[np.ndarray]]  # head of a column -> a picture (H, W, 3) uint8 for each of B images
+BRIGHT = {"depth": (0.1, "10 %"), "normals": (45.0, "45 degrees"), "alpha": (1.0, "1")}  # errors shown as brightest
 
 
 @torch.inference_mode()
 def draw(network: nn.Module, batch: Batch, path: Path) -> None:
-    """Write the sheet of `batch` under the network as a PNG. The network is left in the mode that it was in.
+    """Write the sheet of `batch` under the network as a PNG. The network is left in the mode that it was in."""
+    columns = {"rgb": list(array(batch.image))}
+    for _, found in by_head(predict(network, batch), batch):
+        columns |= found
+    preview.write_png(path, preview.sheet(list(zip(*columns.values(), strict=True)), list(columns)))
 
-    Predicted depth is shown after the loss's fit to its target, where a mirrored one stays mirrored; depth and normals
-    where the target is valid: where they were asked for.
-    """
+
+@torch.inference_mode()
+def predict(network: nn.Module, batch: Batch) -> Prediction:
+    """What the network says in evaluation mode; it is left in the mode that it was in."""
     was_training = network.training
     network.eval()
     prediction = network(batch.image)
     network.train(was_training)
+    return prediction
 
-    columns: dict[str, list[np.ndarray]] = {"rgb": list(array(batch.image))}
+
+def by_head(prediction: Prediction, batch: Batch) -> Iterator[tuple[str, Columns]]:
+    """For each head that the prediction has its name, and target, prediction and error as pictures.
+
+    Predicted depth is shown after the loss's fit to its target, where a mirrored one stays mirrored; depth and normals
+    where the target is valid: where they were asked for.
+    """
     valid = array(batch.valid)[..., 0]
     if prediction.relative_depth is not None:
         aligned = align(prediction.relative_depth, batch.depth, batch.valid, LEAST_CORRELATION)
-        for name, depth in (("depth", batch.depth), ("predicted depth", aligned)):
-            columns[name] = [preview.colour_depth(d[..., 0], v) for d, v in zip(array(depth), valid, strict=True)]
+        scale, offset = (x.view(-1, 1, 1, 1) for x in (batch.depth_scale_cm, batch.depth_offset_cm))
+        target_cm = (batch.depth.float() * scale + offset).clamp(min=1e-6)
+        yield (
+            "depth",
+            {
+                "depth": [preview.colour_depth(*each) for each in zip(array(batch.depth)[..., 0], valid, strict=True)],
+                "predicted depth": [preview.colour_depth(*e) for e in zip(array(aligned)[..., 0], valid, strict=True)],
+                **errors("depth", (aligned - batch.depth.float()).abs() * scale / target_cm, valid),
+            },
+        )
     if prediction.normals is not None:
-        for name, normals in (("normals", batch.normals), ("predicted normals", prediction.normals)):
-            columns[name] = [preview.colour_normals(n, v) for n, v in zip(array(normals), valid, strict=True)]
+        pairs = (("normals", batch.normals), ("predicted normals", prediction.normals))
+        columns = {name: [preview.colour_normals(*e) for e in zip(array(n), valid, strict=True)] for name, n in pairs}
+        yield "normals", columns | errors("normals", angles_deg(prediction.normals, batch.normals), valid)
     if prediction.alpha_logits is not None:
-        soft = (prediction.alpha_logits.float().sigmoid() * 255).round().to(torch.uint8)
-        for name, alpha in (("alpha", batch.alpha), ("predicted alpha", soft)):
-            columns[name] = [preview.colour_alpha(a[..., 0]) for a in array(alpha)]
-    sheet = preview.sheet([list(row) for row in zip(*columns.values(), strict=True)], list(columns))
-    write_whole(path, cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))[1].tobytes())
+        soft, target = prediction.alpha_logits.float().sigmoid(), batch.alpha / 255
+        columns = {
+            name: [preview.colour_alpha(a[..., 0]) for a in array(alpha)]
+            for name, alpha in (("alpha", target), ("predicted alpha", soft))
+        }
+        yield "alpha", columns | errors("alpha", (soft - target).abs(), np.ones_like(valid))
+
+
+def errors(head: str, error: torch.Tensor, valid: np.ndarray) -> Columns:
+    """The error (B, 1, H, W) as a column: black is none, the brightest is what `BRIGHT` says, or more."""
+    most, told = BRIGHT[head]
+    return {f"error 0 to {told}": [colour_error(e[..., 0] / most, v) for e, v in zip(array(error), valid, strict=True)]}
+
+
+def colour_error(share: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """(H, W) 0 .. 1 and (H, W) bool to (H, W, 3) uint8; invalid is as in the other pictures."""
+    level = np.round(np.nan_to_num(share, nan=1.0).clip(0, 1) * 255).astype(np.uint8)
+    return np.where(valid[..., None], cv2.applyColorMap(level, cv2.COLORMAP_INFERNO)[..., ::-1], preview.INVALID)
 
 
 def array(values: torch.Tensor) -> np.ndarray:

@@ -14,6 +14,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from david.model.config import ModelConfig
 from david.pack.errors import DavidError
 from david.pipeline.config import DataConfig
+from david.train.eval import best
 from david.train.objective import ObjectiveConfig
 from david.train.optim import OptimConfig
 
@@ -33,7 +34,8 @@ class Recipe:
     compile: run the network through torch.compile
     max_skipped: steps with a gradient that is not finite, in a row, before the run gives up; each is left out
     log_every, picture_every, evaluate_every, checkpoint_every: in steps; 0 means at the end only
-    keep: checkpoints to keep
+    keep: checkpoints to keep, the newest
+    best: a metric of the held-out samples; the checkpoint that is best by it is kept too
     """
 
     name: str
@@ -55,6 +57,7 @@ class Recipe:
     evaluate_every: int = 5000
     checkpoint_every: int = 1000
     keep: int = 3
+    best: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "steps", "log_every", "keep"):
@@ -65,6 +68,8 @@ class Recipe:
                 raise DavidError(f"recipe: {name} is {getattr(self, name)}; it must be 0 or more")
         if self.micro_batch is not None and self.micro_batch < 1:
             raise DavidError(f"recipe: micro_batch is {self.micro_batch}; it must be 1 or more, or none")
+        if self.best is not None:
+            best.check(self.best, self.model.heads)
         if self.compile and self.summation == "exact":
             raise DavidError("recipe: compile does not go with summation=exact, whose threads it would tie; take ddp")
 

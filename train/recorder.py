@@ -14,6 +14,7 @@ from david.pack.errors import DavidError
 from david.train import ledger
 from david.train.display import Display
 from david.train.distributed import World
+from david.train.eval.best import best_step
 from david.train.journal import Journal
 from david.train.recipe import Recipe
 from david.train.step import Outcome, Step
@@ -28,7 +29,7 @@ class Recorder:
     """
 
     def __init__(self, out: Path, start: int, recipe: Recipe, step: Step, world: World, display: Display):
-        self._recipe, self._step, self._world, self._display = recipe, step, world, display
+        self._out, self._recipe, self._step, self._world, self._display = out, recipe, step, world, display
         self._pending: list[Outcome] = []
         self._wait_s, self._since, self._skipped = 0.0, time.perf_counter(), 0
         self._files: list[Journal] = []
@@ -93,6 +94,12 @@ class Recorder:
             self._files[2].write({"step": step} | found)
             for name, value in found.items():
                 self._board.add_scalar(f"val/{name}", value, step)
+
+    def best(self) -> int:
+        """The step of the best evaluation so far, by the recipe's `best`; 0 where there is none, and on other ranks."""
+        if not self._world.leads or self._recipe.best is None:
+            return 0
+        return best_step(self._out / "metrics.jsonl", self._recipe.best) or 0
 
     def sync(self) -> None:
         """Return once all that was written is on the disk."""

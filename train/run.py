@@ -30,7 +30,7 @@ from david.train.recipe import Recipe
 RECIPE = "recipe.json"
 # What may change while a run goes on: none of these changes a result. `steps` may grow.
 FREE = (
-    *("data.threads", "data.prefetch", "max_skipped", "keep"),
+    *("data.threads", "data.prefetch", "max_skipped", "keep", "best"),
     *("log_every", "picture_every", "evaluate_every", "checkpoint_every"),
 )
 
@@ -64,6 +64,8 @@ def check(recipe: Recipe, shards: Path, out: Path | None, ranks: int) -> None:
     dataset.split("train")
     order = Order(dataset.samples("train"), recipe.batch_size, recipe.seed, True, recipe.data.last_batch)
     order.batch(0).share(0, ranks)
+    if recipe.best is not None:
+        dataset.split("val")
     if out is not None and (found := stored(out)) is not None:
         compare(out, *found, recipe, dataset.fingerprint)
 

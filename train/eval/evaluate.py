@@ -1,32 +1,69 @@
-"""A split's metrics: each sample once, whatever the ranks."""
+"""A split's metrics: each sample once, whatever the ranks.
+
+N samples of the split.
+"""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import nn
 
 from david.pipeline.batch import Batch
 from david.train.distributed import World
-from david.train.eval.metrics import metrics
+from david.train.eval.metrics import METRICS, metrics
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What was measured of each sample.
+
+    ids: (N,) int64, positions in the split, rising; values: metric -> (N,) float64, NaN where there is nothing to
+    measure on
+    """
+
+    ids: np.ndarray
+    values: dict[str, np.ndarray]
+
+    def means(self) -> dict[str, float]:
+        """The mean of each metric over the samples that it could be measured on; `samples` is the number of all."""
+        means: dict[str, float] = {"samples": len(self.ids)}
+        for name, values in self.values.items():
+            measured = values[~np.isnan(values)]
+            if len(measured):
+                means[name] = float(measured.mean())
+        return means
+
+    def worst(self, name: str, most: int) -> list[int]:
+        """The ids of the samples that do worst by a metric, the worst first, `most` of them at most."""
+        values = self.values[name]
+        order = np.argsort(values if METRICS[name].grows else -values, kind="stable")  # NaN stands last
+        return [int(self.ids[place]) for place in order if not np.isnan(values[place])][:most]
 
 
 @torch.inference_mode()
-def evaluate(network: nn.Module, batches: Iterable[Batch], world: World) -> dict[str, float]:
-    """The mean over images of each metric, on every rank the same; `samples` is their number.
+def score(network: nn.Module, batches: Iterable[Batch], world: World) -> Scores:
+    """Every metric of every sample, on every rank the same.
 
-    batches: this rank's, as many as any other rank's; samples that are not real count nothing. The network is left in
-    the mode that it was in.
+    batches: this rank's, as many and as large as any other rank's; samples that are not real count nothing. The network
+    is left in the mode that it was in.
     """
     was_training = network.training
     network.eval()
-    sums: dict[str, torch.Tensor] = {}  # of the values and of their number, (2,) float64
+    tables = []  # (B, 2 + metrics) float64: id, real, values
+    names: list[str] = []
     for batch in batches:
-        found = metrics(network(batch.image), batch) | {"samples": torch.ones(len(batch), device=batch.real.device)}
-        for name, values in found.items():
-            counted = batch.real & ~values.isnan()
-            pair = torch.stack([torch.where(counted, values, 0).double().sum(), counted.double().sum()])
-            sums[name] = sums[name] + pair if name in sums else pair
+        found = metrics(network(batch.image), batch)
+        names = list(found)
+        tables.append(torch.stack([x.double() for x in (batch.ids, batch.real, *found.values())], dim=1))
     network.train(was_training)
-    totals = dict(zip(sums, world.sum(torch.stack(list(sums.values()))).tolist(), strict=True))
-    counted_samples: dict[str, float] = {"samples": int(totals.pop("samples")[0])}
-    return counted_samples | {name: value / count for name, (value, count) in totals.items() if count}
+    table = world.gather(torch.cat(tables)).flatten(0, 1).cpu().numpy()
+    table = table[table[:, 1] == 1]
+    table = table[np.argsort(table[:, 0])]
+    return Scores(table[:, 0].astype(np.int64), dict(zip(names, table[:, 2:].T, strict=True)))
+
+
+def evaluate(network: nn.Module, batches: Iterable[Batch], world: World) -> dict[str, float]:
+    """The mean over samples of each metric, see `score` and `Scores.means`."""
+    return score(network, batches, world).means()

@@ -1,0 +1,53 @@
+"""`david eval`: how good a run's network, or a file's, is on the samples of a split."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    app.command("eval")(evaluate)
+
+
+def evaluate(
+    shards: Annotated[Path, typer.Option(help="The shard set to measure on.")],
+    run: Annotated[Path | None, typer.Option(help="A run's folder, as `david train` made it.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="Or a file of weights that david saved.")] = None,
+    split: Annotated[str, typer.Option(help="train or val.")] = "val",
+    checkpoint: Annotated[
+        str, typer.Option(help="Which of the run's: a step, newest, or best by the recipe's `best`.")
+    ] = "newest",
+    out: Annotated[
+        Path | None, typer.Option(help="Where to write.  [default: eval-SPLIT/ in RUN, or in a folder named as FILE]")
+    ] = None,
+    height: Annotated[int | None, typer.Option(help="Of the images.  [default: the run's, else the samples']")] = None,
+    width: Annotated[int | None, typer.Option(help="Likewise.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Samples at once, over all ranks.")] = 16,
+    worst: Annotated[int, typer.Option(min=0, help="Samples on each sheet of worst cases.")] = 8,
+    nproc: Annotated[int, typer.Option(min=1, help="Ranks to start on this machine.")] = 1,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Measure a network on a split, each sample once: a table, metrics.json, samples.csv, sheets of the worst cases."""
+    from rich.console import Console
+
+    from david.pipeline.config import DataConfig
+    from david.train import distributed
+    from david.train.eval import measure, report
+
+    if (run is None) == (weights is None):
+        raise typer.BadParameter("name either a run or a file of weights", param_hint="--run / --weights")
+    subject = measure.of_run(run, checkpoint) if run else measure.of_file(weights or Path(), DataConfig())
+    if height is not None or width is not None:
+        subject = replace(subject, data=replace(subject.data, height=height, width=width))
+    how: dict[str, Any] = {
+        **{"subject": subject, "shards": shards, "split": split, "batch_size": batch_size, "worst": worst},
+        **{"out": out or subject.folder / f"eval-{split}", "device": device},
+    }
+    scores = measure.measure(**how) if nproc == 1 else distributed.launch(nproc, measure.measure, **how)
+    if distributed.place(os.environ).rank == 0:
+        console = Console()
+        console.print(report.table(f"{subject.name} on {len(scores.ids)} samples of `{split}`", scores))
+        console.print(f"{how['out']}", soft_wrap=True, highlight=False)
