@@ -50,27 +50,29 @@ def _agreement(component: np.ndarray, depth: np.ndarray, valid: np.ndarray, axis
 
     Taken where the whole reach is valid, on the steeper half of the slopes less the jumps from one body part to
     another (over three times the median)."""
-    component, depth, valid = (array[::_STEP_PX, ::_STEP_PX] for array in (component, depth, valid))
     ahead, behind, middle = ([slice(None)] * 2 for _ in range(3))
     ahead[axis], behind[axis] = slice(2 * _REACH, None), slice(None, -2 * _REACH)
     middle[axis] = slice(_REACH, -_REACH)
     inside = valid[*ahead] & valid[*behind] & valid[*middle]
-    if inside.sum() < LEAST_PIXELS:
+    if np.count_nonzero(inside) < LEAST_PIXELS:
         return None
     slope = (depth[*ahead] - depth[*behind])[inside]
     smooth = cv2.blur(np.where(valid, component, 0), (_WINDOW, _WINDOW))[*middle][inside]
     steepness = np.abs(slope)
-    median = np.median(steepness)
+    median = np.median(steepness[::_STEP_PX])
     taken = (steepness >= median) & (steepness <= 3 * median) & (slope != 0)
-    if taken.sum() < LEAST_PIXELS:
+    count = np.count_nonzero(taken)
+    if count < LEAST_PIXELS:
         return None
-    return float((np.sign(smooth[taken]) == np.sign(slope[taken])).mean())
+    return np.count_nonzero(taken & (smooth * slope > 0)) / count
 
 
 def measure(sample: Sample) -> Geometry:
     """Measure one sample that has a valid pixel; nothing is judged here, and what is not finite stays so."""
     valid, depth = sample.valid, sample.depth_cm
-    x, y, z = cv2.split(sample.normals)
+    x, y, z = np.moveaxis(sample.normals, -1, 0)
+    coarse = [np.ascontiguousarray(array[::_STEP_PX, ::_STEP_PX]) for array in (x, y, depth, valid)]
+    coarse_x, coarse_y, coarse_depth, coarse_valid = coarse
     depths = depth[valid]
     squares = (x * x + y * y + z * z)[valid]
     shortest, longest = np.sqrt(squares.min()), np.sqrt(squares.max())
@@ -81,8 +83,8 @@ def measure(sample: Sample) -> Geometry:
         nearest_cm=float(depths.min()),
         median_cm=float(np.median(depths[:: _STEP_PX**2])),
         farthest_cm=float(depths.max()),
-        normals_x_agrees=_agreement(x, depth, valid, axis=1),
-        normals_y_agrees=_agreement(-y, depth, valid, axis=0),
+        normals_x_agrees=_agreement(coarse_x, coarse_depth, coarse_valid, axis=1),
+        normals_y_agrees=_agreement(-coarse_y, coarse_depth, coarse_valid, axis=0),
         normals_face_camera=float(np.count_nonzero((z > 0) & valid) / depths.size),
         normals_worst_length=float(shortest if 1 - shortest > longest - 1 else longest),
         alpha_covers_valid=float(covered / depths.size),

@@ -52,6 +52,7 @@ import numpy as np
 VERSION = 1
 FIELDS = ("rgb", "alpha", "depth", "normals")
 PLANES = {"alpha": 1, "depth": 2, "normals": 3}
+LOW_PLANES = {"alpha": 0, "depth": 1, "normals": 2}  # the last of them: low bytes, all but noise
 BLOCK_BYTES = 65_536
 SCENARIOS = ("face", "full_body", "upper_body")
 SPLITS = ("train", "val")

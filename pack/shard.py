@@ -13,7 +13,7 @@ import xxhash
 from david.pack import codecs, files, index
 from david.pack.errors import DavidError
 from david.pack.manifest import Shard
-from david.pack.schema import PLANES, Compression, ImageCodec, Sample, extensions
+from david.pack.schema import LOW_PLANES, PLANES, Compression, ImageCodec, Sample, extensions
 
 DIGEST = "xxh3"  # the owner that each member's header names; its group is the digest
 _GNAME = slice(297, 297 + 16)  # where a USTAR header holds the group
@@ -39,7 +39,7 @@ def encode(sample: Sample, image: ImageCodec, compression: Compression) -> list[
     }
     return [
         codecs.encode_rgb(sample.rgb, image),
-        *(codecs.encode_planes(planes[name], compression) for name in PLANES),
+        *(codecs.encode_planes(planes[name], compression, low) for name, low in LOW_PLANES.items()),
         json.dumps(about).encode(),
     ]
 

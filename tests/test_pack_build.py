@@ -23,6 +23,7 @@ from david.pack import (
     ray_engine,
     read,
     record,
+    report,
     shard,
     verify,
 )
@@ -326,7 +327,7 @@ def test_the_report_adds_up(raw: Path, tmp_path: Path) -> None:
     assert written is not None
     table = written.report["geometry"]
     assert all(sum(table[name]["counts"]) == 24 for name in ("valid_share", "median_cm", "normals_face_camera"))
-    assert written.report["measured"] == sum(plan.one_in(16, key) for key in synthhuman.scan(raw))
+    assert written.report["measured"] == sum(plan.one_in(report.PRECISION_EVERY, key) for key in synthhuman.scan(raw))
     assert json.loads((tmp_path / "shards" / manifest.NAME).read_bytes())["report"] == written.report
     for one in written.split("train"):
         assert shard.intact(tmp_path / "shards", one)

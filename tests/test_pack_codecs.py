@@ -49,6 +49,41 @@ def test_normals_come_back_within_0_06_degrees(vectors: np.ndarray) -> None:
     assert np.allclose(np.linalg.norm(back, axis=-1), 1, atol=1e-6)
 
 
+@settings(deadline=None)
+@given(hnp.arrays(np.float32, (9, 13, 3), elements=finite), hnp.arrays(bool, (9, 13)), st.booleans())
+def test_the_compiled_codes_are_those_of_the_formula(vectors: np.ndarray, valid: np.ndarray, planar: bool) -> None:
+    vectors[np.abs(vectors).sum(-1) < 1e-3] = 1
+    if planar:
+        vectors = np.moveaxis(np.moveaxis(vectors, -1, 0).copy(), 0, -1)
+    x, y, z = np.moveaxis(vectors, -1, 0)
+    scale = np.float32(2047) / (np.abs(x) + np.abs(y) + np.abs(z))
+    a, b = x * scale, y * scale
+    folded = np.copysign(2047 - np.abs(b), a), np.copysign(2047 - np.abs(a), b)
+    u, v = (np.rint(np.where(z < 0, fold, flat)).astype(int) + 2047 for fold, flat in zip(folded, (a, b), strict=True))
+    u, v = np.where(valid, u, 2047), np.where(valid, v, 2047)
+    expected = np.stack([u >> 8 << 4 | v >> 8, u & 255, v & 255])
+    assert np.array_equal(codecs.split_normals(vectors, valid), expected)
+
+
+def test_normals_that_are_no_numbers_harm_no_others() -> None:
+    normals = np.full((3, 5, 3), np.float32(0.57735))
+    normals[1, 1:4] = [[np.nan] * 3, [np.inf] * 3, [0] * 3]
+    planes = codecs.split_normals(normals, np.ones((3, 5), bool))
+    assert (planes[:, normals[..., 0] == np.float32(0.57735)] == planes[:, :1, 0]).all()
+
+
+@pytest.mark.parametrize("compression", ["lz4", "zstd"])
+def test_low_planes_are_packed_quickly_and_come_back(compression: str) -> None:
+    words = np.random.default_rng(0).integers(0, 256, (300, 7)).astype(np.uint8)  # that only a search finds again
+    text = words[np.random.default_rng(1).integers(0, 300, 64 * 1024 // 7 + 1)].reshape(-1)[: 64 * 1024]
+    planes = np.broadcast_to(text.reshape(1, 64, 1024), (2, 64, 1024))
+    searched, quick = (codecs.encode_planes(planes, compression, low) for low in (0, 1))
+    sizes = [codecs.block_sizes(data, 2, 64, 1024) for data in (searched, quick)]
+    assert sizes[0][0] == sizes[1][0]
+    assert sizes[0][1] < sizes[1][1]
+    assert np.array_equal(codecs.decode_planes(quick, 2, 64, 1024, compression), planes)
+
+
 def test_a_mirror_image_of_normals_is_exact() -> None:
     normals = np.random.default_rng(0).normal(size=(50, 40, 3))
     normals = (normals / np.linalg.norm(normals, axis=-1, keepdims=True)).astype(np.float32)

@@ -15,7 +15,6 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
-import lz4.block
 import numpy as np
 import OpenEXR
 
@@ -24,7 +23,7 @@ from david.pack import archive, codecs
 from david.pack.archive import Member
 from david.pack.build import build
 from david.pack.plan import PackOptions
-from david.pack.schema import BLOCK_BYTES
+from david.pack.schema import LOW_PLANES, PLANES
 from david.pack.shard import encode
 from david.pack.sources import synthhuman
 
@@ -82,7 +81,6 @@ def floor(chosen: list[tuple[str, Kinds]], lossless: bool) -> float:
     data = {key: {kind: archive.read(member) for kind, member in kinds.items()} for key, kinds in once.items()}
     planes = {key: _planes(key, kinds) for key, kinds in once.items()}
     extension, parameters = codecs.IMAGE_ENCODERS["webp" if lossless else "jpeg"]
-    compress = {"mode": "high_compression", "compression": codecs.LZ4_LEVEL, "store_size": False}
     begin = time.perf_counter()
     for key, _ in chosen:
         members = data[key]
@@ -92,20 +90,20 @@ def floor(chosen: list[tuple[str, Kinds]], lossless: bool) -> float:
         for kind in ("depth", "normal"):
             OpenEXR.File(io.BytesIO(members[kind]), separate_channels=True, num_threads=0).channels()
         cv2.imencode(extension, bgr, parameters)
-        for start in range(0, len(planes[key]), BLOCK_BYTES):
-            lz4.block.compress(planes[key][start : start + BLOCK_BYTES], **compress)
+        for block, low in planes[key]:
+            codecs.compress_lz4(block, low)
     return time.perf_counter() - begin
 
 
-def _planes(key: str, kinds: Kinds) -> bytes:
-    """The bytes that a sample's planes hold before they are compressed."""
+def _planes(key: str, kinds: Kinds) -> list[tuple[bytes, bool]]:
+    """The blocks that a sample's planes are before they are compressed, and whether they are low bytes."""
     sample = synthhuman.load(key, kinds)
     height, width = sample.valid.shape
-    members = encode(sample, "jpeg", "lz4")[1:4]
-    return b"".join(
-        codecs.decode_planes(member, count, height, width, "lz4").tobytes()
-        for member, count in zip(members, (1, 2, 3), strict=True)
-    )
+    found = []
+    for member, (name, count) in zip(encode(sample, "jpeg", "lz4")[1:4], PLANES.items(), strict=True):
+        planes = codecs.decode_planes(member, count, height, width, "lz4")
+        found += codecs.blocks_of(planes, LOW_PLANES[name])
+    return found
 
 
 def plain(chosen: list[tuple[str, Kinds]], lossless: bool) -> float:

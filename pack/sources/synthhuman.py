@@ -92,7 +92,7 @@ def decode(key: str, kinds: dict[str, Member], data: dict[str, bytes], max_pixel
     bgr = png.decode(kinds["rgb"], data["rgb"], "RGB", max_pixels)
     alpha = png.decode(kinds["alpha"], data["alpha"], "grey", max_pixels)
     (depth,) = exr.decode(kinds["depth"], data["depth"], ("Y",), max_pixels)
-    normals = cv2.merge(exr.decode(kinds["normal"], data["normal"], ("B", "G", "R"), max_pixels))
+    normals = np.moveaxis(np.stack(exr.decode(kinds["normal"], data["normal"], ("B", "G", "R"), max_pixels)), 0, -1)
     sizes = {"rgb": bgr.shape[:2], "alpha": alpha.shape, "depth": depth.shape, "normal": normals.shape[:2]}
     if len(set(sizes.values())) > 1:
         told = ", ".join(f"{kind} {height} x {width}" for kind, (height, width) in sizes.items())
