@@ -35,6 +35,13 @@ class Backbone(nn.Module):
         self.mean: tuple[float, ...] = self.vit.pretrained_cfg["mean"]
         self.std: tuple[float, ...] = self.vit.pretrained_cfg["std"]
 
+    def freeze(self) -> None:
+        """No gradient from now on, and evaluation mode whatever mode the network is in."""
+        self.requires_grad_(False).train()
+
+    def train(self, mode: bool = True) -> "Backbone":
+        return super().train(mode and any(parameter.requires_grad for parameter in self.parameters()))
+
     def forward(self, image: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """(B, 3, H, W) normalised image to four pairs of patch tokens (B, G * G, D) and class token (B, 1, D).
 

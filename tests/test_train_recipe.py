@@ -56,7 +56,7 @@ def test_set_takes_every_type_and_checks_the_whole_only_at_the_end():
         ("optim.rate=fast", "--set optim.rate: expected a number, found 'fast'"),
         ("steps=1.5", "expected a whole number, found '1.5'"),
         ("compile=1", "expected true or false"),
-        ("precision=fp8", "expected one of auto, fp32, bf16, found 'fp8'"),
+        ("precision=fp8", "expected one of auto, fp32, bf16, fp16, found 'fp8'"),
         ("model.taps=1,2", "expected 4 values with commas between, each a whole number"),
         ("data.height=tall", "expected a whole number, found 'tall'"),
         ("model.heads=depth,smell", "model.heads"),
@@ -76,7 +76,7 @@ def test_an_unknown_recipe_is_refused_with_a_list():
 
 
 def test_every_term_has_a_weight_and_every_weight_a_term():
-    assert set(flat(to_json(SMOKE)["objective"])) == set(TERMS)
+    assert set(flat(to_json(SMOKE)["objective"])) == {*TERMS, "uncertainty"}
     assert terms(("normals",), ObjectiveConfig()) == ("normals_cosine",)
     with pytest.raises(DavidError, match=r"every weight objective\.normals_\* is 0"):
         terms(("depth", "normals"), ObjectiveConfig(normals_cosine=0))

@@ -86,7 +86,7 @@ def test_the_two_summations_agree(batch: Batch):
     gradients = []
     for recipe in (TINY, override(TINY, ["summation=ddp"]), override(TINY, ["summation=ddp", "micro_batch=3"])):
         network, step = made(recipe)
-        step.gradients(batch, batch.real.sum())
+        step.gradients(batch, batch.real.sum(), torch.ones(()))
         gradients.append(torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None]))
     for gradient in gradients[1:]:
         assert (gradient - gradients[0]).norm() < 1e-4 * gradients[0].norm()
@@ -94,5 +94,5 @@ def test_the_two_summations_agree(batch: Batch):
 
 def test_every_parameter_learns(batch: Batch):
     network, step = made(TINY)
-    step.gradients(batch, batch.real.sum())
+    step.gradients(batch, batch.real.sum(), torch.ones(()))
     assert [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()] == []

@@ -20,32 +20,14 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from david.pack.errors import DavidError
 from david.pipeline.batch import Batch
 from david.train.distributed import World
-from david.train.objective import objective
+from david.train.learner import Learner
 from david.train.recipe import Recipe
 
-# Takes this rank's batch and the global number of real images, leaves the gradient in the parameters, and returns this
-# rank's share (T,) of each term's mean; the sum over ranks is the mean.
-Gradients = Callable[[Batch, torch.Tensor], torch.Tensor]
-
-
-class Learner(nn.Module):
-    """Network and objective as one module from tensors to a tensor, which is what DDP sees through."""
-
-    def __init__(self, network: nn.Module, terms: tuple[str, ...], autocast: bool):
-        super().__init__()
-        self.network, self.terms, self.autocast = network, terms, autocast
-
-    def forward(self, batch: Batch, count: torch.Tensor) -> torch.Tensor:
-        """(T,) float32: the sum of each term over the real images of `batch`, divided by `count`."""
-        kind = batch.image.device.type
-        with torch.autocast(kind, torch.bfloat16, enabled=self.autocast):
-            prediction = self.network(batch.image)
-        with torch.autocast(kind, enabled=False):
-            losses = objective(prediction, batch, self.terms)
-        return torch.where(batch.real, losses, 0).sum(1) / count
+# Takes this rank's batch, the global number of real images and the factor on the loss; leaves the gradient, with that
+# factor, in the parameters, and returns this rank's share (T,) of each term's mean: the sum over ranks is the mean.
+Gradients = Callable[[Batch, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 class Ddp:
@@ -55,8 +37,8 @@ class Ddp:
     gather over several backwards, which DDP's static graphs do not allow.
     """
 
-    def __init__(self, learner: Learner, weights: torch.Tensor, recipe: Recipe, world: World):
-        self.weights, self.size, self.micro_batch = weights, world.size, recipe.micro_batch
+    def __init__(self, learner: Learner, recipe: Recipe, world: World):
+        self.size, self.micro_batch = world.size, recipe.micro_batch
         self.learner: nn.Module = learner
         if world.size > 1:
             self.learner = DistributedDataParallel(
@@ -66,31 +48,31 @@ class Ddp:
                 static_graph=recipe.micro_batch is None,
             )
 
-    def __call__(self, batch: Batch, count: torch.Tensor) -> torch.Tensor:
-        losses = torch.zeros_like(self.weights)
+    def __call__(self, batch: Batch, count: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+        losses = []
         parts = cut(batch, self.micro_batch)
         for index, part in enumerate(parts):
             waits = index < len(parts) - 1 and isinstance(self.learner, DistributedDataParallel)
             with self.learner.no_sync() if waits else nullcontext():  # pyright: ignore[reportCallIssue]
                 share = self.learner(part, count)
-                (share @ self.weights * self.size).backward()
-            losses += share.detach()
-        return losses
+                (share[-1] * scale * self.size).backward()
+            losses.append(share[:-1].detach())
+        return torch.stack(losses).sum(0)
 
 
 class Exact:
     """Image by image, side by side on threads, gradients summed in float64."""
 
-    def __init__(self, learner: Learner, weights: torch.Tensor, recipe: Recipe, world: World):
-        self.learner, self.weights, self.world = learner, weights, world
+    def __init__(self, learner: Learner, recipe: Recipe, world: World):
+        self.learner, self.world = learner, world
         self.parameters = [p for p in learner.parameters() if p.requires_grad]
         self.threads = torch.get_num_threads()
         self.pool = ThreadPoolExecutor(self.threads, thread_name_prefix="image")
 
-    def __call__(self, batch: Batch, count: torch.Tensor) -> torch.Tensor:
+    def __call__(self, batch: Batch, count: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
         torch.set_num_threads(1)  # inside an operator, whose sums would depend on it
         try:
-            parts = list(self.pool.map(lambda image: self.of(image, count), cut(batch, 1)))
+            parts = list(self.pool.map(lambda image: self.of(image, count, scale), cut(batch, 1)))
         finally:
             torch.set_num_threads(self.threads)
         gradient = self.world.sum(sum_wide([gradient for gradient, _ in parts]))
@@ -99,11 +81,11 @@ class Exact:
             parameter.grad = torch.empty_like(parameter).copy_(values.view_as(parameter))
         return sum_wide([losses for _, losses in parts])
 
-    def of(self, image: Batch, count: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def of(self, image: Batch, count: torch.Tensor, scale: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The gradient of a batch of one, all parameters one after the other, and its losses (T,)."""
         losses = self.learner(image, count)
-        gradients = torch.autograd.grad(losses @ self.weights, self.parameters)
-        return torch.cat([g.flatten() for g in gradients]), losses.detach()
+        gradients = torch.autograd.grad(losses[-1] * scale, self.parameters)
+        return torch.cat([g.flatten() for g in gradients]), losses[:-1].detach()
 
 
 def sum_wide(tensors: list[torch.Tensor]) -> torch.Tensor:
@@ -114,19 +96,9 @@ def sum_wide(tensors: list[torch.Tensor]) -> torch.Tensor:
     return total
 
 
-def gradients(network: nn.Module, terms: tuple[str, ...], recipe: Recipe, world: World) -> Gradients:
+def gradients(learner: Learner, recipe: Recipe, world: World) -> Gradients:
     """The way that the recipe's `summation` names."""
-    weights = torch.tensor([getattr(recipe.objective, name) for name in terms], device=world.device)
-    learner = Learner(network, terms, use_bf16(recipe, world.device))
-    return {"ddp": Ddp, "exact": Exact}[recipe.summation](learner, weights, recipe, world)
-
-
-def use_bf16(recipe: Recipe, device: torch.device) -> bool:
-    """Whether the network runs in bf16. Raises DavidError where the recipe asks for what the GPU cannot do."""
-    able = device.type == "cpu" or torch.cuda.is_bf16_supported(including_emulation=False)
-    if recipe.precision == "bf16" and not able:
-        raise DavidError(f"recipe: precision is bf16, which {torch.cuda.get_device_name(device)} has not; take fp32")
-    return recipe.precision == "bf16" or (recipe.precision == "auto" and device.type == "cuda" and able)
+    return {"ddp": Ddp, "exact": Exact}[recipe.summation](learner, recipe, world)
 
 
 def cut(batch: Batch, micro_batch: int | None) -> list[Batch]:

@@ -72,7 +72,7 @@ def train(
         if start == 0 and (recipe.pretrained or backbone_weights):
             notes.append(str(weights.load_backbone(network, backbone_weights)))
         network.to(world.device).to(memory_format=torch.channels_last)
-        step = Step(network, recipe, world)
+        step = Step(network, recipe, world, shown.note)
 
         def load(split: str, **how) -> Loader:
             return Loader(shards, split, recipe.data, seed=recipe.seed, device=world.device, **how)
@@ -82,7 +82,7 @@ def train(
         if start:
             restore(out, start, network, step, loader)
         recorder = stack.enter_context(closing(Recorder(out, start, recipe, step, world, shown)))
-        measure, picture = held_out(network, shards, world, load, ranks)
+        measure, picture = held_out(step, shards, world, load, ranks)
         save = saving(out, recipe, network, step, loader, recorder, world)
 
         for note in [*notes, describe(recipe, network, loader, world, start, out)]:
@@ -135,13 +135,14 @@ def take_up(recipe: Recipe, shards: Path, out: Path, world: World, stack: ExitSt
 def restore(out: Path, start: int, network: Network, step: Step, loader: Loader) -> None:
     """Fill network and optimiser from the checkpoint. Raises DavidError where its order of samples is another."""
     path = checkpoint.path_of(out / "checkpoints", start)
-    state, _ = checkpoint.restore(path, network, step.optimiser)
+    state, extra = checkpoint.restore(path, network, step.optimiser)
     stored = state["loader"]
     if stored["fingerprint"] != loader.fingerprint or stored["state"] != loader.state:
         raise DavidError(
             f"{path}: its samples come from {stored['fingerprint']} at {stored['state']}, this loader is "
             f"{loader.fingerprint} at {loader.state}; use another --out folder"
         )
+    step.take_up(extra)
 
 
 def saving(
@@ -159,13 +160,14 @@ def saving(
             "loader": {"state": loader.state, "fingerprint": loader.fingerprint},
             "recipe": recipes.to_json(recipe),
         }
-        checkpoint.save(out / "checkpoints", number, network, step.optimiser, state, recipe.keep, best=best)
+        kept = {"keep": recipe.keep, "best": best, "extra": step.extra()}
+        checkpoint.save(out / "checkpoints", number, network, step.optimiser, state, **kept)
 
     return save if world.leads else lambda number, best: None
 
 
 def held_out(
-    network: Network, shards: Path, world: World, load: Callable[..., Loader], ranks: dict[str, int]
+    step: Step, shards: Path, world: World, load: Callable[..., Loader], ranks: dict[str, int]
 ) -> tuple[Callable[[], dict[str, float]], Callable[[Path], None]]:
     """How to measure the network on the samples that it does not train on, and how to picture it on the first of them.
 
@@ -176,14 +178,19 @@ def held_out(
     def measure() -> dict[str, float]:
         if not measurable:
             return {}
-        with load("val", train=False, **ranks) as loader:
-            return evaluate(network, loader, world)
+        with load("val", train=False, **ranks) as loader, step.judged():
+            return evaluate(step.network, loader, world)
 
     if not world.leads:
         return measure, lambda path: None
     with load("val" if measurable else "train", train=False, batch_size=PICTURED) as loader:
         seen = next(loader)
-    return measure, lambda path: pictures.draw(network, seen, path)
+
+    def picture(path: Path) -> None:
+        with step.judged():
+            pictures.draw(step.network, seen, path)
+
+    return measure, picture
 
 
 def describe(recipe: Recipe, network: Network, loader: Loader, world: World, start: int, out: Path) -> str:

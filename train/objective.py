@@ -30,6 +30,8 @@ class ObjectiveConfig:
     The terms with a weight here are the paper's (DAViD, section 4); its weights could not be read. Chosen here: 1 each,
     but for gradient matching MiDaS's 0.5 (Ranftl et al., TPAMI 2022, section 5), and for the five levels of the pyramid
     a fifth (Lin et al., "Robust High-Resolution Video Matting", WACV 2022, divides by their number).
+
+    uncertainty: let each head's weight be learnt besides, see `learner.Balance`
     """
 
     depth_ssi_mse: float = 1.0
@@ -42,6 +44,12 @@ class ObjectiveConfig:
     alpha_l1: float = 1.0
     alpha_dice: float = 1.0
     alpha_laplacian: float = 0.2
+    uncertainty: bool = False
+
+    def __post_init__(self) -> None:
+        for name in TERMS:
+            if not getattr(self, name) >= 0:
+                raise DavidError(f"recipe: objective.{name} is {getattr(self, name)}; it must be 0 or more")
 
 
 Compared = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # prediction, target, valid

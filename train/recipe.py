@@ -27,11 +27,14 @@ class Recipe:
     steps: optimiser steps, and the end of the schedule
     seed: of the weights, the order, and the draws of augmentation and dropout
     pretrained: whether the backbone begins with timm's ImageNet weights
-    precision: of the network's forward and backward; `auto` is bf16 on GPUs that have it, else fp32. Losses, weights
-        and the optimiser are fp32 always
+    precision: of the network's forward and backward; `auto` is bf16 on GPUs that have it, else fp32; fp16 scales the
+        loss, see `scaling.py`. Losses, weights and the optimiser are fp32 always
     summation: of gradients, `ddp` for speed, `exact` for the same bits on any number of ranks; see `gradients.py`
     micro_batch: samples that a rank computes at once, its whole share of the batch where none; `exact` takes one
-    compile: run the network through torch.compile
+    recompute: drop what the ViT's blocks computed and compute it again in the backward (Chen et al., "Training Deep
+        Nets with Sublinear Memory Cost", 2016): the same operations on the same numbers, so the same gradients, for a
+        third more of the ViT's time and the memory of one block instead of all
+    compile: run the network through torch.compile; where that fails it is told and the network runs as it is
     max_skipped: steps with a gradient that is not finite, in a row, before the run gives up; each is left out
     log_every, picture_every, evaluate_every, checkpoint_every: in steps; 0 means at the end only
     keep: checkpoints to keep, the newest
@@ -47,9 +50,10 @@ class Recipe:
     steps: int = 100_000
     seed: int = 0
     pretrained: bool = True
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     summation: Literal["ddp", "exact"] = "ddp"
     micro_batch: int | None = None
+    recompute: bool = False
     compile: bool = False
     max_skipped: int = 10
     log_every: int = 10

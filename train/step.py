@@ -3,18 +3,28 @@
 N images of the global batch, T terms of the loss.
 """
 
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import nn
 
+from david.model.network import Network
 from david.pipeline.batch import Batch
 from david.train import optim
+from david.train.average import Average
 from david.train.distributed import World
 from david.train.gradients import gradients
+from david.train.learner import Learner
 from david.train.objective import terms
 from david.train.recipe import Recipe
+from david.train.scaling import LossScale
+from david.train.schedule import rate_factor
+
+Tensors = Mapping[str, torch.Tensor]  # by name
 
 
 @dataclass(frozen=True)
@@ -41,31 +51,84 @@ class Step:
 
     terms: the names of the loss's terms, in the order of `Outcome.losses`
     optimiser: AdamW over the network's parameters
+    optimisers: that one, and one for the weights of the tasks where those are learnt
+    average, scaling: where the recipe asks for them
     """
 
-    def __init__(self, network: nn.Module, recipe: Recipe, world: World):
-        self.recipe, self.world = recipe, world
+    def __init__(self, network: Network, recipe: Recipe, world: World, tell: Callable[[str], None] = warnings.warn):
+        """tell: is called with a sentence where the recipe can't be followed to the letter, as with compile"""
+        self.recipe, self.world, self.network = recipe, world, network
         self.terms = terms(recipe.model.heads, recipe.objective)
-        self.parameters = [p for p in network.parameters() if p.requires_grad]
+        if recipe.optim.frozen_backbone:
+            network.backbone.freeze()
+        network.backbone.vit.set_grad_checkpointing(recipe.recompute)
+        learner = Learner(network, self.terms, recipe, world.device, tell)
+        self.parameters = [p for p in learner.parameters() if p.requires_grad]
+        self.gradients = gradients(learner, recipe, world)
         self.optimiser = optim.adamw(network, recipe.optim)
-        if recipe.compile:
-            network.compile()
-        self.gradients = gradients(network, self.terms, recipe, world)
+        self.balance = learner.balance
+        self.optimisers = [self.optimiser]
+        if recipe.objective.uncertainty:
+            self.optimisers.append(optim.adamw(self.balance, replace(recipe.optim, layer_decay=1.0)))
+        averaged = recipe.optim.average > 0
+        self.average = Average(network, recipe.optim.average, recipe.optim.average_warmup) if averaged else None
+        self.scaling = LossScale(world.device) if learner.reduced is torch.float16 else None
 
     def __call__(self, batch: Batch, step: int) -> Outcome:
         """The step numbered `step` (1 is the first) on this rank's `batch`."""
         seed_generators(self.recipe.seed, step, self.world.rank)
         ids, epochs, real = self.world.gather(torch.stack([batch.ids, batch.epochs, batch.real.long()])).unbind(1)
 
-        self.optimiser.zero_grad(set_to_none=True)
-        losses = self.gradients(batch, real.sum())
+        for optimiser in self.optimisers:
+            optimiser.zero_grad(set_to_none=True)
+        scale = self.scaling.scale if self.scaling else torch.ones((), device=batch.image.device)
+        losses = self.gradients(batch, real.sum(), scale)
+        if self.scaling:
+            self.scaling.unscale(p.grad for p in self.parameters if p.grad is not None)
         norm = nn.utils.clip_grad_norm_(self.parameters, self.recipe.optim.clip)
-        factor = optim.rate_factor(step, self.recipe.steps, self.recipe.optim)
-        optim.set_rates(self.optimiser, factor)
-        # not finite: the fused kernel leaves all as it was
-        self.optimiser.found_inf = (~norm.isfinite()).float()  # pyright: ignore[reportAttributeAccessIssue]
-        self.optimiser.step()
+        finite = norm.isfinite()
+        factor = rate_factor(step, self.recipe.steps, self.recipe.optim)
+        for optimiser in self.optimisers:
+            optim.set_rates(optimiser, factor)
+            # not finite: the fused kernel leaves all as it was
+            optimiser.found_inf = (~finite).float()  # pyright: ignore[reportAttributeAccessIssue]
+            optimiser.step()
+        if self.scaling:
+            self.scaling.update(finite)
+        if self.average:
+            self.average.update(step)
         return Outcome(step, losses, norm, factor, ids.flatten(), epochs.flatten(), real.flatten().bool())
+
+    def judged(self) -> AbstractContextManager[None]:
+        """Meanwhile the network has the weights by which it is to be judged: their average where there is one."""
+        return self.average.in_place() if self.average else nullcontext()
+
+    def extra(self) -> dict[str, Tensors]:
+        """What a checkpoint holds beside the network's weights and `optimiser`, by group and name; see `take_up`."""
+        groups: dict[str, Tensors] = {}
+        if self.average:
+            groups["average"] = dict(self.network.state_dict()) | self.average.values
+        if self.scaling:
+            groups["scaling"] = {"scale": self.scaling.scale, "good": self.scaling.good}
+        if self.balance.log_variances is not None:
+            moments = self.optimisers[1].state[self.balance.log_variances]
+            groups["balance"] = {"log_variances": self.balance.log_variances, **moments}
+        return groups
+
+    @torch.no_grad()
+    def take_up(self, groups: Mapping[str, Tensors]) -> None:
+        """Go on from what `extra` gave; weights and `optimiser` are somebody else's."""
+        if self.average:
+            for name, value in self.average.values.items():
+                value.copy_(groups["average"][name])
+        if self.scaling:
+            self.scaling.scale.copy_(groups["scaling"]["scale"])
+            self.scaling.good.copy_(groups["scaling"]["good"])
+        if self.balance.log_variances is not None:
+            moments = dict(groups["balance"])
+            self.balance.log_variances.copy_(moments.pop("log_variances"))
+            own = self.optimisers[1]
+            own.load_state_dict(own.state_dict() | {"state": {0: moments}})
 
 
 def seed_generators(seed: int, step: int, rank: int) -> None:

@@ -1,0 +1,191 @@
+"""What a recipe may ask of a step beside the plain one: each option changes what it says, and resumes to the bit."""
+
+import math
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from david.model import Network
+from david.pipeline.batch import Batch
+from david.pipeline.loader import Loader
+from david.train import checkpoint, distributed, recipes, scaling
+from david.train.distributed import World
+from david.train.journal import read
+from david.train.learner import Balance
+from david.train.loop import train
+from david.train.objective import ObjectiveConfig
+from david.train.recipe import Recipe, override
+from david.train.step import Step
+
+ALONE = World(0, 1, torch.device("cpu"))
+TINY = override(
+    recipes.recipe("smoke"),
+    [
+        *("data.height=48", "data.width=32", "model.backbone_size=32", "model.width=16", "model.head_widths=8,8"),
+        *("model.reassemble=8,8,8,8", "batch_size=4", "steps=6", "optim.warmup=3", "optim.rate=1e-3"),
+    ],
+)
+DDP = override(TINY, ["summation=ddp"])
+EVERYTHING = ["precision=fp16", "optim.average=0.9", "objective.uncertainty=true", "recompute=true"]
+
+
+@pytest.fixture(scope="module")
+def batch(shards: Path) -> Batch:
+    with Loader(shards, "train", TINY.data, batch_size=4, seed=0) as loader:
+        return next(loader)
+
+
+def made(recipe: Recipe, **how) -> tuple[Network, Step]:
+    torch.manual_seed(0)
+    network = Network(recipe.model).to(memory_format=torch.channels_last)
+    return network, Step(network, recipe, ALONE, **how)
+
+
+def weights(network: torch.nn.Module) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in network.parameters()]).clone()
+
+
+def gradient(recipe: Recipe, batch: Batch) -> torch.Tensor:
+    network, step = made(recipe)
+    step.gradients(batch, batch.real.sum(), torch.ones(()))
+    return torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
+
+
+@pytest.mark.parametrize("recipe", [TINY, DDP], ids=["exact", "ddp"])
+def test_recomputing_gives_the_same_gradient_to_the_bit(recipe: Recipe, batch: Batch):
+    assert torch.equal(gradient(override(recipe, ["recompute=true"]), batch), gradient(recipe, batch))
+    network, _ = made(override(recipe, ["recompute=true"]))
+    blocks = list(network.backbone.vit.blocks)
+    calls = []
+    for block in blocks:
+        block.register_forward_pre_hook(lambda *_: calls.append(1))
+    network(batch.image).relative_depth.sum().backward()
+    assert len(calls) == 2 * len(blocks)
+
+
+def test_accumulated_parts_equal_the_whole_batch(shards: Path):
+    """4 x 8 equals 32, in float32, to a millionth of the gradient."""
+    data = replace(TINY.data, last_batch="pad")
+    with Loader(shards, "train", data, batch_size=8, seed=0) as loader:
+        parts = [next(loader) for _ in range(4)]
+    stacked = Batch(**{name: torch.cat([getattr(part, name) for part in parts]) for name in vars(parts[0])})
+    whole = gradient(override(DDP, ["batch_size=32"]), stacked)
+    in_parts = gradient(override(DDP, ["batch_size=32", "micro_batch=8"]), stacked)
+    assert (whole - in_parts).norm() < 1e-6 * whole.norm()
+
+
+def test_a_frozen_backbone_stays_as_it_is(batch: Batch):
+    network, step = made(override(DDP, ["optim.frozen_backbone=true"]))
+    before = {name: p.clone() for name, p in network.named_parameters()}
+    step(batch, 3)
+    for name, p in network.named_parameters():
+        assert torch.equal(p, before[name]) == name.startswith("backbone."), name
+    held = {p for group in step.optimiser.param_groups for p in group["params"]}
+    assert held.isdisjoint(network.backbone.parameters()) and all(p.grad is None for p in network.backbone.parameters())
+    network.train()
+    assert not network.backbone.training and not network.backbone.vit.blocks[0].training and network.decoder.training
+
+
+@pytest.mark.parametrize("warm_up", [True, False])
+def test_the_average_follows_its_formula_and_lends_itself_to_the_network(batch: Batch, warm_up: bool):
+    network, step = made(override(DDP, ["optim.average=0.5", f"optim.average_warmup={warm_up}"]))
+    expected = weights(network).double()
+    for number in range(1, 6):
+        step(batch, number)
+        decay = min(0.5, (1 + number) / (10 + number)) if warm_up else 0.5
+        expected = decay * expected + (1 - decay) * weights(network)
+    own = weights(network)
+    with step.judged():
+        assert torch.allclose(weights(network).double(), expected, atol=1e-6)
+        assert not torch.equal(weights(network), own)
+    assert torch.equal(weights(network), own)
+    with made(DDP)[1].judged():  # without an average: the weights themselves
+        pass
+
+
+def test_a_loss_scale_halves_on_overflow_changes_no_weight_and_grows_again(batch: Batch, monkeypatch):
+    monkeypatch.setattr(scaling, "GROW_AFTER", 2)
+    network, step = made(override(DDP, ["precision=fp16"]))
+    assert step.scaling is not None
+    step.scaling.scale.fill_(2.0**30)
+    before = weights(network)
+    assert not step(batch, 1).norm.isfinite()
+    assert step.scaling.scale == 2.0**29 and torch.equal(weights(network), before)
+    step.scaling.scale.fill_(2.0**8)
+    assert step(batch, 2).norm.isfinite() and step.scaling.scale == 2.0**8
+    step(batch, 3)
+    assert step.scaling.scale == 2.0**9 and step.scaling.good == 0
+
+
+def test_half_precision_changes_the_rounding_and_not_the_gradient(batch: Batch):
+    network, step = made(override(DDP, ["precision=fp16"]))
+    outcome, plain = step(batch, 1), made(DDP)[1](batch, 1)
+    assert outcome.norm.item() == pytest.approx(plain.norm.item(), rel=0.02) and outcome.norm != plain.norm
+    assert all(p.dtype == torch.float32 for p in network.parameters())
+
+
+def test_learnt_weights_of_tasks_follow_kendall(batch: Batch):
+    terms, config = ("depth_berhu", "normals_cosine", "alpha_l1", "alpha_dice"), ObjectiveConfig(uncertainty=True)
+    config = replace(config, depth_berhu=2.0, alpha_l1=3.0)
+    balance = Balance(terms, config)
+    assert balance.log_variances is not None
+    with torch.no_grad():
+        balance.log_variances.copy_(torch.tensor([0.5, -1.0, 0.0]))
+    losses = torch.tensor([0.3, 0.7, 0.2, 0.4])
+    heads = [0.3 * 2, 0.7, 0.2 * 3 + 0.4]
+    expected = sum(math.exp(-s) * loss + s for s, loss in zip((0.5, -1.0, 0.0), heads, strict=True))
+    assert balance(losses, torch.tensor(1.0)).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("how", [[], ["micro_batch=1"]])
+def test_learnt_weights_of_tasks_are_the_same_in_both_summations(batch: Batch, how: list[str]):
+    learnt = []
+    for recipe in (TINY, override(DDP, how)):
+        _, step = made(override(recipe, ["objective.uncertainty=true"]))
+        for number in range(1, 4):
+            step(batch, number)
+        assert step.balance.log_variances is not None and step.balance.log_variances.abs().min() > 1e-4
+        assert [group["weight_decay"] for group in step.optimisers[1].param_groups] == [0.0]
+        learnt.append(step.balance.log_variances.detach())
+    assert torch.allclose(learnt[0], learnt[1], rtol=1e-3)
+
+
+def test_a_compile_that_fails_is_told_once_and_the_network_runs_as_it_is(batch: Batch, monkeypatch):
+    def broken(graph, inputs):
+        raise RuntimeError("no C++ compiler here\nand a long story")
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=broken))
+    said: list[str] = []
+    network, step = made(override(DDP, ["compile=true"]), tell=said.append)
+    for number in (1, 2):
+        step(batch, number)
+    assert len(said) == 1 and said[0].startswith("torch.compile failed") and "no C++ compiler here" in said[0]
+    assert "\n" not in said[0]
+    plain, plain_step = made(DDP)
+    for number in (1, 2):
+        plain_step(batch, number)
+    assert torch.equal(weights(network), weights(plain))
+
+
+def test_a_run_with_everything_on_resumes_to_the_bit_on_any_number_of_ranks(shards: Path, tmp_path: Path):
+    recipe, how = override(TINY, EVERYTHING), {"device": "cpu", "speaks": False}
+    train(recipe, shards, tmp_path / "through", **how)
+    train(recipe, shards, tmp_path / "broken", stop=2, **how)
+    distributed.launch(2, train, recipe=recipe, shards=shards, out=tmp_path / "broken", stop=4, **how)
+    train(recipe, shards, tmp_path / "broken", **how)
+    one, other = (tmp_path / name for name in ("through", "broken"))
+    assert [line["loss"] for line in read(one / "journal.jsonl")] == [
+        line["loss"] for line in read(other / "journal.jsonl")
+    ]
+    for name in ("model", "average", "scaling", "balance", "optimiser"):
+        ours, theirs = (
+            load_file(checkpoint.path_of(r / "checkpoints", 6) / f"{name}.safetensors") for r in (one, other)
+        )
+        assert ours.keys() == theirs.keys() and all(ours[key].equal(theirs[key]) for key in ours), name
+    path = checkpoint.path_of(one / "checkpoints", 6)
+    assert checkpoint.weights_of(path).name == "average.safetensors"
+    assert load_file(checkpoint.weights_of(path)).keys() == load_file(path / checkpoint.MODEL).keys()

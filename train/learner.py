@@ -1,0 +1,103 @@
+"""Network and objective as one module from tensors to a tensor, which is what DDP and autograd see through.
+
+B images, T terms of the loss, H heads.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from david.model.foreign import first_line
+from david.model.network import Network
+from david.model.prediction import Prediction
+from david.pack.errors import DavidError
+from david.pipeline.batch import Batch
+from david.train.objective import ObjectiveConfig, objective
+from david.train.recipe import Recipe
+
+HALVES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Learner(nn.Module):
+    """tell: is called once with a sentence where torch.compile fails; the network then runs as it is."""
+
+    def __init__(
+        self,
+        network: Network,
+        terms: tuple[str, ...],
+        recipe: Recipe,
+        device: torch.device,
+        tell: Callable[[str], None],
+    ):
+        super().__init__()
+        self.network, self.terms, self.tell = network, terms, tell
+        self.reduced = half_precision(recipe, device)
+        self.balance = Balance(terms, recipe.objective).to(device)
+        if recipe.compile:
+            network.compile()
+
+    def forward(self, batch: Batch, count: torch.Tensor) -> torch.Tensor:
+        """(T + 1,) float32: the sum of each term over the real images of `batch`, divided by `count`; then their
+        weighted sum, which is descended. Over all batches that share one `count` they add up to those of the whole."""
+        kind = batch.image.device.type
+        with torch.autocast(kind, self.reduced, enabled=self.reduced is not None):
+            prediction = self.predict(batch.image)
+        with torch.autocast(kind, enabled=False):
+            losses = objective(prediction, batch, self.terms)
+        shares = torch.where(batch.real, losses, 0).sum(1) / count
+        total = self.balance(shares, batch.real.sum() / count)
+        return torch.cat([shares, total.unsqueeze(0)])
+
+    def predict(self, image: torch.Tensor) -> Prediction:
+        if self.network._compiled_call_impl is None:
+            return self.network(image)
+        try:
+            return self.network(image)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # of Dynamo, Inductor, Triton, the C++ compiler: they share no base
+            self.network._compiled_call_impl = None  # what `compile` set
+            cause = getattr(error, "inner_exception", error)  # of a backend
+            self.tell(f"torch.compile failed, so the network runs uncompiled ({first_line(cause)})")
+            return self.network(image)
+
+
+class Balance(nn.Module):
+    """The terms weighted as the recipe says and summed: what is descended.
+
+    With `uncertainty` each head h has a learnt log-variance s_h besides, which begins at 0:
+
+        sum_h exp(-s_h) L_h + s_h      L_h: the head's weighted terms
+
+    twice eq. 7 of Kendall, Gal and Cipolla, "Multi-Task Learning Using Uncertainty to Weigh Losses for Scene Geometry
+    and Semantics", CVPR 2018, with s = log sigma^2, for each head whatever its kind of loss.
+    """
+
+    weights: torch.Tensor  # (T,)
+    head: torch.Tensor  # (T,) int64, each term's, counted in the order of the terms
+
+    def __init__(self, terms: tuple[str, ...], config: ObjectiveConfig):
+        super().__init__()
+        names = [term.split("_")[0] for term in terms]
+        heads = list(dict.fromkeys(names))
+        self.register_buffer("weights", torch.tensor([getattr(config, term) for term in terms]), persistent=False)
+        self.register_buffer("head", torch.tensor([heads.index(name) for name in names]), persistent=False)
+        self.log_variances = nn.Parameter(torch.zeros(len(heads))) if config.uncertainty else None
+
+    def forward(self, shares: torch.Tensor, fraction: torch.Tensor) -> torch.Tensor:
+        """shares: (T,) of the batch's terms; fraction: () of the images that it has. Returns ()."""
+        if self.log_variances is None:
+            return shares @ self.weights
+        by_head = torch.zeros_like(self.log_variances).index_add(0, self.head, shares * self.weights)
+        return (torch.exp(-self.log_variances) * by_head + self.log_variances * fraction).sum()
+
+
+def half_precision(recipe: Recipe, device: torch.device) -> torch.dtype | None:
+    """What the network computes in where not float32. Raises DavidError for bf16 on a GPU that has it not."""
+    able = device.type == "cpu" or torch.cuda.is_bf16_supported(including_emulation=False)
+    if recipe.precision == "bf16" and not able:
+        raise DavidError(f"recipe: precision is bf16, which {torch.cuda.get_device_name(device)} has not; take fp16")
+    if recipe.precision == "auto":
+        return torch.bfloat16 if device.type == "cuda" and able else None
+    return HALVES[recipe.precision]
