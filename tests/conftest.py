@@ -8,6 +8,7 @@ import pytest
 
 from david.pack import Sample, build, manifest, plan, shard, synth
 
+pytest_plugins = ["zip_server"]
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -1,10 +1,11 @@
-"""Fuzz one of david's parsers: `python tests/fuzz/fuzz.py zip --seconds 300` (needs `pip install atheris`).
+"""Fuzz one of david's parsers: `python tests/fuzz/fuzz.py zip --seconds 300` (needs david's extra `fuzz`).
 
 What is found lies in `tests/fuzz/cases/TARGET/`, where the test suite replays it from then on.
 """
 
 import argparse
 import contextlib
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -24,19 +25,26 @@ def main() -> None:
     parser.add_argument("target", choices=targets.TARGETS)
     parser.add_argument("--seconds", type=int, default=300)
     arguments = parser.parse_args()
-    target = targets.TARGETS[arguments.target]
+    with tempfile.TemporaryDirectory(prefix="david-corpus-") as corpus:
+        if (child := os.fork()) == 0:  # libFuzzer ends its process without a chance to clean up
+            fuzz(arguments.target, arguments.seconds, Path(corpus))
+        _, status = os.waitpid(child, 0)
+    sys.exit(os.waitstatus_to_exitcode(status))
+
+
+def fuzz(name: str, seconds: int, corpus: Path) -> None:
+    target = targets.TARGETS[name]
 
     def one(data: bytes) -> None:
         with contextlib.suppress(DavidError):
             target(data)
 
-    corpus = Path(tempfile.mkdtemp(prefix="david-corpus-"))
-    for number, seed in enumerate(targets.SEEDS[arguments.target]()):
+    for number, seed in enumerate(targets.SEEDS[name]()):
         (corpus / f"seed-{number}").write_bytes(seed)
-    cases = CASES / arguments.target
+    cases = CASES / name
     cases.mkdir(parents=True, exist_ok=True)
     limits = [
-        f"-max_total_time={arguments.seconds}",
+        f"-max_total_time={seconds}",
         "-timeout=10",
         "-rss_limit_mb=1024",
         "-max_len=8192",
