@@ -59,6 +59,7 @@ class _Worker:
 def _work(pipe: connection.Connection) -> None:
     """The worker's life: a job in, events out. Ends with its parent, whose end of the pipe then closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    _hush()
     try:
         while True:
             job: _Job = pipe.recv()
@@ -83,6 +84,16 @@ def _work(pipe: connection.Connection) -> None:
                 )
     except (EOFError, BrokenPipeError):
         sys.exit(1)
+
+
+def _hush() -> None:
+    """Let nothing through of what C libraries print about damaged files: the errors that follow name the samples.
+
+    What Python prints is still seen."""
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+    with Path(os.devnull).open("wb") as nothing:
+        for stream in (1, 2):
+            os.dup2(nothing.fileno(), stream)
 
 
 def run(

@@ -226,6 +226,23 @@ def test_quarantine_is_listed_and_the_same_for_any_number_of_workers(spoilt: Pat
     assert packed == set(synthhuman.scan(spoilt)) - {"0000002", "0000005", "0000007"}
 
 
+def test_the_terminal_shows_davids_words_on_bad_samples_and_no_librarys(raw: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "spoilt"
+    folder.mkdir()
+    for member in archive.members(sorted(raw.glob("*.zip"))[0]):
+        (folder / Path(member.name).name).write_bytes(archive.read(member))
+    png = folder / "rgb_0000002.png"
+    data = bytearray(png.read_bytes())
+    data[len(data) // 2] ^= 255  # libpng remarks on a wrong checksum
+    png.write_bytes(data)
+    command = [sys.executable, "-m", "david.cli", "pack", str(folder), str(tmp_path / "shards")]
+    quarantine = ["--on-bad", "quarantine", "--max-bad", "0.5", "--no-progress", "--workers", "1"]
+    done = subprocess.run([*command, *quarantine], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "libpng" not in done.stdout + done.stderr
+    assert len(manifest.load(tmp_path / "shards").quarantined) == 1
+
+
 def crash(*_: object, **__: object) -> None:
     os.kill(os.getpid(), signal.SIGSEGV)
 
