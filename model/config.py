@@ -18,6 +18,7 @@ class ModelConfig:
     width: channels of the resizer and of the decoder
     head_widths: channels inside each head, before and after it goes to full size
     heads: names out of `HEADS`, in the order in which they run
+    depth_activation, normals_activation: what these heads end with: linear, or softplus for depth and tanh for normals
     """
 
     backbone: str
@@ -27,6 +28,8 @@ class ModelConfig:
     width: int = 256
     head_widths: tuple[int, int] = (128, 32)
     heads: tuple[str, ...] = tuple(HEADS)
+    depth_activation: str = "linear"
+    normals_activation: str = "linear"
 
     def __post_init__(self) -> None:
         def refuse(field: str, expected: str) -> DavidError:
@@ -44,6 +47,13 @@ class ModelConfig:
             raise refuse("width", "a number of channels, at least 1")
         if self.backbone_size < 1:
             raise refuse("backbone_size", "a number of pixels, at least 1")
+        for head in ("depth", "normals"):
+            if self.activation(head) not in HEADS[head].activations:
+                raise refuse(f"{head}_activation", f"one of {', '.join(HEADS[head].activations)}")
+
+    def activation(self, head: str) -> str:
+        """What a head ends with."""
+        return getattr(self, f"{head}_activation", "linear")
 
 
 MODELS: dict[str, ModelConfig] = {

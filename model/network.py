@@ -43,7 +43,9 @@ class Network(nn.Module):
         self.reassemble = Reassemble(self.backbone.channels, self.backbone.grid, config.reassemble, config.width)
         self.resizer = Resizer(config.width)
         self.decoder = Decoder(config.width)
-        self.heads = nn.ModuleDict({name: HEADS[name](config.width, config.head_widths) for name in config.heads})
+        self.heads = nn.ModuleDict(
+            {name: HEADS[name](config.width, config.head_widths, config.activation(name)) for name in config.heads}
+        )
         # The statistics that the backbone's weights were trained with (0.5 and 0.5 for the augreg ViTs, ImageNet's own
         # for others): with any other the first layer sees what it has never seen. Not in the state: config says them.
         self.register_buffer("mean", torch.tensor(self.backbone.mean).view(3, 1, 1), persistent=False)

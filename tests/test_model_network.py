@@ -257,6 +257,8 @@ def test_layers_count_from_the_image_up(smoke):
         ({"head_widths": (8,)}, "model.head_widths"),
         ({"width": 0}, "model.width"),
         ({"backbone_size": 0}, "model.backbone_size"),
+        ({"depth_activation": "tanh"}, "model.depth_activation: expected one of linear, softplus, found 'tanh'"),
+        ({"normals_activation": "relu"}, "model.normals_activation: expected one of linear, tanh"),
     ],
 )
 def test_impossible_configurations_are_refused_when_made(changes, says):

@@ -82,13 +82,21 @@ def test_decoder_adds_refines_enlarges_concatenates_and_mixes():
     torch.testing.assert_close(decoder(taps, fine), x)
 
 
-@pytest.mark.parametrize("name", list(HEADS))
-def test_head_goes_to_full_size_between_its_convolutions(name):
-    head = shaken(HEADS[name](6, (5, 4)))
+ACTIVATIONS = {
+    "linear": lambda x: x,
+    "softplus": lambda x: x.exp().log1p(),
+    "tanh": lambda x: 1 - 2 / ((2 * x).exp() + 1),
+}
+
+
+@pytest.mark.parametrize(("name", "ends"), [(name, end) for name, head in HEADS.items() for end in head.activations])
+def test_head_goes_to_full_size_between_its_convolutions(name, ends):
+    head = shaken(HEADS[name](6, (5, 4), ends))
     features = torch.randn(2, 6, 4, 3)
     x = F.relu(head.refine(enlarge(head.narrow(features), (8, 5))))
     raw = torch.einsum("oi,bihw->bohw", head.last.weight[:, :, 0, 0], x) + head.last.bias.view(-1, 1, 1)
-    expected = raw / raw.norm(dim=1, keepdim=True) if name == "normals" else raw
+    ended = ACTIVATIONS[ends](raw)
+    expected = ended / ended.norm(dim=1, keepdim=True) if name == "normals" else ended
     torch.testing.assert_close(head(features, torch.Size((8, 5))).double(), expected, atol=1e-5, rtol=1e-5)
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from david.cli import app
 from david.pack.errors import DavidError
 from david.train import recipes, run
 from david.train.objective import TERMS, ObjectiveConfig, terms
@@ -104,3 +106,67 @@ def test_a_folder_that_holds_something_else_is_no_run(tmp_path: Path):
         run.stored(tmp_path)
     with pytest.raises(DavidError, match="not empty and holds no run"):
         run.stored(tmp_path / "thesis.txt")
+
+
+OWN = """
+from dataclasses import replace
+from david.train import recipes
+
+def recipe():
+    return replace(recipes.recipe("david-base"), name="mine", batch_size=12)
+
+def longer():
+    return replace(recipe(), steps=7_000)
+
+def broken():
+    return 1 / 0
+
+def nothing():
+    return {"steps": 3}
+"""
+
+
+def test_a_users_own_file_gives_a_recipe_that_stands_without_it(tmp_path: Path):
+    file = tmp_path / "mine.py"
+    file.write_text(OWN)
+    mine = recipes.recipe(str(file))
+    assert (mine.name, mine.batch_size, mine.model) == ("mine", 12, recipes.recipe("david-base").model)
+    longer = recipes.recipe(f"{file}:longer")
+    assert longer.steps == 7_000 and from_json(json.loads(json.dumps(to_json(longer)))) == longer
+    printed = CliRunner().invoke(app, ["recipes", f"{file}:longer"])
+    assert json.loads(printed.stdout) == to_json(longer)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("mine.py:recipes", r"no function `recipes` there"),
+        ("mine.py:other", r"no function `other` there; there are recipe, longer, broken, nothing"),
+        ("mine.py:broken", r"mine\.py, line 12: ZeroDivisionError: division by zero"),
+        ("mine.py:nothing", r"mine\.py: `nothing` gave dict, expected a david\.train\.recipe\.Recipe"),
+        ("absent.py", r"absent\.py: no such file; expected Python with a function `recipe`"),
+        ("typo.py", r"typo\.py, line 2: SyntaxError"),
+        ("refused.py", r"refused\.py: recipe: optim\.rate is -1; it must be above 0"),
+    ],
+)
+def test_a_users_own_file_that_gives_none_is_refused_in_a_sentence(tmp_path: Path, name: str, said: str):
+    (tmp_path / "mine.py").write_text(OWN)
+    (tmp_path / "typo.py").write_text("def recipe():\n    return (\n")
+    (tmp_path / "refused.py").write_text("from david.train.optim import OptimConfig\nrecipe = OptimConfig(rate=-1)\n")
+    with pytest.raises(DavidError, match=said) as error:
+        recipes.recipe(str(tmp_path / name))
+    assert "\n" not in str(error.value)
+
+
+def test_the_unofficial_recipes_keep_the_guides_numbers():
+    whole, one, berhu = (recipes.recipe(name) for name in ("unofficial", "unofficial-one-gpu", "unofficial-berhu"))
+    assert (whole.batch_size, one.batch_size, berhu.batch_size) == (4 * 24, 16, 6)
+    assert [round(r.steps * r.batch_size / n) for r, n in ((whole, 98_040), (one, 98_040), (berhu, 5_000))] == [
+        155,
+        50,
+        20,
+    ]
+    for r, rate in ((whole, 2e-4), (one, 2e-4), (berhu, 8e-4)):
+        assert (r.optim.rate, r.optim.backbone_scale, r.optim.clip, r.precision) == (rate, 0.1, 1.0, "fp16")
+        assert {"alpha_bce", "alpha_l1", "alpha_dice", "normals_cosine"} <= set(terms(r.model.heads, r.objective))
+    assert (berhu.model.depth_activation, berhu.model.normals_activation) == ("softplus", "tanh")

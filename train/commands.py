@@ -20,7 +20,10 @@ def register(app: typer.Typer) -> None:
 
 def train(
     shards: Annotated[Path, typer.Option(help="The shard set, as `david pack` made it.")],
-    recipe: Annotated[str | None, typer.Option(help="Its name; `david recipes` lists them. [default: smoke]")] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="Its name, see `david recipes`, or your own as FILE.py[:FUNCTION].  [default: smoke]"),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder; one that holds a run goes on.")] = None,
     steps: Annotated[
         int | None,
@@ -59,7 +62,9 @@ def train(
         typer.echo(f"step {finished.step}: {finished.out}")
 
 
-def list_recipes(name: Annotated[str | None, typer.Argument(help="Print this one whole.")] = None) -> None:
+def list_recipes(
+    name: Annotated[str | None, typer.Argument(help="Print this one whole; your own as FILE.py[:FUNCTION].")] = None,
+) -> None:
     """List the recipes, or print one as JSON; the dotted paths of its fields are what --set takes."""
     from david.train import recipes
     from david.train.recipe import to_json

@@ -11,4 +11,4 @@ class AlphaLogits(DenseHead):
     output, channels = "alpha_logits", 1
 
     def say(self, x: torch.Tensor) -> torch.Tensor:
-        return self.last(x).float()
+        return self.end(self.last(x))

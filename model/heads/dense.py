@@ -3,6 +3,7 @@
 B images, H rows, W columns: the size of the input image.
 """
 
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
@@ -11,19 +12,28 @@ from torch import nn
 from david.model.initialise import keep_variance
 from david.model.resize import resize
 
+Activation = Callable[[torch.Tensor], torch.Tensor]
+
+
+def linear(x: torch.Tensor) -> torch.Tensor:
+    return x
+
 
 class DenseHead(nn.Module):
     """3x3, bilinear to full size, 3x3, ReLU, 1x1: DPT's head. A task names its output and says what the numbers mean.
 
     output: the field of `Prediction` that this head fills
     channels: how many it has
+    activations: what it can end with, by name
     """
 
     output: ClassVar[str]
     channels: ClassVar[int]
+    activations: ClassVar[dict[str, Activation]] = {"linear": linear}
 
-    def __init__(self, width: int, head_widths: tuple[int, int]):
+    def __init__(self, width: int, head_widths: tuple[int, int], activation: str = "linear"):
         super().__init__()
+        self.activation = activation
         half, full = head_widths
         self.narrow = keep_variance(nn.Conv2d(width, half, kernel_size=3, padding=1))
         self.refine = keep_variance(nn.Conv2d(half, full, kernel_size=3, padding=1))
@@ -37,3 +47,7 @@ class DenseHead(nn.Module):
     def say(self, x: torch.Tensor) -> torch.Tensor:
         """(B, head_widths[1], H, W), not negative, to what this task calls its prediction."""
         raise NotImplementedError
+
+    def end(self, x: torch.Tensor) -> torch.Tensor:
+        """The head's activation of what the last 1x1 gave, in float32."""
+        return self.activations[self.activation](x.float())

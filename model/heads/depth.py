@@ -1,22 +1,27 @@
 """Relative depth."""
 
-import torch
+from typing import ClassVar
 
-from david.model.heads.dense import DenseHead
+import torch
+import torch.nn.functional as F
+
+from david.model.heads.dense import DenseHead, linear
 
 
 class RelativeDepth(DenseHead):
-    """Depth up to a positive scale and a shift for each image, growing with distance. Linear: any real number.
+    """Depth up to a positive scale and a shift for each image, growing with distance. Linear: any real number;
+    softplus: above 0.
 
     The last 1x1 runs in float32 under autocast too. bfloat16 has 8 bits: near 1 it steps by 0.004 to 0.008, which is
     as much as depth changes from a pixel to the next on a face, and the gradient losses look at just that.
     """
 
     output, channels = "relative_depth", 1
+    activations: ClassVar = {"linear": linear, "softplus": F.softplus}
 
     def say(self, x: torch.Tensor) -> torch.Tensor:
         full = self.last.weight.dtype
         if x.dtype == full:  # no autocast
-            return self.last(x).float()
+            return self.end(self.last(x))
         with torch.autocast(x.device.type, enabled=False):
-            return self.last(x.to(full)).float()
+            return self.end(self.last(x.to(full)))

@@ -5,8 +5,10 @@ from dataclasses import replace
 
 from david.pack.errors import DavidError
 from david.train.recipe import Recipe
+from david.train.recipes import own
 from david.train.recipes.david import base, large
 from david.train.recipes.smoke import smoke
+from david.train.recipes.unofficial import unofficial, unofficial_berhu, unofficial_one_gpu
 
 
 def single(recipe: Recipe, head: str) -> Recipe:
@@ -24,11 +26,16 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "david-large-depth": lambda: single(large(), "depth"),
     "david-large-normals": lambda: single(large(), "normals"),
     "david-large-alpha": lambda: single(large(), "alpha"),
+    "unofficial": unofficial,
+    "unofficial-one-gpu": unofficial_one_gpu,
+    "unofficial-berhu": unofficial_berhu,
 }
 
 
 def recipe(name: str) -> Recipe:
-    """The recipe of that name. Raises DavidError, listing those there are, for any other."""
+    """The recipe of that name, or of a user's own file. Raises DavidError, listing those there are, for any other."""
+    if own.is_path(name):
+        return own.recipe(name)
     if name not in RECIPES:
-        raise DavidError(f"no recipe `{name}`; there are {', '.join(RECIPES)}")
+        raise DavidError(f"no recipe `{name}`; there are {', '.join(RECIPES)}, and your own as FILE.py:FUNCTION")
     return RECIPES[name]()
