@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -32,6 +33,14 @@ def train(
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change a field of the recipe; repeatable.")
     ] = None,
+    batch_size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|N",
+            help="N: samples of an optimiser step, over all ranks. auto: leave the recipe's, and compute as many at "
+            "once as the memory of every rank holds (micro_batch), so results stay the recipe's but for rounding.",
+        ),
+    ] = None,
     nproc: Annotated[int, typer.Option(min=1, help="Ranks to start on this machine.")] = 1,
     backbone_weights: Annotated[Path | None, typer.Option(help="A file of timm weights to begin with.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -45,8 +54,13 @@ def train(
     from david.train.signals import EXIT_STOPPED, Stopped
 
     chosen = recipes.recipe(recipe) if recipe else None
-    resolved = run.resolve(out, chosen, recipes.recipe("smoke"), assignments or [], steps or 1)
-    how = {"stop": steps, "device": device, "backbone_weights": backbone_weights}
+    fit, assignments = batch_size == "auto", assignments or []
+    if batch_size and not fit:
+        assignments.append(f"batch_size={batch_size}")
+    if fit and out is not None and (found := run.stored(out)):  # what was found when it began
+        fit, chosen = False, replace(chosen or found[0], micro_batch=found[0].micro_batch)
+    resolved = run.resolve(out, chosen, recipes.recipe("smoke"), assignments, steps or 1)
+    how = {"stop": steps, "device": device, "backbone_weights": backbone_weights, "fit": fit}
     try:
         if nproc == 1:
             finished = loop.train(resolved, shards, out, **how)

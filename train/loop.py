@@ -16,7 +16,7 @@ from david.model import Network, weights
 from david.pack import manifest
 from david.pack.errors import DavidError
 from david.pipeline.loader import Loader
-from david.train import checkpoint, curves, distributed, pictures, run
+from david.train import checkpoint, curves, distributed, micro_batch, pictures, run
 from david.train import recipe as recipes
 from david.train.display import display
 from david.train.distributed import World
@@ -47,6 +47,7 @@ def train(
     stop: int | None = None,
     device: str = "auto",
     backbone_weights: Path | None = None,
+    fit: bool = False,
     speaks: bool = True,
 ) -> Finished:
     """Train, or go on with, the run in `out`.
@@ -56,6 +57,7 @@ def train(
         run that ends early and goes on later equals one that went through
     device: auto, cpu or cuda
     backbone_weights: a file for the backbone to begin with, in place of timm's hub
+    fit: find the recipe's `micro_batch` by the memory at hand, for a run that begins
     speaks: whether to show progress, on the standard error stream
 
     Raises DavidError for what a user can mend, and Stopped after a signal, when all is saved.
@@ -63,6 +65,8 @@ def train(
     stop = min(stop or recipe.steps, recipe.steps)
     with distributed.joined(device) as world, StopSignals() as signals, ExitStack() as stack:
         run.check(recipe, shards, out, world.size)
+        if fit:
+            recipe = micro_batch.fitted(recipe, shards, world)
         out = out or run.fresh_name(recipe, world.told(int(time.time())))
         start, notes = take_up(recipe, shards, out, world, stack)
         shown = stack.enter_context(closing(display(start, stop, speaks and world.leads)))
