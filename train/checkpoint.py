@@ -25,6 +25,7 @@ from david.pack.errors import DavidError
 from david.pack.files import sha256, sync, write_whole
 
 MODEL, OPTIMISER, STATE, SUMS = "model.safetensors", "optimiser.safetensors", "state.json", "SHA256SUMS"
+AVERAGE = "average.safetensors"  # the whole state again, of a recipe that averages its weights
 
 
 Tensors = dict[str, torch.Tensor]  # by name

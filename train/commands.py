@@ -43,6 +43,9 @@ def train(
     ] = None,
     nproc: Annotated[int, typer.Option(min=1, help="Ranks to start on this machine.")] = 1,
     backbone_weights: Annotated[Path | None, typer.Option(help="A file of timm weights to begin with.")] = None,
+    track: Annotated[
+        list[str] | None, typer.Option(help="Tell wandb or mlflow too; each is an extra. Repeatable.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Train a recipe on a shard set; on a folder that holds a run, go on with it.
@@ -60,7 +63,13 @@ def train(
     if fit and out is not None and (found := run.stored(out)):  # what was found when it began
         fit, chosen = False, replace(chosen or found[0], micro_batch=found[0].micro_batch)
     resolved = run.resolve(out, chosen, recipes.recipe("smoke"), assignments, steps or 1)
-    how = {"stop": steps, "device": device, "backbone_weights": backbone_weights, "fit": fit}
+    how = {
+        "stop": steps,
+        "device": device,
+        "backbone_weights": backbone_weights,
+        "fit": fit,
+        "track": tuple(track or ()),
+    }
     try:
         if nproc == 1:
             finished = loop.train(resolved, shards, out, **how)

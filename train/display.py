@@ -91,4 +91,6 @@ def display(start: int, stop: int, speaks: bool) -> Display:
 
 def summary(record: dict[str, Any]) -> str:
     loss = "skipped" if record["loss"] is None else f"loss {record['loss']:.4f}"
-    return f"{loss}  {record['samples_per_s']:.1f} samples/s  waits {100 * record['wait']:.0f} %"
+    memory = " + ".join(f"{record[name]:.1f}" for name in ("memory_gb", "gpu_memory_gb") if name in record)
+    pace = f"{record['samples_per_s']:.1f} samples/s  waits {100 * record['wait']:.0f} %"
+    return f"{loss}  rate {record['rate']:.1e}  {pace}  {memory} GB"

@@ -46,7 +46,8 @@ class Learner(nn.Module):
         with torch.autocast(kind, enabled=False):
             losses = objective(prediction, batch, self.terms)
         shares = torch.where(batch.real, losses, 0).sum(1) / count
-        total = self.balance(shares, batch.real.sum() / count)
+        # the gradient of a loss that is not finite may be: made nan, it tells every rank through the norm
+        total = self.balance(shares, batch.real.sum() / count) * torch.where(shares.isfinite().all(), 1.0, torch.nan)
         return torch.cat([shares, total.unsqueeze(0)])
 
     def predict(self, image: torch.Tensor) -> Prediction:

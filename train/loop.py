@@ -16,8 +16,9 @@ from david.model import Network, weights
 from david.pack import manifest
 from david.pack.errors import DavidError
 from david.pipeline.loader import Loader
-from david.train import checkpoint, curves, distributed, micro_batch, pictures, run
+from david.train import checkpoint, curves, distributed, micro_batch, pictures, run, writers
 from david.train import recipe as recipes
+from david.train.bundle import Watch
 from david.train.display import display
 from david.train.distributed import World
 from david.train.eval.evaluate import evaluate
@@ -48,6 +49,7 @@ def train(
     device: str = "auto",
     backbone_weights: Path | None = None,
     fit: bool = False,
+    track: tuple[str, ...] = (),
     speaks: bool = True,
 ) -> Finished:
     """Train, or go on with, the run in `out`.
@@ -58,6 +60,7 @@ def train(
     device: auto, cpu or cuda
     backbone_weights: a file for the backbone to begin with, in place of timm's hub
     fit: find the recipe's `micro_batch` by the memory at hand, for a run that begins
+    track: who hears of the run beside TensorBoard: `wandb`, `mlflow`
     speaks: whether to show progress, on the standard error stream
 
     Raises DavidError for what a user can mend, and Stopped after a signal, when all is saved.
@@ -67,6 +70,7 @@ def train(
         run.check(recipe, shards, out, world.size)
         if fit:
             recipe = micro_batch.fitted(recipe, shards, world)
+        writers.check(track)
         out = out or run.fresh_name(recipe, world.told(int(time.time())))
         start, notes = take_up(recipe, shards, out, world, stack)
         shown = stack.enter_context(closing(display(start, stop, speaks and world.leads)))
@@ -85,17 +89,19 @@ def train(
         loader = stack.enter_context(load("train", start=start, **ranks))
         if start:
             restore(out, start, network, step, loader)
-        recorder = stack.enter_context(closing(Recorder(out, start, recipe, step, world, shown)))
-        measure, picture = held_out(step, shards, world, load, ranks)
+        watch = Watch(out / "bad", step, world, shown.note)
+        step.before_change = watch.look
+        recorder = stack.enter_context(closing(Recorder(out, start, recipe, step, watch, world, shown, track)))
+        measure, picture = held_out(step, shards, out, world, recorder, load, ranks)
         save = saving(out, recipe, network, step, loader, recorder, world)
 
         for note in [*notes, describe(recipe, network, loader, world, start, out)]:
             shown.note(note)
         if start == 0:
-            picture(out / "pictures" / "step-00000000.png")
+            picture(0)
         metrics, best = newest(out / "metrics.jsonl"), recorder.best()
         for number, batch in zip(range(start + 1, stop + 1), loader, strict=False):
-            recorder.take(step(batch, number), loader.wait_s)
+            recorder.take(step(batch, number), batch, loader.wait_s)
             last = number == stop
             stopping = not last and number % recipe.log_every == 0 and world.any(signals.requested)
             if last or due(number, recipe.evaluate_every):
@@ -103,7 +109,7 @@ def train(
                 recorder.measured(number, metrics)
                 best = world.told(recorder.best())
             if last or due(number, recipe.picture_every):
-                picture(out / "pictures" / f"step-{number:08d}.png")
+                picture(number)
             if last or stopping or best == number or due(number, recipe.checkpoint_every):
                 recorder.flush()
                 save(number, best)
@@ -171,8 +177,14 @@ def saving(
 
 
 def held_out(
-    step: Step, shards: Path, world: World, load: Callable[..., Loader], ranks: dict[str, int]
-) -> tuple[Callable[[], dict[str, float]], Callable[[Path], None]]:
+    step: Step,
+    shards: Path,
+    out: Path,
+    world: World,
+    recorder: Recorder,
+    load: Callable[..., Loader],
+    ranks: dict[str, int],
+) -> tuple[Callable[[], dict[str, float]], Callable[[int], None]]:
     """How to measure the network on the samples that it does not train on, and how to picture it on the first of them.
 
     Without a `val` split nothing is measured, and the pictures are of training samples.
@@ -186,13 +198,14 @@ def held_out(
             return evaluate(step.network, loader, world)
 
     if not world.leads:
-        return measure, lambda path: None
+        return measure, lambda number: None
     with load("val" if measurable else "train", train=False, batch_size=PICTURED) as loader:
         seen = next(loader)
 
-    def picture(path: Path) -> None:
+    def picture(number: int) -> None:
         with step.judged():
-            pictures.draw(step.network, seen, path)
+            sheet = pictures.draw(step.network, seen, out / "pictures" / f"step-{number:08d}.png")
+        recorder.pictured(number, sheet)
 
     return measure, picture
 

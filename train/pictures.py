@@ -23,12 +23,16 @@ BRIGHT = {"depth": (0.1, "10 %"), "normals": (45.0, "45 degrees"), "alpha": (1.0
 
 
 @torch.inference_mode()
-def draw(network: nn.Module, batch: Batch, path: Path) -> None:
-    """Write the sheet of `batch` under the network as a PNG. The network is left in the mode that it was in."""
+def draw(network: nn.Module, batch: Batch, path: Path) -> np.ndarray:
+    """Write the sheet of `batch` under the network as a PNG, and return it: (H, W, 3) uint8.
+
+    The network is left in the mode that it was in."""
     columns = {"rgb": list(array(batch.image))}
     for _, found in by_head(predict(network, batch), batch):
         columns |= found
-    preview.write_png(path, preview.sheet(list(zip(*columns.values(), strict=True)), list(columns)))
+    sheet = preview.sheet(list(zip(*columns.values(), strict=True)), list(columns))
+    preview.write_png(path, sheet)
+    return sheet
 
 
 @torch.inference_mode()

@@ -1,45 +1,63 @@
-"""What a run writes down of its steps: journal, ledger, TensorBoard and the display, in one pass every few steps.
+"""What a run writes down of its steps: journal, ledger, writers and the display, in one pass every few steps.
 
-Between two flushes nothing is asked of the device, so it never waits for the host.
+Between two flushes nothing is asked of the device but whether the step before was finite, see `bundle.Watch`.
 """
 
 import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch.utils.tensorboard import SummaryWriter
 
 from david.pack.errors import DavidError
-from david.train import ledger
+from david.pipeline.batch import Batch
+from david.train import ledger, memory
+from david.train import recipe as recipes
+from david.train.bundle import Watch
 from david.train.display import Display
 from david.train.distributed import World
 from david.train.eval.best import best_step
 from david.train.journal import Journal
 from david.train.recipe import Recipe
 from david.train.step import Outcome, Step
+from david.train.writers import Writer, writers
 
 
 class Recorder:
-    """Collects outcomes on every rank; the one that leads writes them into the run's folder.
+    """Collects outcomes on every rank; the one that leads writes them into the run's folder and to its writers.
 
     The journal's lines: `step`, `epoch`, `loss` (weighted; null for a step that was skipped), each term's own loss,
     `norm` of the gradient, `rate`, `samples_per_s` and `wait` (the share of the time spent waiting for data), both over
-    the steps of one flush.
+    the steps of one flush, and the most memory that this process has held, see `memory.py`.
     """
 
-    def __init__(self, out: Path, start: int, recipe: Recipe, step: Step, world: World, display: Display):
-        self._out, self._recipe, self._step, self._world, self._display = out, recipe, step, world, display
+    def __init__(
+        self,
+        out: Path,
+        start: int,
+        recipe: Recipe,
+        step: Step,
+        watch: Watch,
+        world: World,
+        display: Display,
+        track: tuple[str, ...],
+    ):
+        """track: writers beside TensorBoard's, see `writers/`"""
+        self._out, self._recipe, self._step, self._watch = out, recipe, step, watch
+        self._world, self._display = world, display
         self._pending: list[Outcome] = []
         self._wait_s, self._since, self._skipped = 0.0, time.perf_counter(), 0
         self._files: list[Journal] = []
+        self._writers: list[Writer] = []
         if world.leads:
             names = ("journal.jsonl", "ledger.jsonl", "metrics.jsonl")
             self._files = [Journal(out / name, start) for name in names]
-            self._board = SummaryWriter(str(out / "tensorboard"), purge_step=start + 1)
+            self._writers = writers(track, out, start, recipes.to_json(recipe))
 
-    def take(self, outcome: Outcome, wait_s: float) -> None:
-        """Note a step; flushes by itself every `log_every` steps."""
+    def take(self, outcome: Outcome, batch: Batch, wait_s: float) -> None:
+        """Note a step and this rank's batch; flushes by itself every `log_every` steps."""
+        self._watch.hold(outcome, batch)
         self._pending.append(outcome)
         self._wait_s += wait_s
         if outcome.step % self._recipe.log_every == 0:
@@ -49,6 +67,7 @@ class Recorder:
         """Write down what is pending. All ranks come here together. Raises DavidError where the run has diverged."""
         if not self._pending:
             return
+        self._watch.look()
         outcomes, self._pending = self._pending, []
         losses = self._world.sum(torch.stack([outcome.losses for outcome in outcomes]))
         weights = [getattr(self._recipe.objective, name) for name in self._step.terms]
@@ -59,6 +78,7 @@ class Recorder:
         pace = {
             "samples_per_s": round(len(outcomes) * self._recipe.batch_size / seconds, 2),
             "wait": round(self._wait_s / seconds, 4),
+            **memory.peak_gb(),
         }
         self._wait_s = 0.0
         for outcome, terms, loss, norm in zip(outcomes, losses.tolist(), weighted, norms, strict=True):
@@ -83,17 +103,22 @@ class Recorder:
         record |= {"rate": self._recipe.optim.rate * outcome.factor} | pace
         self._files[0].write(record)
         self._files[1].write(seen)
-        for name, value in record.items():
-            if value is not None and name not in ("step", "epoch"):
-                self._board.add_scalar(f"train/{name}", value, step)
+        told = {f"train/{name}": value for name, value in record.items() if value is not None and name != "step"}
+        for writer in self._writers:
+            writer.scalars(step, told)
         self._display.update(record)
 
     def measured(self, step: int, found: dict[str, float]) -> None:
         """Note the metrics of the held-out samples after `step`."""
         if self._world.leads:
             self._files[2].write({"step": step} | found)
-            for name, value in found.items():
-                self._board.add_scalar(f"val/{name}", value, step)
+            for writer in self._writers:
+                writer.scalars(step, {f"val/{name}": value for name, value in found.items()})
+
+    def pictured(self, step: int, sheet: np.ndarray) -> None:
+        """Note the sheet of held-out samples after `step`, (H, W, 3) uint8."""
+        for writer in self._writers:
+            writer.picture(step, "held-out", sheet)
 
     def best(self) -> int:
         """The step of the best evaluation so far, by the recipe's `best`; 0 where there is none, and on other ranks."""
@@ -107,7 +132,5 @@ class Recorder:
             file.sync()
 
     def close(self) -> None:
-        for file in self._files:
-            file.close()
-        if self._world.leads:
-            self._board.close()
+        for part in (*self._files, *self._writers):
+            part.close()

@@ -1,4 +1,4 @@
-"""`david replay` and `david verify-run`; `past.py` does the work."""
+"""`david replay` and `david verify-run`; `past.py` and `bundle.py` do the work."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,18 +15,50 @@ def register(app: typer.Typer) -> None:
 
 
 def replay(
-    run: Run,
-    shards: Shards,
-    step: Annotated[int, typer.Option(min=1, help="The optimiser step, as journal and ledger count.")],
+    run: Annotated[Path | None, typer.Argument(help="A run's folder, as `david train` made it.")] = None,
+    shards: Annotated[Path | None, typer.Option(help="The shard set that it was trained on.")] = None,
+    step: Annotated[int | None, typer.Option(min=1, help="The optimiser step, as journal and ledger count.")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="Or a step that was not finite: RUN/bad/step-N.")] = None,
     out: Annotated[Path | None, typer.Option(help="Where to write.  [default: replay/ in the run's folder]")] = None,
+    device: Annotated[str, typer.Option(help="For a bundle: auto, cpu or cuda.")] = "auto",
 ) -> None:
-    """Make the batch of any past step again, augmented as it was, as a sheet of pictures and as tensors."""
+    """Make the batch of any past step again, augmented as it was, as a sheet of pictures and as tensors.
+
+    With --bundle, compute a step that was not finite again: its losses then and now, and which samples are to blame.
+    """
+    if bundle is not None:
+        return _compute_again(bundle, device)
+    if run is None or shards is None or step is None:
+        raise typer.BadParameter("name a run with --shards and --step, or a --bundle", param_hint="RUN / --bundle")
     from david.train import past
 
     made = past.replay(run, shards, step, out or run / "replay")
     known = "as in the ledger" if made.recorded else "a step that the ledger does not have yet"
     typer.echo(f"step {step}, epoch {made.epoch}: {made.samples} samples, {known}")
     typer.echo(f"{made.picture}\n{made.tensors}")
+
+
+def _compute_again(folder: Path, device: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from david.train import bundle, distributed
+
+    step, ranks = bundle.replay(folder, distributed.device_of(device, 0))
+    table = Table(title=f"step {step}: each rank's share of the loss", title_justify="left")
+    for heading in ("rank", "term", "then", "now"):
+        table.add_column(heading)
+    for rank, again in enumerate(ranks):
+        for term, before in again.before.items():
+            table.add_row(str(rank), term, f"{before:.9g}", f"{again.now[term]:.9g}")
+    Console().print(table)
+    for rank, again in enumerate(ranks):
+        for sample, terms in again.culprits.items():
+            typer.echo(f"rank {rank}, sample {sample}: {', '.join(terms)} not finite")
+        if not again.finite and not again.culprits:
+            typer.echo(f"rank {rank}: the losses are finite, their gradient is not")
+    same = all(again.same for again in ranks)
+    typer.echo("the same losses, to the bit" if same else "other losses than then: another device, or other versions")
 
 
 def verify_run(run: Run, shards: Shards) -> None:

@@ -53,6 +53,7 @@ class Step:
     optimiser: AdamW over the network's parameters
     optimisers: that one, and one for the weights of the tasks where those are learnt
     average, scaling: where the recipe asks for them
+    before_change: called when a step's gradient is under way and the weights are still those of the step before
     """
 
     def __init__(self, network: Network, recipe: Recipe, world: World, tell: Callable[[str], None] = warnings.warn):
@@ -73,6 +74,7 @@ class Step:
         averaged = recipe.optim.average > 0
         self.average = Average(network, recipe.optim.average, recipe.optim.average_warmup) if averaged else None
         self.scaling = LossScale(world.device) if learner.reduced is torch.float16 else None
+        self.before_change: Callable[[], None] = lambda: None
 
     def __call__(self, batch: Batch, step: int) -> Outcome:
         """The step numbered `step` (1 is the first) on this rank's `batch`."""
@@ -83,6 +85,7 @@ class Step:
             optimiser.zero_grad(set_to_none=True)
         scale = self.scaling.scale if self.scaling else torch.ones((), device=batch.image.device)
         losses = self.gradients(batch, real.sum(), scale)
+        self.before_change()
         if self.scaling:
             self.scaling.unscale(p.grad for p in self.parameters if p.grad is not None)
         norm = nn.utils.clip_grad_norm_(self.parameters, self.recipe.optim.clip)

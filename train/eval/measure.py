@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from david import __version__
 from david.model import Network, weights
 from david.model.config import ModelConfig
+from david.pack import manifest
 from david.pack.errors import DavidError
 from david.pipeline.config import DataConfig
 from david.pipeline.loader import Loader
@@ -79,21 +80,25 @@ def measure(subject: Subject, shards: Path, split: str, out: Path, batch_size: i
     """
     with distributed.joined(device) as world:
         network = subject.network().to(world.device)
-        ranks = {"rank": world.rank, "world_size": world.size, "batch_size": -(-batch_size // world.size) * world.size}
-        how = {"seed": 0, "train": False, "device": world.device}
-        with Loader(shards, split, subject.data, **how, **ranks) as loader:
+
+        def load(batch_size: int, start: int = 0, **ranks: int) -> Loader:
+            how = {"batch_size": batch_size, "start": start, **ranks}
+            return Loader(shards, split, subject.data, seed=0, train=False, device=world.device, **how)
+
+        with load(-(-batch_size // world.size) * world.size, rank=world.rank, world_size=world.size) as loader:
             scores = score(network, shown(loader, world.leads), world)
         if world.leads:
             reader = Reader(shards, split)
             about = {
                 **{"david": __version__, "source": str(subject.source), "split": split},
-                **{"shards": reader.manifest.fingerprint, "height": subject.data.height, "width": subject.data.width},
+                **{"shards": manifest.load(shards).fingerprint},
+                **{"height": subject.data.height, "width": subject.data.width},
             }
             files = {
                 "metrics.json": report.metrics_json(scores, about),
                 "samples.csv": report.samples_csv(scores, reader),
             }
-            sheets = report.worst_cases(network, scores, reader, split, subject.data, world.device, worst)
+            sheets = report.worst_cases(network, scores, reader, lambda sample: load(1, sample), worst)
             report.write(out, files | sheets)
             reader.close()
         return scores

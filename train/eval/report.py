@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,6 @@ from torch import nn
 
 from david.pack import preview
 from david.pack.files import write_whole
-from david.pipeline.config import DataConfig
 from david.pipeline.loader import Loader
 from david.pipeline.reader import Reader
 from david.train import pictures
@@ -57,15 +58,16 @@ def samples_csv(scores: Scores, reader: Reader) -> bytes:
 
 @torch.inference_mode()
 def worst_cases(
-    network: nn.Module, scores: Scores, reader: Reader, split: str, data: DataConfig, device: torch.device, most: int
+    network: nn.Module, scores: Scores, reader: Reader, one: Callable[[int], AbstractContextManager[Loader]], most: int
 ) -> dict[str, bytes]:
-    """A PNG for each head, by file name: RGB, target, prediction and error of the samples that do worst."""
+    """A PNG for each head, by file name: RGB, target, prediction and error of the samples that do worst.
+
+    one: a loader that begins with the sample of this id, in batches of one"""
     sheets = {}
     for head, ranked_by in RANKED_BY.items():
         rows, captions, labels = [], [], []
         for sample in scores.worst(ranked_by, most) if ranked_by in scores.values else []:
-            how = {"batch_size": 1, "seed": 0, "train": False, "start": sample, "device": device}
-            with Loader(reader.manifest.folder, split, data, **how) as loader:
+            with one(sample) as loader:
                 batch = next(loader)
             columns = dict(pictures.by_head(pictures.predict(network, batch), batch))[head]
             labels = ["rgb", *columns]

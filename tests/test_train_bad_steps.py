@@ -1,0 +1,123 @@
+"""Steps that are not finite: the same skip on every rank, no weight changed, a bundle that shows it again."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+from david.cli import app
+from david.model import Network
+from david.pack.errors import DavidError
+from david.pipeline.batch import Batch
+from david.pipeline.loader import Loader
+from david.train import bundle, checkpoint, distributed, learner, loop, recipes
+from david.train.distributed import World
+from david.train.journal import read
+from david.train.objective import objective
+from david.train.recipe import Recipe, override
+from david.train.step import Step
+
+TINY = override(
+    recipes.recipe("smoke"),
+    [
+        *("data.height=48", "data.width=32", "model.backbone_size=32", "model.width=16", "model.head_widths=8,8"),
+        *("model.reassemble=8,8,8,8", "batch_size=4", "steps=6", "optim.warmup=3", "checkpoint_every=1", "keep=9"),
+        *("log_every=3", "evaluate_every=0"),
+    ],
+)
+both = pytest.mark.parametrize("how", ["exact", "ddp"])
+
+
+class Poisoned(Loader):
+    """A loader whose last rank gets, at some steps, a sample whose depth is inf on some pixels."""
+
+    steps: tuple[int, ...] = ()
+
+    def __init__(self, *args, rank: int = 0, world_size: int = 1, train: bool = True, **how):
+        super().__init__(*args, rank=rank, world_size=world_size, train=train, **how)
+        self.hits = self.steps if train and rank == world_size - 1 else ()
+
+    def __next__(self) -> Batch:
+        batch = super().__next__()
+        if self.state not in self.hits:
+            return batch
+        depth, valid = batch.depth.clone(), batch.valid.clone()
+        depth[1, :, :4], valid[1, :, :4] = torch.inf, True
+        return replace(batch, depth=depth, valid=valid)
+
+
+def poisoned(recipe: Recipe, shards: Path, out: Path, steps: tuple[int, ...] = (3,)) -> loop.Finished:
+    Poisoned.steps = steps
+    loop.Loader = Poisoned
+    try:
+        return loop.train(recipe, shards, out, device="cpu", speaks=False)
+    finally:
+        loop.Loader = Loader
+
+
+def weights(out: Path, step: int) -> dict[str, torch.Tensor]:
+    return load_file(checkpoint.path_of(out / "checkpoints", step) / checkpoint.MODEL)
+
+
+def unchanged(out: Path, before: int, after: int) -> bool:
+    """Whether weights and moments are the same, to the bit."""
+    files = (checkpoint.path_of(out / "checkpoints", step) / checkpoint.OPTIMISER for step in (before, after))
+    one, other = (load_file(path) for path in files)
+    return all(weights(out, before)[name].equal(value) for name, value in weights(out, after).items()) and all(
+        one[name].equal(value) for name, value in other.items() if not name.startswith("step/")
+    )
+
+
+@both
+def test_inf_in_one_ranks_loss_is_skipped_by_all_and_the_bundle_shows_it_again(shards: Path, tmp_path: Path, how: str):
+    out, recipe = tmp_path / "run", override(TINY, [f"summation={how}"])
+    distributed.launch(2, poisoned, recipe=recipe, shards=shards, out=out)
+    skipped = [record["step"] for record in read(out / "journal.jsonl") if record["loss"] is None]
+    assert skipped == [3] and len(list(read(out / "journal.jsonl"))) == 6
+    assert unchanged(out, 2, 3) and not unchanged(out, 3, 4)
+
+    folder = out / "bad" / "step-00000003"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        *("bundle.json", "model.safetensors", "rank-0.safetensors", "rank-1.safetensors"),
+    ]
+    kept = load_file(folder / "model.safetensors")
+    assert all(kept[name].equal(value) for name, value in weights(out, 2).items())
+    number, (clean, bad) = bundle.replay(folder, torch.device("cpu"))
+    ids = load_file(folder / "rank-1.safetensors")["ids"].tolist()
+    assert number == 3 and clean.same and bad.same
+    assert clean.finite and not clean.culprits
+    assert not bad.finite and list(bad.culprits) == [ids[1]] and "depth_ssi_mse" in bad.culprits[ids[1]]
+
+    said = CliRunner().invoke(app, ["replay", "--bundle", str(folder), "--device", "cpu"])
+    assert said.exit_code == 0 and f"rank 1, sample {ids[1]}: depth_ssi_mse" in said.stdout
+    assert "the same losses, to the bit" in said.stdout
+
+
+def test_a_run_that_stays_bad_ends_with_a_sentence_and_keeps_a_few_bundles(shards: Path, tmp_path: Path):
+    out, recipe = tmp_path / "run", override(TINY, ["steps=12", "max_skipped=4", "checkpoint_every=0"])
+    with pytest.raises(DavidError, match="step 6: the gradient was not finite in 5 steps in a row"):
+        poisoned(recipe, shards, out, steps=(2, 3, 4, 5, 6))
+    assert [path.name for path in sorted((out / "bad").iterdir())] == [f"step-0000000{step}" for step in (2, 3, 4)]
+
+
+@both
+def test_an_infinite_loss_reaches_every_rank_though_its_own_gradient_is_finite(shards: Path, how: str, monkeypatch):
+    def with_a_constant(*args) -> torch.Tensor:
+        losses = objective(*args)
+        return torch.cat([losses[:-1], torch.full_like(losses[-1:], torch.inf)])
+
+    recipe = override(TINY, [f"summation={how}"])
+    with Loader(shards, "train", recipe.data, batch_size=4, seed=0) as loader:
+        batch = next(loader)
+    step = Step(Network(recipe.model), recipe, World(0, 1, torch.device("cpu")))
+    assert step(batch, 1).norm.isfinite()
+    monkeypatch.setattr(learner, "objective", with_a_constant)
+    assert not step(batch, 2).norm.isfinite()
+
+
+def test_what_is_no_bundle_is_refused(tmp_path: Path):
+    with pytest.raises(DavidError, match="not a whole bundle of a step"):
+        bundle.replay(tmp_path, torch.device("cpu"))
