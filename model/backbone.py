@@ -45,13 +45,16 @@ class Backbone(nn.Module):
     def forward(self, image: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """(B, 3, H, W) normalised image to four pairs of patch tokens (B, G * G, D) and class token (B, 1, D).
 
-        The resize is antialiased: an image much larger than the ViT's square must not alias into it.
+        A ViT without a class token (SigLIP) has the mean of its patches there; register tokens (DINOv2, DINOv3) are
+        left out. The resize is antialiased: an image much larger than the ViT's square must not alias into it.
         """
         if image.shape[-2:] != self.size:
             image = F.interpolate(image, size=self.size, mode="bilinear", align_corners=False, antialias=True)
-        taps = self.vit.forward_intermediates(
-            image, self.taps, return_prefix_tokens=True, output_fmt="NLC", intermediates_only=True
-        )
+        how = {"output_fmt": "NLC", "intermediates_only": True}
+        if self.vit.cls_token is None:
+            taps = self.vit.forward_intermediates(image, self.taps, **how)
+            return [(patches, patches.mean(1, keepdim=True)) for patches in taps]
+        taps = self.vit.forward_intermediates(image, self.taps, return_prefix_tokens=True, **how)
         return [(patches, prefix[:, :1]) for patches, prefix in taps]
 
 
@@ -68,8 +71,8 @@ def _create(config: ModelConfig) -> ViT:
     except TypeError:  # networks without position embeddings take no img_size
         vit = None
     needed = ("blocks", "patch_embed", "cls_token", "forward_intermediates", "prune_intermediate_layers")
-    if any(getattr(vit, name, None) is None for name in needed):
-        raise DavidError(f"model.backbone: expected a plain ViT with a class token, {config.backbone} is not one")
+    if vit is None or not all(hasattr(vit, name) for name in needed):
+        raise DavidError(f"model.backbone: expected a plain ViT, {config.backbone} is not one")
     return vit
 
 

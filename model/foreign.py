@@ -5,6 +5,7 @@ Whatever the container, what comes out is timm's own form: a dict from parameter
 
 import math
 import pickle
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -58,6 +59,18 @@ def from_file(vit: ViT, name: str, path: Path) -> State:
     if not state:
         raise DavidError(f"{path}: expected weights of {name}, found no tensors")
     return state
+
+
+def as_timm_reads(vit: ViT, state: State) -> State:
+    """Tensors under the names of whoever trained them (DINOv2, CLIP, EVA, ...) under timm's, as timm itself renames
+    them; those that it knows nothing of as they are."""
+    rename = getattr(sys.modules[type(vit).__module__], "checkpoint_filter_fn", None)
+    if rename is None:
+        return state
+    try:
+        return rename(dict(state), vit)
+    except Exception:  # for what it does not know it has no error of its own: what it misses may raise any
+        return state
 
 
 def _safetensors(path: Path, vit: ViT, name: str) -> State:

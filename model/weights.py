@@ -1,8 +1,8 @@
 """Weights: the backbone's, from ImageNet; the whole network's, to a file and back.
 
-The backbone's come from timm's hub or from a file that somebody published (`foreign`). They are matched name by name
-and shape by shape, and a `Report` says what fitted. Whole networks are one safetensors file that also says what it is
-the weights of, so that a file alone is enough to predict.
+The backbone's come from timm's hub or from a file that somebody published (`foreign`), those to fine-tune from another
+network's file. They are matched name by name and shape by shape, and a `Report` says what fitted. Whole networks are
+one safetensors file that also says what it is the weights of, so that a file alone is enough to predict.
 """
 
 import json
@@ -16,6 +16,7 @@ import torch
 from rich.table import Table
 from safetensors import SafetensorError, safe_open
 from timm.layers.pos_embed import resample_abs_pos_embed
+from torch import nn
 
 from david.model import foreign
 from david.model.backbone import ViT
@@ -26,22 +27,26 @@ from david.pack.files import whole
 
 # Of the backbone's parameters, by number; below this a file is of another architecture or only half there.
 LEAST_MATCHED = 0.95
+# Of the whole network's: other heads or another decoder may begin anew.
+LEAST_OF_WHOLE = 0.5
 # What a safetensors file of ours says about itself, as JSON.
 ABOUT = "david"
 
 
 @dataclass(frozen=True)
 class Report:
-    """What of the backbone's weights was found in `source`: names of tensors, as timm calls them.
+    """What of the weights was found in `source`: names of tensors, in the backbone as timm calls them.
 
-    share: of the backbone's parameters, 0 to 1, that were matched
-    matched: in both, of one shape; misshapen: in both, not of one shape; missing: of the backbone, not in the source
-    unexpected: of the source, not in the backbone. The final norm, the classifier and blocks after the last tap
+    part: what was to be filled, backbone or network
+    share: of its parameters, 0 to 1, that were matched
+    matched: in both, of one shape; misshapen: in both, not of one shape; missing: of the part, not in the source
+    unexpected: of the source, not in the part. The final norm, the classifier and blocks after the last tap
         belong there: the network does not have them
     resized: position embeddings that were brought to another grid
     """
 
     source: str
+    part: str
     share: float
     matched: tuple[str, ...]
     missing: tuple[str, ...]
@@ -55,12 +60,14 @@ class Report:
         return {name: entries for name, entries in lists.items() if entries}
 
     def __str__(self) -> str:
-        parts = [f"{self.share:.1%} of the backbone's parameters from {self.source}"]
+        parts = [f"{self.share:.1%} of the {self.part}'s parameters from {self.source}"]
         return "; ".join(parts + [f"{name}: {_some(entries)}" for name, entries in self.lists().items()])
 
     def __rich__(self) -> Table:
-        table = Table("", "tensors", "which", title=f"Backbone weights from {self.source}", title_justify="left")
-        table.add_row("matched", str(len(self.matched)), f"{self.share:.1%} of the backbone's parameters")
+        table = Table(
+            "", "tensors", "which", title=f"{self.part.capitalize()} weights from {self.source}", title_justify="left"
+        )
+        table.add_row("matched", str(len(self.matched)), f"{self.share:.1%} of the {self.part}'s parameters")
         for name, entries in self.lists().items():
             table.add_row(name, str(len(entries)), _some(entries, most=8))
         return table
@@ -73,7 +80,11 @@ def load_backbone(network: Network, source: Path | None = None) -> Report:
     """
     vit, name = network.backbone.vit, network.config.backbone
     state = foreign.from_hub(vit, name) if source is None else foreign.from_file(vit, name, Path(source))
-    fitting, report = match(vit, state, f"timm's hub, {name}" if source is None else str(source))
+    told = f"timm's hub, {name}" if source is None else str(source)
+    fitting, report = match_backbone(vit, state, told)
+    if report.missing or report.misshapen:  # perhaps under the names of whoever trained it
+        other = match_backbone(vit, foreign.as_timm_reads(vit, state), told)
+        fitting, report = max((fitting, report), other, key=lambda found: found[1].share)
     if report.share < LEAST_MATCHED:
         raise DavidError(
             f"{report.source}: expected weights of {name} that fill at least {LEAST_MATCHED:.0%} of its parameters, "
@@ -83,16 +94,46 @@ def load_backbone(network: Network, source: Path | None = None) -> Report:
     return report
 
 
-def match(vit: ViT, state: foreign.State, source: str) -> tuple[foreign.State, Report]:
-    """The tensors of `state` that fit `vit` under its own names, and the report about all of them."""
-    state, resized = _on_grid(vit, _without_prefix(state, source))
-    target = vit.state_dict()
+def load_whole(network: Network, source: Path) -> Report:
+    """Fill the network from another one's file, `save`'s or a checkpoint's: whatever has the same name and shape.
+
+    Raises DavidError, with the network as it was, where less than half of its parameters are there."""
+    if source.suffix != ".safetensors":
+        raise DavidError(f"{source}: expected a network's weights ending in .safetensors, found {source.suffix!r}")
+    try:
+        state = safetensors.torch.load_file(source)
+    except (OSError, SafetensorError) as error:
+        raise DavidError(f"{source}: expected a network's weights ({foreign.first_line(error)})") from error
+    state, resized = _on_grid(network.backbone.vit, state, "backbone.vit.pos_embed")
+    fitting, report = match(network, "network", state, str(source), resized)
+    if report.share < LEAST_OF_WHOLE:
+        raise DavidError(
+            f"{source}: expected weights that fill at least {LEAST_OF_WHOLE:.0%} of the network's parameters, found "
+            f"{report}; take the model settings that they were trained with, and for a backbone's own weights "
+            "--backbone-weights"
+        )
+    network.load_state_dict(fitting, strict=False)
+    return report
+
+
+def match_backbone(vit: ViT, state: foreign.State, source: str) -> tuple[foreign.State, Report]:
+    """`match`, wherever in the source the ViT is, and whatever its grid."""
+    state, resized = _on_grid(vit, _without_prefix(state, source), "pos_embed")
+    return match(vit, "backbone", state, source, resized)
+
+
+def match(
+    module: nn.Module, part: str, state: foreign.State, source: str, resized: tuple[str, ...]
+) -> tuple[foreign.State, Report]:
+    """The tensors of `state` that fit `module` under its own names, and the report about all of them."""
+    target = module.state_dict()
     fitting = {name: state[name] for name in target if name in state and state[name].shape == target[name].shape}
     sick = next((name for name, tensor in fitting.items() if not tensor.isfinite().all()), None)
     if sick:
         raise DavidError(f"{source}: {sick} holds values that are not finite; the file is damaged")
     return fitting, Report(
         source=source,
+        part=part,
         share=sum(target[name].numel() for name in fitting) / sum(tensor.numel() for tensor in target.values()),
         matched=tuple(fitting),
         missing=tuple(name for name in target if name not in state),
@@ -115,9 +156,10 @@ def _without_prefix(state: foreign.State, source: str) -> foreign.State:
     return {name.removeprefix(prefixes[0]): tensor for name, tensor in state.items()} if prefixes else state
 
 
-def _on_grid(vit: ViT, state: foreign.State) -> tuple[foreign.State, tuple[str, ...]]:
-    """Position embeddings of another square grid, resized to the ViT's own as timm does it: bicubic, antialiased."""
-    have, want = state.get("pos_embed"), getattr(vit, "pos_embed", None)
+def _on_grid(vit: ViT, state: foreign.State, name: str) -> tuple[foreign.State, tuple[str, ...]]:
+    """The position embeddings `name` of another square grid, resized to the ViT's own as timm does it: bicubic,
+    antialiased."""
+    have, want = state.get(name), getattr(vit, "pos_embed", None)
     if have is None or want is None or have.ndim != 3 or have.shape[-1] != want.shape[-1] or have.shape == want.shape:
         return state, ()
     grid = vit.patch_embed.grid_size
@@ -126,7 +168,7 @@ def _on_grid(vit: ViT, state: foreign.State) -> tuple[foreign.State, tuple[str, 
     if side == 0 or side * side != have.shape[1] - prefix:
         return state, ()
     pos_embed = resample_abs_pos_embed(have, new_size=list(grid), old_size=[side, side], num_prefix_tokens=prefix)
-    return state | {"pos_embed": pos_embed}, (f"pos_embed {side} x {side} to {grid[0]} x {grid[1]}",)
+    return state | {name: pos_embed}, (f"pos_embed {side} x {side} to {grid[0]} x {grid[1]}",)
 
 
 def _some(names: tuple[str, ...], most: int = 4) -> str:

@@ -234,6 +234,33 @@ def test_prediction_is_a_tree_of_tensors_to_torch(smoke):
     assert sum(isinstance(leaf, torch.Tensor) for leaf in leaves) == len(OUTPUTS)
 
 
+@pytest.mark.parametrize(
+    ("backbone", "size"),
+    [
+        ("vit_small_patch16_224", 64),
+        ("vit_small_patch14_dinov2", 56),
+        ("vit_small_patch14_reg4_dinov2", 56),
+        ("vit_small_patch16_dinov3", 64),  # positions by rotation alone
+        ("eva02_tiny_patch14_224", 56),
+        ("vit_base_patch16_siglip_224", 64),  # no class token
+        ("vit_medium_patch16_reg4_gap_256", 64),  # registers and no class token
+    ],
+)
+def test_vits_of_other_families_learn_in_every_parameter_and_layer(backbone: str, size: int):
+    torch.manual_seed(0)
+    network = build("david-smoke", backbone=backbone, backbone_size=size)
+    vit, image = network.backbone.vit, images(2, 40, 32)
+    taps = network.backbone(network.normalise(image))
+    assert network.backbone.grid == (4, 4) and len(taps) == 4
+    for patches, token in taps:
+        assert patches.shape == (2, 16, vit.embed_dim) and token.shape == (2, 1, vit.embed_dim)
+        if vit.cls_token is None:
+            assert torch.equal(token, patches.mean(1, keepdim=True))
+    sum(one.square().sum() for one in outputs(network(image))).backward()
+    assert [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()] == []
+    assert set(layer_ids(network).values()) == set(range(6))
+
+
 def test_layers_count_from_the_image_up(smoke):
     ids = layer_ids(smoke)
     assert ids.keys() == dict(smoke.named_parameters()).keys()
@@ -271,8 +298,9 @@ def test_impossible_configurations_are_refused_when_made(changes, says):
     [
         ({"backbone": "vit_tiny_patch16_385"}, "has no 'vit_tiny_patch16_385'$"),
         ({"backbone": "vit_tiny_patch16_384.augreg"}, "has no .*; it has vit_tiny_patch16_384.augreg_in21k_ft_in1k$"),
-        ({"backbone": "resnet18"}, "expected a plain ViT with a class token, resnet18 is not one"),
-        ({"backbone": "vit_base_patch16_siglip_224"}, "is not one"),
+        ({"backbone": "resnet18"}, "expected a plain ViT, resnet18 is not one"),
+        ({"backbone": "swin_tiny_patch4_window7_224"}, "is not one"),
+        ({"backbone": "vit_small_patch14_dinov2"}, "expected a multiple of .* patches of 14 pixels, found 128"),
         ({"backbone_size": 120}, "expected a multiple of .* patches of 16 pixels, found 120"),
         ({"taps": (2, 5, 8, 12)}, "has blocks 0 to 11, found"),
     ],

@@ -122,6 +122,66 @@ def test_position_embeddings_of_another_grid_are_resized_and_the_report_says_so(
     assert torch.equal(network.backbone.vit.pos_embed, from_npz.backbone.vit.pos_embed)
 
 
+@pytest.mark.parametrize(
+    ("backbone", "size"), [("vit_small_patch14_reg4_dinov2", 70), ("vit_base_patch16_siglip_224", 80)]
+)
+def test_positions_without_a_class_token_among_them_are_resized_as_timm_does(backbone, size, tmp_path):
+    torch.manual_seed(1)
+    whole: ViT = timm.create_model(backbone, img_size=size)
+    path = store(whole.state_dict(), tmp_path / "vit.safetensors")
+    network = build("david-smoke", ("depth",), backbone=backbone, backbone_size=size * 4 // 5)
+    report = weights.load_backbone(network, path)
+    assert report.resized == ("pos_embed 5 x 5 to 4 x 4",) and report.share == 1
+    whole.set_input_size((size * 4 // 5,) * 2)
+    assert torch.equal(network.backbone.vit.pos_embed, whole.pos_embed)
+
+
+def test_dinov2_is_read_under_its_authors_names(tmp_path):
+    torch.manual_seed(1)
+    name = "vit_small_patch14_reg4_dinov2"
+    vit: ViT = timm.create_model(name, img_size=56)
+    theirs = vit.state_dict()
+    at = torch.randn(1, 1, vit.embed_dim)  # of the class token, which timm adds to it
+    theirs["pos_embed"] = torch.cat([at, theirs["pos_embed"]], 1)
+    theirs["cls_token"] = theirs["cls_token"] - at
+    theirs["register_tokens"] = theirs.pop("reg_token")
+    torch.save(theirs | {"mask_token": torch.zeros(1, vit.embed_dim)}, tmp_path / "dinov2.pth")
+    network = build("david-smoke", ("depth",), backbone=name, backbone_size=56)
+    report = weights.load_backbone(network, tmp_path / "dinov2.pth")
+    assert not report.missing and not report.misshapen and report.share == 1
+    ours, expected = network.backbone.vit.state_dict(), vit.state_dict()
+    assert all(torch.allclose(tensor, expected[key], atol=1e-6) for key, tensor in ours.items())
+
+
+def test_a_network_begins_with_anothers_weights_and_says_what_is_new(tmp_path):
+    torch.manual_seed(1)
+    source = build("david-smoke", ("depth", "normals"), backbone_size=160)
+    weights.save(source, tmp_path / "source.safetensors")
+    torch.manual_seed(2)
+    network = build("david-smoke", ("depth", "alpha"), backbone_size=128)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    report = weights.load_whole(network, tmp_path / "source.safetensors")
+    assert report.resized == ("pos_embed 10 x 10 to 8 x 8",) and 0.9 < report.share < 1
+    assert set(report.missing) == {name for name in before if name.startswith("heads.alpha.")}
+    assert set(report.unexpected) == {name for name in source.state_dict() if name.startswith("heads.normals.")}
+    assert str(report).startswith(f"{report.share:.1%} of the network's parameters from {tmp_path}")
+    theirs = source.state_dict()
+    for name, tensor in network.state_dict().items():
+        kept = before[name] if name.startswith("heads.alpha.") else theirs[name]
+        assert name.endswith("pos_embed") or torch.equal(tensor, kept), name
+
+
+def test_weights_of_another_network_are_no_start(vit, network, tmp_path):
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    with pytest.raises(DavidError, match=r"at least 50% of the network's .* found 0\.0% .*--backbone-weights"):
+        weights.load_whole(network, store(vit.state_dict(), tmp_path / "vit.safetensors"))
+    with pytest.raises(DavidError, match=r"expected a network's weights ending in \.safetensors, found '\.pth'"):
+        weights.load_whole(network, tmp_path / "vit.pth")
+    with pytest.raises(DavidError, match=r"expected a network's weights \(FileNotFoundError"):
+        weights.load_whole(network, tmp_path / "absent.safetensors")
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+
+
 def test_a_few_missing_tensors_are_reported_and_left_as_they_were(vit, network, tmp_path):
     state = vit.state_dict()
     del state["cls_token"], state["blocks.1.norm2.bias"]

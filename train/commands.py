@@ -43,6 +43,14 @@ def train(
     ] = None,
     nproc: Annotated[int, typer.Option(min=1, help="Ranks to start on this machine.")] = 1,
     backbone_weights: Annotated[Path | None, typer.Option(help="A file of timm weights to begin with.")] = None,
+    start_from: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            help="Fine-tune: begin with the weights of another run's folder, a checkpoint's, or a file. A run's "
+            "recipe is then the default.",
+        ),
+    ] = None,
     track: Annotated[
         list[str] | None, typer.Option(help="Tell wandb or mlflow too; each is an extra. Repeatable.")
     ] = None,
@@ -55,6 +63,7 @@ def train(
     """
     from david.train import distributed, loop, recipes, run
     from david.train.signals import EXIT_STOPPED, Stopped
+    from david.train.start import Start
 
     chosen = recipes.recipe(recipe) if recipe else None
     fit, assignments = batch_size == "auto", assignments or []
@@ -62,11 +71,13 @@ def train(
         assignments.append(f"batch_size={batch_size}")
     if fit and out is not None and (found := run.stored(out)):  # what was found when it began
         fit, chosen = False, replace(chosen or found[0], micro_batch=found[0].micro_batch)
-    resolved = run.resolve(out, chosen, recipes.recipe("smoke"), assignments, steps or 1)
+    source = run.stored(start_from) if start_from and (start_from / run.RECIPE).is_file() else None
+    default = source[0] if source else recipes.recipe("smoke")
+    resolved = run.resolve(out, chosen, default, assignments, steps or 1)
     how = {
         "stop": steps,
         "device": device,
-        "backbone_weights": backbone_weights,
+        "begin": Start(start_from, backbone_weights),
         "fit": fit,
         "track": tuple(track or ()),
     }

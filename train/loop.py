@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from david.model import Network, weights
+from david.model import Network
 from david.pack import manifest
 from david.pack.errors import DavidError
 from david.pipeline.loader import Loader
@@ -26,6 +26,7 @@ from david.train.journal import read
 from david.train.recipe import Recipe
 from david.train.recorder import Recorder
 from david.train.signals import Stopped, StopSignals
+from david.train.start import PRETRAINED, Start
 from david.train.step import Step
 
 PICTURED = 6  # samples of a sheet
@@ -47,7 +48,7 @@ def train(
     *,
     stop: int | None = None,
     device: str = "auto",
-    backbone_weights: Path | None = None,
+    begin: Start = PRETRAINED,
     fit: bool = False,
     track: tuple[str, ...] = (),
     speaks: bool = True,
@@ -58,7 +59,7 @@ def train(
     stop: the step after which to end, unless the recipe ends before. The schedule is the recipe's all the same, so a
         run that ends early and goes on later equals one that went through
     device: auto, cpu or cuda
-    backbone_weights: a file for the backbone to begin with, in place of timm's hub
+    begin: the weights that a new run begins with
     fit: find the recipe's `micro_batch` by the memory at hand, for a run that begins
     track: who hears of the run beside TensorBoard: `wandb`, `mlflow`
     speaks: whether to show progress, on the standard error stream
@@ -77,8 +78,8 @@ def train(
 
         torch.manual_seed(recipe.seed)
         network = Network(recipe.model)
-        if start == 0 and (recipe.pretrained or backbone_weights):
-            notes.append(str(weights.load_backbone(network, backbone_weights)))
+        if start == 0:
+            notes += begin.fill(network, recipe)
         network.to(world.device).to(memory_format=torch.channels_last)
         step = Step(network, recipe, world, shown.note)
 
