@@ -78,14 +78,15 @@ def draw(seed: int, epochs: np.ndarray, ids: np.ndarray, augment: AugmentConfig)
     drawn = words(seed, ids[:, None], np.arange(_BLOCKS), epochs[:, None], PURPOSE).reshape(len(ids), -1)
     uniform = drawn / 2.0**32  # (B, 20) float64 in [0, 1)
     signed = 2 * uniform - 1
-    grey = uniform[:, GREY] < augment.grey
-    colour = colour_matrices(
-        brightness=1 + augment.brightness * signed[:, BRIGHTNESS],
-        contrast=1 + augment.contrast * signed[:, CONTRAST],
-        saturation=np.where(grey, 0, 1 + augment.saturation * signed[:, SATURATION]),
-        hue=augment.hue * signed[:, HUE],
-    )
-    if not (augment.brightness or augment.contrast or augment.saturation or augment.hue or augment.grey):
+    if augment.brightness or augment.contrast or augment.saturation or augment.hue or augment.grey:
+        grey = uniform[:, GREY] < augment.grey
+        colour = colour_matrices(
+            brightness=1 + augment.brightness * signed[:, BRIGHTNESS],
+            contrast=1 + augment.contrast * signed[:, CONTRAST],
+            saturation=np.where(grey, 0, 1 + augment.saturation * signed[:, SATURATION]),
+            hue=augment.hue * signed[:, HUE],
+        )
+    else:
         colour = none(len(ids)).colour  # exactly, not but for rounding
 
     def within(bounds: tuple[float, float], word: int) -> np.ndarray:

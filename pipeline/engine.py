@@ -7,7 +7,7 @@ Legend: B samples of this rank's batch, H rows, W columns.
 
 from abc import ABC, abstractmethod
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -55,6 +55,7 @@ class Work:
 
     def prepared(self) -> list[Prepared]:
         """What all threads left, when all are done. Raises what the first of them raised."""
+        wait(self.preparing, return_when=FIRST_EXCEPTION)  # one waking up, not one for each sample
         return [self._result(slot, future) for slot, future in enumerate(self.preparing)]
 
     def _result(self, slot: int, future: Future[Prepared]) -> Prepared:
