@@ -87,8 +87,10 @@ class DataConfig:
         """What decides on the batches, without what only decides on their speed."""
         return {name: value for name, value in asdict(self).items() if name not in ("threads", "prefetch")}
 
-    def order(self, shards: Sequence[int], batch_size: int, seed: int, train: bool = True) -> Order:
-        """The steps over a split whose shards hold so many samples each; for validation stored order, padded."""
-        last_batch = self.last_batch if train else "pad"
+    def order(self, sets: Sequence[Sequence[int]], batch_size: int, seed: int, train: bool = True) -> Order:
+        """The steps over a split. sets: for each shard set the samples of each of its shards
+
+        For validation: each sample once in stored order, padded."""
+        shards, last_batch = [samples for one in sets for samples in one], self.last_batch if train else "pad"
         by_blocks = {"shards": tuple(shards), "window": self.window} if train and self.shuffle == "blocks" else {}
         return Order(sum(shards), batch_size, seed, shuffle=train, last_batch=last_batch, **by_blocks)

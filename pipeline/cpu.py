@@ -54,7 +54,7 @@ class CpuEngine(Engine):
         image_out, alpha, depth, valid, normals = (out[slot] for out in work.arrays)
         placement = place(work.draws, slot, encoded.height, encoded.width, *self.size)
         with self.stages.time("inflate"):
-            planes.inflate(encoded, self.reader.manifest.compression, stored)
+            planes.inflate(encoded, self.reader.compression, stored)
         with self.stages.time("join"):
             planes.join(stored[1:], placement, depth[0], valid[0], normals)
         straight = placement.plain and not placement.flip and not work.recoloured[slot]

@@ -46,7 +46,7 @@ class GpuEngine(Engine):
         device: torch.device,
         stages: Stages,
     ):
-        self._on_device = device.type == "cuda" and reader.manifest.compression == "lz4"
+        self._on_device = device.type == "cuda" and reader.compression == "lz4"
         self._graph: Any = decode.graph(batch_size, threads, device.index, self._on_device)
         super().__init__(reader, size, resize, threads, stages)
         self._device = device
@@ -72,7 +72,7 @@ class GpuEngine(Engine):
 
     def _inflated(self, encoded: Encoded) -> dict[str, np.ndarray]:
         inflated = np.empty((planes.COUNT, encoded.height, encoded.width), np.uint8)
-        planes.inflate(encoded, self.reader.manifest.compression, inflated)
+        planes.inflate(encoded, self.reader.compression, inflated)
         return {"alpha": inflated[0].ravel(), "planes": inflated[1:].ravel()}
 
     def _compressed(self, encoded: Encoded) -> dict[str, np.ndarray]:

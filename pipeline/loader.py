@@ -12,7 +12,6 @@ import weakref
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from itertools import count
-from pathlib import Path
 from time import perf_counter
 
 import torch
@@ -26,14 +25,17 @@ from david.pipeline.cpu import CpuEngine
 from david.pipeline.engine import Engine
 from david.pipeline.gpu import GpuEngine
 from david.pipeline.order import Order
+from david.pipeline.prefetch import Prefetch, prefetch
 from david.pipeline.reader import Reader
+from david.pipeline.sets import Shards
 from david.pipeline.stages import Stages
 
 
 class Loader:
     """An iterator over this rank's batches; a context manager that ends its threads.
 
-    shards: a shard set's folder; split: `train` or `val`; batch_size: global, over all ranks; start: the first step
+    shards: the folder of a shard set, or several; split: `train` or `val`; batch_size: global, over all ranks
+    start: the first step
     train: endless, shuffled and augmented; otherwise one pass in stored order, each sample once, the last batch padded
     device: where batches are made, `cpu` or a CUDA device
 
@@ -43,7 +45,7 @@ class Loader:
 
     def __init__(
         self,
-        shards: Path,
+        shards: Shards,
         split: str,
         config: DataConfig,
         *,
@@ -55,10 +57,10 @@ class Loader:
         start: int = 0,
         train: bool = True,
     ):
-        reader = Reader(Path(shards), split)
+        reader = Reader(shards, split)
         order = config.order(reader.counts, batch_size, seed, train)
         self.samples, self.batches_per_epoch = order.samples, order.batches_per_epoch
-        content = [reader.manifest.fingerprint, split, seed, batch_size, train, config.content()]
+        content = [reader.sets.fingerprint, split, seed, batch_size, train, config.content()]
         self.fingerprint = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
         self.state, self.wait_s, self.stages = start, 0.0, Stages()
 
@@ -66,9 +68,10 @@ class Loader:
         threads = config.threads or cores(world_size)
         engine = _engine(reader, config, share, threads, torch.device(device), self.stages)
         steps = count(start) if train else range(start, order.batches_per_epoch)
-        batches = _batches(steps, order, rank, world_size, config if train else None, engine)
+        bringing = prefetch(reader, order, config, start, train)
+        batches = _batches(steps, order, rank, world_size, config if train else None, engine, bringing)
         self._ahead = Ahead(batches, config.prefetch, self.stages)
-        self._finalizer = weakref.finalize(self, _close, self._ahead, engine, reader)
+        self._finalizer = weakref.finalize(self, _close, self._ahead, engine, reader, bringing)
 
     def __iter__(self) -> "Loader":
         return self
@@ -96,10 +99,18 @@ class Loader:
 
 
 def _batches(
-    steps: Iterable[int], order: Order, rank: int, world_size: int, config: DataConfig | None, engine: Engine
+    steps: Iterable[int],
+    order: Order,
+    rank: int,
+    world_size: int,
+    config: DataConfig | None,
+    engine: Engine,
+    bringing: Prefetch | None,
 ) -> Iterator[Batch]:
     """This rank's slices of the global batches, a few of them under way at once. Without a config: not augmented."""
     for step in steps:
+        if bringing:
+            bringing.reached(step - engine.in_flight)
         places = order.batch(step).share(rank, world_size)
         drawn = (
             draws.draw(order.seed, places.epochs, places.ids, config.augment) if config else draws.none(len(places.ids))
@@ -134,7 +145,10 @@ def _engine(
     raise DavidError(f"batches can't be made on device `{device}` here; use `cpu`, or `cuda` where there is a GPU")
 
 
-def _close(ahead: Ahead[Batch], engine: Engine, reader: Reader) -> None:
+def _close(ahead: Ahead[Batch], engine: Engine, reader: Reader, bringing: Prefetch | None) -> None:
+    reader.stop()
+    if bringing:
+        bringing.close()
     ahead.close()
     engine.close()
     reader.close()

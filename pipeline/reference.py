@@ -17,15 +17,18 @@ from david.pack import codecs, manifest, shard
 from david.pipeline import draws, effects, geometry
 from david.pipeline.batch import Batch
 from david.pipeline.config import DataConfig
+from david.pipeline.sets import Shards
 
 
 def batch(
-    shards: Path, split: str, config: DataConfig, *, batch_size: int, seed: int, step: int, train: bool = True
+    shards: Shards, split: str, config: DataConfig, *, batch_size: int, seed: int, step: int, train: bool = True
 ) -> Batch:
     """The global batch of a step; the arguments are `loader.Loader`'s."""
-    members = _members(Path(shards), split)
-    compression = manifest.load(Path(shards)).compression
-    counts = [listed.samples for listed in manifest.load(Path(shards)).split(split)]
+    folders = [shards] if isinstance(shards, Path) else shards
+    datasets = [manifest.load(folder) for folder in folders]
+    compression = datasets[0].compression
+    members = [one for dataset in datasets for one in _members(dataset, split)]
+    counts = [[listed.samples for listed in dataset.splits.get(split, ())] for dataset in datasets]
     order = config.order(counts, batch_size, seed, train)
     ids, epochs, real = order.batch(step)
     drawn = draws.draw(seed, epochs, ids, config.augment) if train else draws.none(len(ids))
@@ -34,11 +37,11 @@ def batch(
     return Batch(**fields, ids=torch.from_numpy(ids), epochs=torch.from_numpy(epochs), real=torch.from_numpy(real))
 
 
-def _members(folder: Path, split: str) -> list[list[bytes]]:
+def _members(dataset: manifest.Manifest, split: str) -> list[list[bytes]]:
     """The five members of each sample of a split, in stored order."""
     datas: list[bytes] = []
-    for listed in manifest.load(folder).split(split):
-        with tarfile.open(folder / f"{listed.name}.tar") as tar:
+    for listed in dataset.splits.get(split, ()):
+        with tarfile.open(dataset.folder / f"{listed.name}.tar") as tar:
             for member in tar:
                 file = tar.extractfile(member)
                 assert file is not None, f"{member.name} is no file"

@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 
 from david.pack import BadSample, read
-from david.pipeline import images
-from david.pipeline import reader as readers
+from david.pipeline import images, shard_files
 from david.pipeline.config import DataConfig
 from david.pipeline.loader import Loader
 from david.pipeline.reader import Reader
@@ -33,7 +32,7 @@ def test_a_bounded_number_of_shards_stays_open_and_none_closes_under_a_reader(
 ) -> None:
     folder = tiny(tmp_path / "set", [2] * 40)
     stored = [sample.key for sample in read(folder)]
-    monkeypatch.setattr(readers, "OPEN_SHARDS", 3)
+    monkeypatch.setattr(shard_files, "OPEN_SHARDS", 3)
     before = open_files()
     with closing(Reader(folder, "train")) as reader, ThreadPoolExecutor(8) as pool:
         wanted = np.random.default_rng(0).integers(0, 80, 2000).tolist()

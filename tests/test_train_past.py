@@ -25,7 +25,7 @@ def run(shards: Path, tmp_path: Path) -> Path:
     (tmp_path / "run").mkdir()
     write_whole(tmp_path / "run" / "recipe.json", json.dumps(content).encode())
     counts = [shard.samples for shard in manifest.load(shards).split("train")]
-    order = recipe.data.order(counts, BATCH, recipe.seed)
+    order = recipe.data.order([counts], BATCH, recipe.seed)
     lines = [json.dumps(ledger.entry(step, *order.batch(step - 1))) for step in range(1, 12)]
     write_whole(tmp_path / "run" / "ledger.jsonl", "".join(line + "\n" for line in lines).encode())
     return tmp_path / "run"

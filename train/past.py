@@ -75,7 +75,7 @@ def verify(folder: Path, shards: Path) -> Verified:
     Raises DavidError naming the first step that is missing, told twice or trained on other samples."""
     recipe, dataset = of(folder, shards)
     counts = [shard.samples for shard in dataset.split("train")]
-    order = recipe.data.order(counts, recipe.batch_size, recipe.seed)
+    order = recipe.data.order([counts], recipe.batch_size, recipe.seed)
     path, steps = folder / "ledger.jsonl", 0
     times, covered = np.zeros(order.samples, np.int64), order.samples
     for steps, seen in enumerate(read(path), 1):

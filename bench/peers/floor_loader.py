@@ -30,7 +30,7 @@ def batches(folder: Path, batch_size: int, workers: int) -> Iterator[Iterator[An
             own.image = np.empty((sample.height, sample.width, 3), np.uint8)
             own.planes = np.empty((planes.COUNT, sample.height, sample.width), np.uint8)
         images.decode(sample.rgb, own.image)
-        planes.inflate(sample, reader.manifest.compression, own.planes)
+        planes.inflate(sample, reader.compression, own.planes)
 
     def decode_all(part: list[Encoded]) -> None:
         for sample in part:

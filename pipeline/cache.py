@@ -1,0 +1,214 @@
+"""Shard sets at an address, copied shard by shard to a bounded folder of a local disk that all of a machine share.
+
+`CACHE/<digest of the manifest>/` looks like any shard set, but for shards that are not there yet or no more;
+`origin.json` beside its manifest names the address. A shard comes whole: under a temporary name, held against the
+manifest's SHA-256, then renamed. Whoever brings it holds an exclusive `flock` on the temporary file, so the others wait
+for it; whoever reads it holds a shared one, so nobody takes it away; the kernel drops both with their process, however
+it ends. Shards give way in the order in which they were last read. A temporary file that nobody holds is of a process
+that died: the next start removes it.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from david.pack import files, manifest
+from david.pack.errors import DavidError
+from david.pack.manifest import Shard
+from david.pipeline.opened import Opened
+from david.pipeline.origin import origin
+
+ORIGIN = "origin.json"
+LOCK = ".lock"
+POLL_S = 0.05
+ROOM_WAIT_S = 120.0  # until a shard can give way
+COPIES = 2  # of a shard that arrives with other bytes than the manifest's, before it is given up
+GB = 10**9
+
+
+def mount(url: str, cache: Path, limit_bytes: int) -> Path:
+    """The folder that stands for the shard set at an address: its manifest is there, shards come as they are read.
+
+    limit_bytes: that all shards of `cache` may take together. Raises DavidError where no shard set is to be had."""
+    try:
+        text = origin(url).read(manifest.NAME)
+        folder = cache / hashlib.sha256(text).hexdigest()[:16]
+        folder.mkdir(parents=True, exist_ok=True)
+        with _alone(cache):
+            for part in cache.glob("*/.*.part"):
+                _remove(part)
+            files.write_whole(folder / manifest.NAME, text)
+            told = {"url": url, "limit_bytes": limit_bytes}
+            files.write_whole(folder / ORIGIN, json.dumps(told).encode())
+    except OSError as error:
+        raise _disk(cache, error) from error
+    try:
+        manifest.load(folder)
+    except DavidError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise DavidError(f"{url}: no shards there ({error})") from error
+    return folder
+
+
+class Cache:
+    """The shards of one set that come from an address. Safe to use from several threads and processes.
+
+    folder: that `mount` gave"""
+
+    def __init__(self, folder: Path):
+        about = json.loads((folder / ORIGIN).read_bytes())
+        self.folder, self.root, self.limit_bytes = folder, folder.parent, int(about["limit_bytes"])
+        self._origin, self._closing = origin(about["url"]), threading.Event()
+
+    def open(self, shard: Shard) -> Opened:
+        """A shard, which stays as long as this is held. Waits until it is there."""
+        path = self.folder / f"{shard.name}.tar"
+        while True:
+            self.bring(shard)
+            try:
+                opened = Opened(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+            except FileNotFoundError:  # it had to give way at once
+                continue
+            fcntl.flock(opened.handle, fcntl.LOCK_SH)
+            if _stands(opened, path):
+                os.utime(opened.handle)
+                return opened
+
+    def bring(self, shard: Shard, wait: bool = True) -> None:
+        """Have a shard here. wait: where someone else is bringing it, for that; otherwise leave it to them."""
+        path = self.folder / f"{shard.name}.tar"
+        name = files.temporary_name(path)
+        while not path.exists():
+            if self._closing.is_set():
+                raise DavidError(f"{path}: the loader is closed")
+            try:
+                part = Opened(os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644))
+                if _hold(part):
+                    if _stands(part, name):  # else it was renamed or removed in between
+                        self._bring(shard, part, name, path)
+                elif not wait:
+                    return
+                else:
+                    self._closing.wait(POLL_S)
+            except OSError as error:
+                raise _disk(path, error) from error
+
+    def _bring(self, shard: Shard, part: Opened, name: Path, path: Path) -> None:
+        try:
+            if path.exists():
+                name.unlink()
+                return
+            self._make_room(shard.bytes, part)
+            index = self._origin.read(f"{shard.name}.idx")
+            if hashlib.sha256(index).hexdigest() != shard.index_sha256:
+                raise DavidError(f"{self._origin.url}/{shard.name}.idx: not the index that the manifest lists")
+            path.with_suffix(".idx").write_bytes(index)  # it counts only beside its tar
+            self._copy(shard, part)
+            with _alone(self.root):
+                name.rename(path)
+            files.sync(self.folder)
+        except BaseException:
+            with _alone(self.root):
+                name.unlink(missing_ok=True)
+            raise
+
+    def _copy(self, shard: Shard, part: Opened) -> None:
+        """Raises DavidError where what arrives is not what the manifest lists."""
+        found = ""
+        for _ in range(COPIES):
+            digest = hashlib.sha256()
+            with open(part.handle, "r+b", closefd=False) as file:
+
+                def write(data: bytes, file=file, digest=digest) -> None:
+                    digest.update(data)
+                    file.write(data)
+
+                file.seek(0)
+                self._origin.copy(f"{shard.name}.tar", shard.bytes, write)
+                file.flush()
+                os.fsync(part.handle)
+            if (found := digest.hexdigest()) == shard.sha256:
+                return
+        raise DavidError(
+            f"{self._origin.url}/{shard.name}.tar: came {COPIES} times with other bytes than the manifest lists "
+            f"(SHA-256 {found}, listed {shard.sha256}); copy the set there again"
+        )
+
+    def _make_room(self, size: int, part: Opened) -> None:
+        """Take so many bytes of the disk for a shard; others give way. Raises DavidError where they can't."""
+        patience = time.monotonic() + ROOM_WAIT_S
+        while time.monotonic() < patience and not self._closing.is_set():
+            with _alone(self.root):
+                if _give_way(self.root, self.limit_bytes - size):
+                    os.posix_fallocate(part.handle, 0, size)
+                    return
+            self._closing.wait(POLL_S)
+        raise DavidError(
+            f"{self.root}: no room for a shard of {size / GB:.3g} GB, all of {self.limit_bytes / GB:.3g} GB is in use; "
+            "give a larger --cache-gb"
+        )
+
+    def close(self) -> None:
+        """End what is under way."""
+        self._closing.set()
+        self._origin.stop()
+
+
+def _give_way(root: Path, allowed: int) -> bool:
+    """Remove what was used longest ago until all takes `allowed` bytes; False where too much is in use."""
+    here = [(path.stat(), path) for path in [*root.glob("*/*.tar"), *root.glob("*/.*.tar.part")]]
+    used = sum(about.st_size for about, _ in here)
+    for about, path in sorted(here, key=lambda one: one[0].st_mtime_ns):
+        if used > allowed and _remove(path):
+            path.with_suffix(".idx").unlink(missing_ok=True)
+            used -= about.st_size
+    return used <= allowed
+
+
+def _remove(path: Path) -> bool:
+    """Remove a file unless somebody holds it."""
+    opened = Opened(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+    if held := _hold(opened):
+        path.unlink(missing_ok=True)
+    return held
+
+
+def _hold(opened: Opened) -> bool:
+    """Hold a file alone, unless somebody else holds it."""
+    try:
+        fcntl.flock(opened.handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _stands(opened: Opened, path: Path) -> bool:
+    """Whether `path` still names the file that is open."""
+    try:
+        return os.path.samestat(os.fstat(opened.handle), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """Only one of this machine's processes and threads at a time: for a moment, never while something is copied."""
+    lock = Opened(os.open(root / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644))
+    fcntl.flock(lock.handle, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        fcntl.flock(lock.handle, fcntl.LOCK_UN)
+
+
+def _disk(path: Path, error: OSError) -> DavidError:
+    return DavidError(
+        f"{path}: can't be kept there ({error.strerror}); free some of that disk, or give another --cache"
+    )

@@ -1,0 +1,128 @@
+"""Brings the shards that the steps to come will read, in the order in which they need them, as far ahead as there is
+room: the order is computed, so it is known.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from david.pack.errors import DavidError
+from david.pipeline.cache import GB
+from david.pipeline.config import DataConfig
+from david.pipeline.order import Order
+from david.pipeline.reader import Reader
+
+THREADS = 4  # shards that are brought at once
+
+
+class Prefetch:
+    """Threads that end with `close`.
+
+    sizes: shard -> bytes, of all shards that may have to be brought; needs: the shards of a step
+    first: step; room_bytes: that the shards of the steps from the present one on may take
+    bring: has a shard at hand. Where it fails nothing is said: whoever reads the shard tries again, and tells"""
+
+    def __init__(
+        self,
+        sizes: dict[int, int],
+        needs: Callable[[int], Iterable[int]],
+        first: int,
+        room_bytes: int,
+        bring: Callable[[int], None],
+    ):
+        self._sizes, self._needs, self._room_bytes, self._bring = sizes, needs, room_bytes, bring
+        self._all_fit = sum(sizes.values()) <= room_bytes
+        self._present, self._seen = first, first  # the step that is made now, and the first not looked at
+        self._last: dict[int, int] = {}  # shard -> the last step up to _seen that needs it
+        self._wanted: deque[int] = deque()
+        self._moved, self._closing = threading.Condition(), False
+        self._threads = [threading.Thread(target=self._run, name="david-bring", daemon=True) for _ in range(THREADS)]
+        for thread in self._threads:
+            thread.start()
+
+    def reached(self, step: int) -> None:
+        """Steps before this one need nothing any more."""
+        with self._moved:
+            self._present = step
+            self._moved.notify_all()
+
+    def _run(self) -> None:
+        while (shard := self._next()) is not None:
+            try:
+                self._bring(shard)
+            except DavidError:
+                continue
+
+    def _next(self) -> int | None:
+        """The next shard to bring; waits until there is room. None at the end, also where all shards are at hand."""
+        with self._moved:
+            while not self._closing:
+                if self._wanted:
+                    return self._wanted.popleft()
+                if self._all_fit and len(self._last) == len(self._sizes):
+                    return None
+                if not self._look():
+                    self._moved.wait()
+        return None
+
+    def _look(self) -> bool:
+        """Want what one more step needs; False where that has no room yet."""
+        self._seen = max(self._seen, self._present)
+        needed = [shard for shard in self._needs(self._seen) if shard in self._sizes]
+        if not self._all_fit:
+            self._last = {shard: step for shard, step in self._last.items() if step >= self._present}
+        taken = sum(self._sizes[shard] for shard in {*self._last, *needed})
+        if taken > self._room_bytes and self._seen > self._present:
+            return False
+        self._wanted.extend(shard for shard in needed if shard not in self._last)
+        self._last |= dict.fromkeys(needed, self._seen)
+        self._seen += 1
+        return True
+
+    def close(self) -> None:
+        """Wait for the threads; what they bring must have been stopped."""
+        with self._moved:
+            self._closing = True
+            self._moved.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+
+def prefetch(reader: Reader, order: Order, config: DataConfig, first: int, train: bool) -> Prefetch | None:
+    """What brings a reader's shards in the order of its steps from `first` on; None where all are on local disks.
+
+    Raises DavidError where their cache is too small for the order."""
+    sizes = {number: one.bytes for number, (held, one) in enumerate(reader.shards) if held.cache}
+    caches = {held.cache.root: held.cache for held, _ in reader.shards if held.cache}
+    if not caches:
+        return None
+    limit = min(cache.limit_bytes for cache in caches.values())
+    if train:
+        _require(limit, reader, config)
+
+    def bring(number: int) -> None:
+        held, one = reader.shards[number]
+        assert held.cache
+        held.cache.bring(one, wait=False)
+
+    largest = max(sizes.values())
+    room = limit if sum(sizes.values()) <= limit else limit - largest  # for a rank that is behind
+    return Prefetch(sizes, lambda step: reader.shards_of(order.batch(step).ids).tolist(), first, room, bring)
+
+
+def _require(limit: int, reader: Reader, config: DataConfig) -> None:
+    """Raises DavidError where shards would give way before they were read."""
+    sets = [[one.bytes for one in held.dataset.splits.get(reader.split, ())] for held in reader.files if held.cache]
+    whole = sum(map(sum, sets))
+    windows = sum(sum(sorted(sizes)[-config.window - 1 :]) for sizes in sets)
+    needed = whole if config.shuffle == "full" else windows
+    if needed <= limit:
+        return
+    if config.shuffle == "full":
+        remedy = f"data.shuffle=blocks, which needs {windows / GB:.3g} GB with data.window={config.window}"
+    else:
+        remedy = f"a data.window smaller than {config.window}"
+    raise DavidError(
+        f"--cache-gb {limit / GB:.3g}: data.shuffle={config.shuffle} reads from {needed / GB:.3g} GB of shards at a "
+        f"time, which would be fetched over and over; give --cache-gb {needed / GB * 1.01:.3g}, or take {remedy}"
+    )

@@ -1,0 +1,68 @@
+"""Several shard sets read as one: the samples of each stand behind those of the one before it."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from david.pack import manifest
+from david.pack.errors import DavidError
+from david.pack.manifest import Manifest
+from david.pack.schema import Compression
+from david.pipeline.cache import GB, mount
+
+Shards = Path | Sequence[Path]  # folders of shard sets
+
+
+@dataclass(frozen=True)
+class ShardSets:
+    """One set or several, in the order in which they were named."""
+
+    manifests: tuple[Manifest, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the content of all sets and their order; that of a set alone is its own."""
+        prints = [one.fingerprint for one in self.manifests]
+        return prints[0] if len(prints) == 1 else hashlib.sha256(json.dumps(prints).encode()).hexdigest()
+
+    @property
+    def compression(self) -> Compression:
+        return self.manifests[0].compression
+
+    def counts(self, split: str) -> list[list[int]]:
+        """For each set the samples of each of its shards in a split. Raises DavidError where no set has any."""
+        counts = [[shard.samples for shard in one.splits.get(split, ())] for one in self.manifests]
+        if not any(map(sum, counts)):
+            self.manifests[0].split(split)  # raises
+        return counts
+
+    def samples(self, split: str) -> int:
+        return sum(one.samples(split) for one in self.manifests)
+
+
+def located(names: Sequence[str], cache: Path | None, cache_gb: float) -> tuple[Path, ...]:
+    """The folders of shard sets that are named by folders, or by addresses whose shards come as they are needed.
+
+    cache, cache_gb: see `cache.mount`. Raises DavidError where an address is given and no cache."""
+    addresses = [name for name in names if "://" in name]
+    if addresses and cache is None:
+        raise DavidError(f"{addresses[0]}: its shards are kept on a local disk while they are used; add --cache FOLDER")
+    return tuple(
+        mount(name, cache, int(cache_gb * GB)) if cache is not None and name in addresses else Path(name)
+        for name in names
+    )
+
+
+def load(shards: Shards) -> ShardSets:
+    """The shard sets in these folders. Raises DavidError where one holds none, or they are compressed unlike."""
+    folders = [shards] if isinstance(shards, Path) else list(shards)
+    sets = ShardSets(tuple(manifest.load(folder) for folder in folders))
+    for one in sets.manifests:
+        if one.compression != sets.compression:
+            raise DavidError(
+                f"{one.folder}: compressed by {one.compression}, {sets.manifests[0].folder} by {sets.compression}; "
+                "sets that are mixed must be alike: pack one again with the other's --compression"
+            )
+    return sets

@@ -1,0 +1,77 @@
+"""The files of one shard set: on a local disk, or brought there from an address as they are needed."""
+
+import os
+import resource
+import threading
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from david.pack import files, index
+from david.pack.errors import DavidError
+from david.pack.manifest import Manifest, Shard
+from david.pipeline.cache import ORIGIN, Cache
+from david.pipeline.opened import Opened
+
+OPEN_SHARDS = 256  # at most, or a quarter of the files that the process may have open
+
+
+class ShardFiles:
+    """Safe to use from several threads; close it when done.
+
+    Of a set on a local disk a bounded number of tars stays open. One that comes from an address is opened for each
+    sample, so that a shard which nobody reads may give way to another. Indexes are kept (40 bytes a sample).
+
+    cache: where shards come from an address, else None"""
+
+    def __init__(self, dataset: Manifest):
+        self.dataset = dataset
+        self.cache = Cache(dataset.folder) if (dataset.folder / ORIGIN).is_file() else None
+        most = min(OPEN_SHARDS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
+        self._kept = lru_cache(maxsize=most)(self._open)
+        self._indexes: dict[str, np.ndarray] = {}
+        self._indexing = threading.Lock()
+
+    def path(self, shard: Shard) -> Path:
+        return self.dataset.folder / f"{shard.name}.tar"
+
+    def open(self, shard: Shard) -> Opened:
+        """A shard's tar. Raises DavidError where it can't be had or is of another size than the manifest lists."""
+        return self._kept(shard) if self.cache is None else self._open(shard)
+
+    def _open(self, shard: Shard) -> Opened:
+        path = self.path(shard)
+        try:
+            opened = self.cache.open(shard) if self.cache else Opened(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+        except OSError as error:
+            raise DavidError(f"{path}: the shard can't be opened ({error.strerror}); the manifest lists it") from error
+        found = os.fstat(opened.handle).st_size
+        if found != shard.bytes:
+            raise DavidError(f"{path}: the shard has {found} bytes, the manifest lists {shard.bytes}; copy it again")
+        return opened
+
+    def index(self, shard: Shard) -> np.ndarray:
+        """Where the members of an open shard lie, see `index.load`: (n, 5, 2), uint32 where that is enough."""
+        if (spans := self._indexes.get(shard.name)) is None:
+            with self._indexing:
+                if (spans := self._indexes.get(shard.name)) is None:
+                    spans = self._indexes[shard.name] = self._load(shard)
+        return spans
+
+    def _load(self, shard: Shard) -> np.ndarray:
+        text = self.path(shard).with_suffix(".idx")
+        spans = index.load(text, self.dataset.extensions)
+        if files.sha256(text) != shard.index_sha256 or len(spans) != shard.samples:
+            raise DavidError(f"{text}: not the index that the manifest lists; copy it again, or pack the set again")
+        return spans.astype(np.uint32) if shard.bytes < 2**32 else spans
+
+    def stop(self) -> None:
+        """End what is being brought: whoever waits for it gets a DavidError."""
+        if self.cache:
+            self.cache.close()
+
+    def close(self) -> None:
+        """Close the files, each as soon as nobody reads from it."""
+        self.stop()
+        self._kept.cache_clear()
