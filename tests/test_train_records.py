@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from typer.testing import CliRunner
 
+from david.cli import app
 from david.pack.errors import DavidError
 from david.train import checkpoint, curves, ledger
 from david.train.journal import Journal, read
@@ -189,3 +191,20 @@ def test_the_loss_curve_is_drawn_over_skipped_steps(tmp_path: Path):
     curves.draw(tmp_path / "journal.jsonl", tmp_path / "loss.png")
     assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
     assert curves.smooth([4.0, 2.0, 6.0]) == pytest.approx([4.0, 3.0, 4.0])
+
+
+def test_runs_are_drawn_over_each_other_without_their_skipped_steps(tmp_path: Path):
+    for name, metric in (("one", "alpha_iou"), ("two", "depth_abs_rel")):
+        (tmp_path / name).mkdir()
+        journal, metrics = (Journal(tmp_path / name / f"{kind}.jsonl", 0) for kind in ("journal", "metrics"))
+        for step in range(1, 9):
+            journal.write({"step": step, "loss": None if step == 4 else 2 / step, "rate": 0.1, "epoch": 0})
+        metrics.write({"step": 8, "samples": 4, metric: 0.25})
+    found = curves.series(tmp_path / "one")
+    assert found["loss"] == ([1, 2, 3, 5, 6, 7, 8], [2 / step for step in (1, 2, 3, 5, 6, 7, 8)])
+    assert found["alpha_iou"] == ([8], [0.25])
+    said = CliRunner().invoke(app, ["plot", str(tmp_path / "one"), str(tmp_path / "two"), "--out", f"{tmp_path}/c.png"])
+    assert said.exit_code == 0 and (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
+    (tmp_path / "none").mkdir()
+    with pytest.raises(DavidError, match="none: no steps in a journal there"):
+        curves.compare([tmp_path / "one", tmp_path / "none"], tmp_path / "d.png")

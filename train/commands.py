@@ -1,4 +1,4 @@
-"""`david train` and `david recipes`; `replay.py` and `eval/command.py` have the other commands of this room."""
+"""`david train`, `david recipes` and `david plot`; `replay.py` and `eval/command.py` have this room's other commands."""
 
 import json
 import os
@@ -15,6 +15,7 @@ from david.train.replay import register as register_replay
 def register(app: typer.Typer) -> None:
     app.command("train")(train)
     app.command("recipes")(list_recipes)
+    app.command("plot")(plot)
     register_replay(app)
     register_eval(app)
 
@@ -109,3 +110,14 @@ def list_recipes(
     for each in recipes.RECIPES:
         r = recipes.recipe(each)
         typer.echo(f"{each:<20} {', '.join(r.model.heads):<22} batch {r.batch_size:<4} {r.steps} steps")
+
+
+def plot(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Runs' folders, drawn over each other.")],
+    out: Annotated[Path, typer.Option(help="The picture.")] = Path("curves.png"),
+) -> None:
+    """Draw losses, metrics and pace of one run or of several over their steps, as a PNG."""
+    from david.train import curves
+
+    curves.compare(runs, out)
+    typer.echo(str(out))
