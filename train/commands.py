@@ -1,4 +1,4 @@
-"""`david train`, `david recipes` and `david plot`; `replay.py` and `eval/command.py` have this room's other commands."""
+"""`david train`, `david recipes` and `david plot`; `replay.py` and `eval/command.py` have the others of this room."""
 
 import json
 import os
