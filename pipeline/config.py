@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from david.pack.errors import DavidError
+from david.pipeline.mixture import Mixture, seed_of
 from david.pipeline.order import LastBatch, Order, Shuffle
 
 
@@ -56,6 +57,8 @@ class DataConfig:
     last_batch: `drop` or `pad`, see `order.Order`
     shuffle: `full`, any sample anywhere in its epoch, for local disks; `blocks`, shards in any order and samples within
         each `window` of shards, for disks and networks that want to read in sequence
+    weights: whole numbers, one for each shard set: of 3,1 three samples come from the first for each of the second, and
+        each set walks its own epochs. Empty: all sets are one, an epoch is every sample of each once
     threads: of the CPU, for reading and decoding, for each rank; None for this machine's cores, shared by its ranks
     prefetch: finished batches that wait for the trainer
     """
@@ -66,6 +69,7 @@ class DataConfig:
     last_batch: LastBatch = "drop"
     shuffle: Shuffle = "full"
     window: int = 16
+    weights: tuple[int, ...] = ()
     threads: int | None = None
     prefetch: int = 2
 
@@ -78,6 +82,8 @@ class DataConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise DavidError(f"{name} is {value}; it must be at least 1")
+        if any(weight < 1 for weight in self.weights):
+            raise DavidError(f"weights are {', '.join(map(str, self.weights))}; each must be a whole number from 1 on")
         if self.last_batch not in ("drop", "pad"):
             raise DavidError(f"last_batch is {self.last_batch!r}; it must be `drop` or `pad`")
         if self.shuffle not in ("full", "blocks"):
@@ -87,10 +93,20 @@ class DataConfig:
         """What decides on the batches, without what only decides on their speed."""
         return {name: value for name, value in asdict(self).items() if name not in ("threads", "prefetch")}
 
-    def order(self, sets: Sequence[Sequence[int]], batch_size: int, seed: int, train: bool = True) -> Order:
+    def order(self, sets: Sequence[Sequence[int]], batch_size: int, seed: int, train: bool = True) -> Order | Mixture:
         """The steps over a split. sets: for each shard set the samples of each of its shards
 
-        For validation: each sample once in stored order, padded."""
-        shards, last_batch = [samples for one in sets for samples in one], self.last_batch if train else "pad"
-        by_blocks = {"shards": tuple(shards), "window": self.window} if train and self.shuffle == "blocks" else {}
-        return Order(sum(shards), batch_size, seed, shuffle=train, last_batch=last_batch, **by_blocks)
+        For validation: each sample once in stored order, padded. Raises DavidError where there is no such order."""
+        if train and self.weights:
+            if not all(map(sum, sets)):
+                raise DavidError("data.weights: a shard set without samples in this split can't be mixed; leave it out")
+            mixed = [self._order(one, 1, seed_of(seed, number)) for number, one in enumerate(sets)]
+            return Mixture(tuple(mixed), self.weights, batch_size, seed)
+        shards = [samples for one in sets for samples in one]
+        if train:
+            return self._order(shards, batch_size, seed)
+        return Order(sum(shards), batch_size, seed, shuffle=False, last_batch="pad")
+
+    def _order(self, shards: Sequence[int], batch_size: int, seed: int) -> Order:
+        by_blocks = {"shards": tuple(shards), "window": self.window} if self.shuffle == "blocks" else {}
+        return Order(sum(shards), batch_size, seed, shuffle=True, last_batch=self.last_batch, **by_blocks)

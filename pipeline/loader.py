@@ -24,6 +24,7 @@ from david.pipeline.config import DataConfig
 from david.pipeline.cpu import CpuEngine
 from david.pipeline.engine import Engine
 from david.pipeline.gpu import GpuEngine
+from david.pipeline.mixture import Mixture
 from david.pipeline.order import Order
 from david.pipeline.prefetch import Prefetch, prefetch
 from david.pipeline.reader import Reader
@@ -40,8 +41,8 @@ class Loader:
     device: where batches are made, `cpu` or a CUDA device
 
     `state` is the step to come, for any loader of the same `fingerprint`; `wait_s` is how long the last batch was
-    waited for; `stages` tells where the time goes. Raises DavidError where batches can't be had: from the constructor,
-    or from `next`."""
+    waited for; `stages` tells where the time goes; `batches_per_epoch` is None for a mixture by weights, where each set
+    has its own epochs. Raises DavidError where batches can't be had: from the constructor, or from `next`."""
 
     def __init__(
         self,
@@ -59,7 +60,8 @@ class Loader:
     ):
         reader = Reader(shards, split)
         order = config.order(reader.counts, batch_size, seed, train)
-        self.samples, self.batches_per_epoch = order.samples, order.batches_per_epoch
+        self.samples = order.samples
+        self.batches_per_epoch = order.batches_per_epoch if isinstance(order, Order) else None
         content = [reader.sets.fingerprint, split, seed, batch_size, train, config.content()]
         self.fingerprint = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
         self.state, self.wait_s, self.stages = start, 0.0, Stages()
@@ -67,7 +69,7 @@ class Loader:
         share = len(order.batch(start).share(rank, world_size).ids)
         threads = config.threads or cores(world_size)
         engine = _engine(reader, config, share, threads, torch.device(device), self.stages)
-        steps = count(start) if train else range(start, order.batches_per_epoch)
+        steps = count(start) if train or not self.batches_per_epoch else range(start, self.batches_per_epoch)
         bringing = prefetch(reader, order, config, start, train)
         batches = _batches(steps, order, rank, world_size, config if train else None, engine, bringing)
         self._ahead = Ahead(batches, config.prefetch, self.stages)
@@ -100,7 +102,7 @@ class Loader:
 
 def _batches(
     steps: Iterable[int],
-    order: Order,
+    order: Order | Mixture,
     rank: int,
     world_size: int,
     config: DataConfig | None,

@@ -81,7 +81,7 @@ class Permutation:
         return left * self.b + right
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=64)
 def permutation(samples: int, seed: int, epoch: int, purpose: int = PURPOSE, part: int = 0) -> Permutation:
     """The order of one epoch. samples: 1 .. 2**32; seed: 0 .. 2**64 - 1; epoch: 0 .. 2**32 - 1; purpose, part: which
     of several orders of the same seed and epoch."""
@@ -126,7 +126,7 @@ class Blocks(NamedTuple):
         return ids
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=32)
 def blocks(shards: tuple[int, ...], window: int, seed: int, epoch: int) -> Blocks:
     """The order of one epoch by windows. shards: samples of each, none empty."""
     sizes = np.array(shards, np.int64)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from david.pack.errors import DavidError
 from david.pipeline.cache import GB
 from david.pipeline.config import DataConfig
+from david.pipeline.mixture import Mixture
 from david.pipeline.order import Order
 from david.pipeline.reader import Reader
 
@@ -88,7 +89,7 @@ class Prefetch:
             thread.join()
 
 
-def prefetch(reader: Reader, order: Order, config: DataConfig, first: int, train: bool) -> Prefetch | None:
+def prefetch(reader: Reader, order: Order | Mixture, config: DataConfig, first: int, train: bool) -> Prefetch | None:
     """What brings a reader's shards in the order of its steps from `first` on; None where all are on local disks.
 
     Raises DavidError where their cache is too small for the order."""
