@@ -12,7 +12,7 @@ from david.cli import app
 from david.pack.errors import DavidError
 from david.pipeline.loader import Loader
 from david.train import micro_batch, recipes, run
-from david.train.distributed import World, joined, launch
+from david.train.distributed import World
 from david.train.journal import read
 from david.train.loop import train
 from david.train.recipe import override, to_json
@@ -80,17 +80,16 @@ def test_a_fitted_run_keeps_its_batches_its_losses_and_what_was_found(shards: Pa
     assert stored and stored[0].micro_batch == 4 and stored[0].batch_size == 12
 
 
-def of_a_rank(shards: Path) -> int | None:
-    with joined("cpu") as world:
-        room = (4, 2)[world.rank]
-        micro_batch.fits_cpu = lambda recipe, sample: lambda size: size <= room
-        found = micro_batch.fitted(TINY, shards, world).micro_batch
-        assert world.gather(torch.tensor(found)).tolist() == [found] * 2
-        return found
+class BesideOneOfTwo(World):
+    """A rank whose peer says 2 to whatever is asked."""
+
+    def gather(self, values: torch.Tensor) -> torch.Tensor:
+        return torch.stack([values, torch.full_like(values, 2)])
 
 
-def test_the_smallest_rank_decides(shards: Path):
-    assert launch(2, of_a_rank, shards=shards) == 2
+def test_the_smallest_rank_decides(shards: Path, monkeypatch):
+    monkeypatch.setattr(micro_batch, "fits_cpu", lambda recipe, sample: lambda size: size <= 4)
+    assert micro_batch.fitted(TINY, shards, BesideOneOfTwo(0, 2, ALONE.device)).micro_batch == 2
 
 
 @pytest.mark.gpu

@@ -28,6 +28,7 @@ from david.train import recipe as recipes
 from david.train.checkpoint import MODEL
 from david.train.distributed import World
 from david.train.gradients import cut
+from david.train.sharding import whole
 from david.train.step import Outcome, Step, seed_generators
 
 BUNDLE = "bundle.json"
@@ -85,9 +86,9 @@ class Watch:
         named = {one.name: getattr(batch, one.name).cpu().contiguous() for one in fields(batch)}
         _save(named, aside / f"rank-{world.rank}.safetensors")
         world.any(False)  # all ranks' files are there
+        state = {name: whole(tensor).cpu() for name, tensor in self._step.network.state_dict().items()}
         if world.leads:
-            state = self._step.network.state_dict()
-            _save({name: tensor.cpu().contiguous() for name, tensor in state.items()}, aside / MODEL)
+            _save({name: tensor.contiguous() for name, tensor in state.items()}, aside / MODEL)
             about = {
                 **{"david": __version__, "step": outcome.step, "terms": list(self._step.terms)},
                 "ranks": [

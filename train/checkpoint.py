@@ -23,6 +23,7 @@ from torch import nn
 
 from david.pack.errors import DavidError
 from david.pack.files import sha256, sync, write_whole
+from david.train.sharding import laid_out_as, whole
 
 MODEL, OPTIMISER, STATE, SUMS = "model.safetensors", "optimiser.safetensors", "state.json", "SHA256SUMS"
 AVERAGE = "average.safetensors"  # the whole state again, of a recipe that averages its weights
@@ -53,12 +54,12 @@ def save(
 ) -> Path:
     """Write the checkpoint of `step`, then remove all but the newest `keep` and that of step `best`.
 
-    extra: more tensors by name, a file for each group of them. Returns the checkpoint's folder."""
+    extra: more tensors by name, a file for each group of them. Where tensors are shared out over ranks, the others
+    call `sharding.join` with `groups` meanwhile. Returns the checkpoint's folder."""
     clean(folder)
     aside = folder / f".step-{step:08d}.part"
     aside.mkdir(parents=True)
-    groups = {"model": network.state_dict(), "optimiser": _by_name(network, optimiser), **(extra or {})}
-    for name, tensors in groups.items():
+    for name, tensors in groups(network, optimiser, extra or {}).items():
         save_file(_stored(tensors), aside / f"{name}.safetensors")
     (aside / STATE).write_text(json.dumps(state, indent=1) + "\n")
     names = sorted(path.name for path in aside.iterdir())
@@ -75,6 +76,11 @@ def save(
         if old != best:
             _remove(path_of(folder, old))
     return final
+
+
+def groups(network: nn.Module, optimiser: torch.optim.Optimizer, extra: Mapping[str, Tensors]) -> dict[str, Tensors]:
+    """The tensors of a checkpoint, by file and name."""
+    return {"model": network.state_dict(), "optimiser": _by_name(network, optimiser), **extra}
 
 
 def damage(checkpoint: Path) -> str | None:
@@ -113,7 +119,11 @@ def restore(
 ) -> tuple[dict[str, Any], dict[str, Tensors]]:
     """Fill the network and the optimiser from a whole checkpoint; its state, and its extra tensors on the host."""
     try:
-        network.load_state_dict(load_file(checkpoint / MODEL))
+        own = network.state_dict()
+        stored = {
+            name: laid_out_as(own.get(name, value), value) for name, value in load_file(checkpoint / MODEL).items()
+        }
+        network.load_state_dict(stored)
         _restore_optimiser(network, optimiser, load_file(checkpoint / OPTIMISER))
         others = {path for path in checkpoint.glob("*.safetensors") if path.name not in (MODEL, OPTIMISER)}
         extra = {path.stem: load_file(path) for path in sorted(others)}
@@ -139,7 +149,7 @@ def clean(folder: Path) -> None:
 
 def _stored(tensors: Tensors) -> Tensors:
     """Row-major copies on the host: safetensors knows no channels-last."""
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    return {name: whole(tensor.detach()).cpu().contiguous() for name, tensor in tensors.items()}
 
 
 def _names(network: nn.Module, optimiser: torch.optim.Optimizer) -> list[str]:
@@ -160,7 +170,7 @@ def _restore_optimiser(network: nn.Module, optimiser: torch.optim.Optimizer, sto
     for full_name, value in stored.items():
         key, name = full_name.split("/", 1)
         if value.shape == parameters[name].shape:  # fused kernels walk memory: same strides as the parameter
-            value = torch.empty_like(parameters[name]).copy_(value)
+            value = laid_out_as(parameters[name], value)
         state.setdefault(index_of[name], {})[key] = value
     optimiser.load_state_dict(optimiser.state_dict() | {"state": state})
 

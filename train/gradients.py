@@ -3,9 +3,10 @@
 B this rank's images, T terms of the loss.
 
 A term's loss is its mean over the real images of the global batch. So each rank divides its sums by the global count,
-and the ranks' gradients are summed. Two ways to sum, one for speed and one for proof:
+and the ranks' gradients are summed. Three ways to sum, for speed, for memory and for proof:
 
 - `Ddp` overlaps the all-reduce with the backward (Li et al., "PyTorch Distributed", VLDB 2020).
+- `Fsdp` gives each rank a share of every sum, and of the weights, see `sharding.py`.
 - `Exact` computes each image by itself, on one thread, and adds the gradients in float64, where sums of a few float32
   numbers are exact and their order is nothing. On a CPU the result is the same to the bit on any number of ranks, cores
   and threads. It matters: through ReLUs and absolute values, whose gradients jump, a difference in the last bit of a
@@ -24,6 +25,7 @@ from david.pipeline.batch import Batch
 from david.train.distributed import World
 from david.train.learner import Learner
 from david.train.recipe import Recipe
+from david.train.sharding import share_out
 
 # Takes this rank's batch, the global number of real images and the factor on the loss; leaves the gradient, with that
 # factor, in the parameters, and returns this rank's share (T,) of each term's mean: the sum over ranks is the mean.
@@ -58,6 +60,15 @@ class Ddp:
                 (share[-1] * scale * self.size).backward()
             losses.append(share[:-1].detach())
         return torch.stack(losses).sum(0)
+
+
+class Fsdp(Ddp):
+    """The same over weights that are shared out; FSDP2 averages over ranks as DDP does, after each micro-batch."""
+
+    def __init__(self, learner: Learner, recipe: Recipe, world: World):
+        self.learner, self.size, self.micro_batch = learner, world.size, recipe.micro_batch
+        if world.size > 1:
+            share_out(learner.network, learner.balance, world)
 
 
 class Exact:
@@ -98,7 +109,7 @@ def sum_wide(tensors: list[torch.Tensor]) -> torch.Tensor:
 
 def gradients(learner: Learner, recipe: Recipe, world: World) -> Gradients:
     """The way that the recipe's `summation` names."""
-    return {"ddp": Ddp, "exact": Exact}[recipe.summation](learner, recipe, world)
+    return {"ddp": Ddp, "fsdp": Fsdp, "exact": Exact}[recipe.summation](learner, recipe, world)
 
 
 def cut(batch: Batch, micro_batch: int | None) -> list[Batch]:

@@ -13,9 +13,10 @@ from pathlib import Path
 import torch
 
 from david.model import Network
-from david.pack import manifest
 from david.pack.errors import DavidError
+from david.pipeline import sets
 from david.pipeline.loader import Loader
+from david.pipeline.sets import Shards
 from david.train import checkpoint, curves, distributed, micro_batch, pictures, run, writers
 from david.train import recipe as recipes
 from david.train.bundle import Watch
@@ -25,6 +26,7 @@ from david.train.eval.evaluate import evaluate
 from david.train.journal import read
 from david.train.recipe import Recipe
 from david.train.recorder import Recorder
+from david.train.sharding import join
 from david.train.signals import Stopped, StopSignals
 from david.train.start import PRETRAINED, Start
 from david.train.step import Step
@@ -43,7 +45,7 @@ class Finished:
 
 def train(
     recipe: Recipe,
-    shards: Path,
+    shards: Shards,
     out: Path | None = None,
     *,
     stop: int | None = None,
@@ -133,7 +135,7 @@ def newest(metrics: Path) -> dict[str, float]:
     return found
 
 
-def take_up(recipe: Recipe, shards: Path, out: Path, world: World, stack: ExitStack) -> tuple[int, list[str]]:
+def take_up(recipe: Recipe, shards: Shards, out: Path, world: World, stack: ExitStack) -> tuple[int, list[str]]:
     """Claim the folder, and find the step to go on from (0: at the beginning), the same on every rank."""
     step, notes = 0, []
     if world.leads:
@@ -161,8 +163,10 @@ def saving(
 ) -> Callable[[int, int], None]:
     """How to save a checkpoint of a step, with the step of the best one to keep beside it (0: none).
 
-    It is whole once all that was written down up to it is on the disk. Ranks that do not lead save nothing.
+    It is whole once all that was written down up to it is on the disk. Ranks that do not lead write nothing.
     """
+    if not world.leads:
+        return lambda number, best: join(checkpoint.groups(network, step.optimiser, step.extra()))
 
     def save(number: int, best: int) -> None:
         recorder.sync()
@@ -174,12 +178,12 @@ def saving(
         kept = {"keep": recipe.keep, "best": best, "extra": step.extra()}
         checkpoint.save(out / "checkpoints", number, network, step.optimiser, state, **kept)
 
-    return save if world.leads else lambda number, best: None
+    return save
 
 
 def held_out(
     step: Step,
-    shards: Path,
+    shards: Shards,
     out: Path,
     world: World,
     recorder: Recorder,
@@ -190,7 +194,7 @@ def held_out(
 
     Without a `val` split nothing is measured, and the pictures are of training samples.
     """
-    measurable = manifest.load(shards).samples("val") > 0
+    measurable = sets.load(shards).samples("val") > 0
 
     def measure() -> dict[str, float]:
         if not measurable:
@@ -198,8 +202,12 @@ def held_out(
         with load("val", train=False, **ranks) as loader, step.judged():
             return evaluate(step.network, loader, world)
 
+    def stand_by(number: int) -> None:
+        with step.judged():  # which all ranks enter together
+            pass
+
     if not world.leads:
-        return measure, lambda number: None
+        return measure, stand_by
     with load("val" if measurable else "train", train=False, batch_size=PICTURED) as loader:
         seen = next(loader)
 

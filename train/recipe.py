@@ -29,7 +29,8 @@ class Recipe:
     pretrained: whether the backbone begins with timm's ImageNet weights
     precision: of the network's forward and backward; `auto` is bf16 on GPUs that have it, else fp32; fp16 scales the
         loss, see `scaling.py`. Losses, weights and the optimiser are fp32 always
-    summation: of gradients, `ddp` for speed, `exact` for the same bits on any number of ranks; see `gradients.py`
+    summation: of gradients, `ddp` for speed, `fsdp` for networks too large for one GPU's memory, `exact` for the same
+        bits on any number of ranks; see `gradients.py`
     micro_batch: samples that a rank computes at once, its whole share of the batch where none; `exact` takes one
     recompute: drop what the ViT's blocks computed and compute it again in the backward (Chen et al., "Training Deep
         Nets with Sublinear Memory Cost", 2016): the same operations on the same numbers, so the same gradients, for a
@@ -51,7 +52,7 @@ class Recipe:
     seed: int = 0
     pretrained: bool = True
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    summation: Literal["ddp", "exact"] = "ddp"
+    summation: Literal["ddp", "fsdp", "exact"] = "ddp"
     micro_batch: int | None = None
     recompute: bool = False
     compile: bool = False
@@ -76,6 +77,8 @@ class Recipe:
             best.check(self.best, self.model.heads)
         if self.compile and self.summation == "exact":
             raise DavidError("recipe: compile does not go with summation=exact, whose threads it would tie; take ddp")
+        if self.compile and self.summation == "fsdp":
+            raise DavidError("recipe: compile does not go with summation=fsdp, whose hooks it would trace; take ddp")
 
 
 def to_json(recipe: Recipe) -> dict[str, Any]:

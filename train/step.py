@@ -4,8 +4,8 @@ N images of the global batch, T terms of the loss.
 """
 
 import warnings
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,6 +23,7 @@ from david.train.objective import terms
 from david.train.recipe import Recipe
 from david.train.scaling import LossScale
 from david.train.schedule import rate_factor
+from david.train.sharding import gathered, laid_out_as, whole
 
 Tensors = Mapping[str, torch.Tensor]  # by name
 
@@ -64,8 +65,8 @@ class Step:
             network.backbone.freeze()
         network.backbone.vit.set_grad_checkpointing(recipe.recompute)
         learner = Learner(network, self.terms, recipe, world.device, tell)
+        self.gradients = gradients(learner, recipe, world)  # which may share out the parameters
         self.parameters = [p for p in learner.parameters() if p.requires_grad]
-        self.gradients = gradients(learner, recipe, world)
         self.optimiser = optim.adamw(network, recipe.optim)
         self.balance = learner.balance
         self.optimisers = [self.optimiser]
@@ -88,7 +89,7 @@ class Step:
         self.before_change()
         if self.scaling:
             self.scaling.unscale(p.grad for p in self.parameters if p.grad is not None)
-        norm = nn.utils.clip_grad_norm_(self.parameters, self.recipe.optim.clip)
+        norm = whole(nn.utils.clip_grad_norm_(self.parameters, self.recipe.optim.clip))
         finite = norm.isfinite()
         factor = rate_factor(step, self.recipe.steps, self.recipe.optim)
         for optimiser in self.optimisers:
@@ -102,13 +103,16 @@ class Step:
             self.average.update(step)
         return Outcome(step, losses, norm, factor, ids.flatten(), epochs.flatten(), real.flatten().bool())
 
-    def judged(self) -> AbstractContextManager[None]:
-        """Meanwhile the network has the weights by which it is to be judged: their average where there is one."""
-        return self.average.in_place() if self.average else nullcontext()
+    @contextmanager
+    def judged(self) -> Iterator[None]:
+        """Meanwhile the network has the weights by which it is to be judged, their average where there is one, and
+        every rank has them whole. All ranks enter and leave together."""
+        with self.average.in_place() if self.average else nullcontext(), gathered(self.network):
+            yield
 
-    def extra(self) -> dict[str, Tensors]:
+    def extra(self) -> dict[str, dict[str, torch.Tensor]]:
         """What a checkpoint holds beside the network's weights and `optimiser`, by group and name; see `take_up`."""
-        groups: dict[str, Tensors] = {}
+        groups: dict[str, dict[str, torch.Tensor]] = {}
         if self.average:
             groups["average"] = dict(self.network.state_dict()) | self.average.values
         if self.scaling:
@@ -123,14 +127,16 @@ class Step:
         """Go on from what `extra` gave; weights and `optimiser` are somebody else's."""
         if self.average:
             for name, value in self.average.values.items():
-                value.copy_(groups["average"][name])
+                value.copy_(laid_out_as(value, groups["average"][name]))
         if self.scaling:
             self.scaling.scale.copy_(groups["scaling"]["scale"])
             self.scaling.good.copy_(groups["scaling"]["good"])
         if self.balance.log_variances is not None:
             moments = dict(groups["balance"])
-            self.balance.log_variances.copy_(moments.pop("log_variances"))
-            own = self.optimisers[1]
+            own, log_variances = self.optimisers[1], self.balance.log_variances
+            log_variances.copy_(laid_out_as(log_variances, moments.pop("log_variances")))
+            for name in ("exp_avg", "exp_avg_sq"):
+                moments[name] = laid_out_as(log_variances, moments[name])
             own.load_state_dict(own.state_dict() | {"state": {0: moments}})
 
 

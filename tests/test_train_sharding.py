@@ -1,0 +1,97 @@
+"""Weights shared out over ranks: the same run as with whole ones, and checkpoints that know nothing of it."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch.distributed.tensor import DTensor
+
+from david.model import Network
+from david.pack.errors import DavidError
+from david.pipeline.loader import Loader
+from david.train import checkpoint, distributed, recipes, run
+from david.train.journal import read
+from david.train.loop import train
+from david.train.recipe import Recipe, override
+from david.train.step import Step
+
+TINY = override(
+    recipes.recipe("smoke"),
+    [
+        *("data.height=48", "data.width=32", "model.backbone_size=32", "model.width=16", "model.head_widths=8,8"),
+        *("model.reassemble=8,8,8,8", "batch_size=4", "steps=6", "optim.warmup=3", "optim.rate=1e-3", "keep=9"),
+        *("optim.average=0.9", "objective.uncertainty=true", "summation=fsdp"),
+    ],
+)
+HOW = {"device": "cpu", "speaks": False}
+
+
+def journal(out: Path, name: str) -> list[float]:
+    return [line[name] for line in read(out / "journal.jsonl")]
+
+
+@pytest.fixture(scope="module")
+def shared_out(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two ranks for four steps, one for the rest."""
+    out = tmp_path_factory.mktemp("shared") / "run"
+    distributed.launch(2, train, recipe=TINY, shards=shards, out=out, stop=4, **HOW)
+    train(TINY, shards, out, **HOW)
+    return out
+
+
+def test_shared_out_weights_train_as_whole_ones(shards: Path, shared_out: Path, tmp_path: Path):
+    train(override(TINY, ["summation=ddp"]), shards, tmp_path / "ddp", **HOW)
+    for name in ("loss", "norm"):
+        ours, theirs = journal(shared_out, name), journal(tmp_path / "ddp", name)
+        assert ours == pytest.approx(theirs, rel=1e-5)
+    ours, theirs = (next(iter(read(r / "metrics.jsonl"))) for r in (shared_out, tmp_path / "ddp"))
+    assert ours["samples"] == theirs["samples"]
+
+
+def test_a_checkpoint_of_shared_out_weights_is_whole(shards: Path, shared_out: Path):
+    path, plain = checkpoint.path_of(shared_out / "checkpoints", 4), Network(TINY.model)
+    assert checkpoint.damage(path) is None
+    for name in ("model", "average"):
+        plain.load_state_dict(load_file(path / f"{name}.safetensors"))
+    moments = load_file(path / checkpoint.OPTIMISER)
+    for name, parameter in plain.named_parameters():
+        assert moments[f"exp_avg/{name}"].shape == parameter.shape and moments[f"exp_avg/{name}"].any(), name
+    assert len(load_file(path / "balance.safetensors")["log_variances"]) == 3
+    assert journal(shared_out, "step") == [1, 2, 3, 4, 5, 6]  # the single rank went on
+
+
+def check_rank(shards: Path, out: Path, recipe: Recipe) -> tuple[int, float]:
+    """In each rank: that it holds a part, that it can judge alone, and that a restored checkpoint is the stored one."""
+    with distributed.joined("cpu") as world, Loader(shards, "train", recipe.data, batch_size=4, seed=0) as loader:
+        network, path = Network(recipe.model), checkpoint.path_of(out / "checkpoints", 4)
+        step = Step(network, recipe, world)
+        _, extra = checkpoint.restore(path, network, step.optimiser)
+        step.take_up(extra)
+        stored = load_file(path / checkpoint.MODEL)
+        held = 0
+        for name, parameter in network.named_parameters():
+            assert isinstance(parameter, DTensor)
+            held += parameter.to_local().numel()
+            assert torch.equal(parameter.full_tensor(), stored[name]), name
+        batch = next(loader)
+        whole = Network(recipe.model)
+        whole.load_state_dict(load_file(path / "average.safetensors"))
+        with step.judged(), torch.inference_mode():
+            if world.leads:  # alone
+                assert torch.allclose(network(batch.image).normals, whole(batch.image).normals, atol=1e-5)
+        share = batch.slice(2 * world.rank, 2 * world.rank + 2)
+        first = step(share, 5)
+        return held, first.norm.item()
+
+
+def test_a_rank_holds_its_part_and_judges_alone_and_goes_on(shards: Path, shared_out: Path):
+    held, norm = distributed.launch(2, check_rank, shards=shards, out=shared_out, recipe=TINY)
+    assert held < 0.6 * sum(p.numel() for p in Network(TINY.model).parameters())
+    assert norm > 0
+
+
+def test_what_does_not_go_with_it_is_refused():
+    with pytest.raises(DavidError, match="compile does not go with summation=fsdp"):
+        override(TINY, ["compile=true"])
+    assert "summation" not in run.FREE
