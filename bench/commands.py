@@ -100,6 +100,27 @@ def pack(
     _keep(packing.measure(raw, samples, rounds, workers, lossless, console), out)
 
 
+@bench.command()
+def learn(
+    work: Annotated[Path, typer.Argument(help="folder for data and run; of one that holds them it goes on")] = Path(
+        "runs/learn"
+    ),
+    samples: Annotated[int, typer.Option(min=20, help="samples to make; a tenth is held out")] = 2222,
+    steps: Annotated[int, typer.Option(min=1, help="training steps")] = 400,
+    recipe: RecipeName = "smoke",
+    assignments: Assignments = None,
+    device: Device = "auto",
+    out: Out = RESULTS,
+) -> None:
+    """What a recipe learns from samples made on the spot, measured on others, beside a constant answer; ten minutes."""
+    from david.bench import learning
+    from david.train import recipes
+    from david.train.recipe import override
+
+    resolved = override(recipes.recipe(recipe), assignments or [])
+    _keep(learning.measure(work, samples, steps, resolved, device, console), out)
+
+
 def _measure(
     suite: str,
     contenders: tuple[str, ...],

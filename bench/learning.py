@@ -1,0 +1,36 @@
+"""`david bench learn`: what a recipe learns, as a table, a sentence for the README and a row."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from david.bench import rows
+from david.bench.suites.learn import learn, sentence
+from david.pack import manifest
+from david.train.eval.metrics import METRICS
+from david.train.recipe import Recipe, to_json
+
+
+def measure(work: Path, samples: int, steps: int, recipe: Recipe, device: str, console: Console) -> dict[str, Any]:
+    """Train for `steps` on nine tenths of `samples`, made in `work`; print what was learnt and return the row."""
+    recipe = replace(recipe, steps=steps)
+    figures = learn(work, samples, recipe, device, console.print)
+    dataset = manifest.load(work / "shards")
+    row = rows.row(
+        "learn",
+        figures,
+        recipe=to_json(recipe),
+        samples=dataset.samples("train"),
+        shards={"fingerprint": dataset.fingerprint},
+    )
+    table = Table("metric", "trained", "constant", "unit", title="on held-out samples", title_justify="left")
+    for name, metric in METRICS.items():
+        if name in figures["trained"]:
+            table.add_row(name, *(f"{figures[who][name]:.4g}" for who in ("trained", "constant")), metric.unit)
+    console.print(table)
+    console.print(sentence(row), soft_wrap=True, highlight=False)
+    console.print(f"{work / 'run' / 'pictures'}/step-{steps:08d}.png", soft_wrap=True, highlight=False)
+    return row

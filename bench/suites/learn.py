@@ -1,0 +1,68 @@
+"""What a recipe learns from samples made on the spot, measured on others, beside a constant answer.
+
+B images, H rows, W columns.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from david.model.prediction import Prediction
+from david.pack import synth
+from david.pack.build import build
+from david.pack.plan import PackOptions
+from david.pipeline.loader import Loader
+from david.train import distributed, loop
+from david.train.eval.evaluate import evaluate
+from david.train.recipe import Recipe
+
+VAL_FRACTION = 0.1
+SHOWN = {  # what a claim is made of -> how it is written
+    "depth_abs_rel": "depth AbsRel {:.4f}",
+    "normals_mean_deg": "normals {:.1f} degrees off",
+    "alpha_iou": "alpha IoU {:.3f}",
+}
+
+
+class Constant(nn.Module):
+    """The best that can be said without looking: a flat depth, normals towards the camera, all foreground."""
+
+    def forward(self, image: torch.Tensor) -> Prediction:
+        flat = image.new_zeros(len(image), 1, *image.shape[-2:], dtype=torch.float32)
+        ahead = torch.cat([flat, flat, flat + 1], dim=1)
+        return Prediction(relative_depth=flat, normals=ahead, alpha_logits=flat + 10)
+
+
+def learn(
+    work: Path, samples: int, recipe: Recipe, device: str, told: Callable[[str], None], speaks: bool = True
+) -> dict[str, dict[str, float]]:
+    """Make `samples` samples in `work`, train on nine tenths and measure on the others.
+
+    Returns the metrics of `trained` and of `constant`, see `train/eval/metrics.py`. Run again on the same folder it
+    goes on where it was."""
+    raw, shards = work / "raw", work / "shards"
+    if not list(raw.glob("*.zip")):
+        told(f"making {samples} samples")
+        synth.write(raw, samples, zips=3, seed=0)
+    told("packing them")
+    build(raw, shards, PackOptions(val_fraction=VAL_FRACTION, shard_samples=100))
+    told(f"training {recipe.name} for {recipe.steps} steps")
+    trained = loop.train(recipe, shards, work / "run", device=device, speaks=speaks).metrics
+    how: dict[str, Any] = {"batch_size": recipe.batch_size, "seed": recipe.seed, "train": False}
+    with distributed.joined("cpu") as world, Loader(shards, "val", recipe.data, **how) as loader:
+        return {"trained": trained, "constant": evaluate(Constant(), loader, world)}
+
+
+def sentence(row: dict[str, Any]) -> str:
+    """What the README says of a row that `david bench learn` made."""
+    figures, steps, recipe = row["figures"], row["recipe"]["steps"], row["recipe"]["name"]
+    trained, constant = (
+        ", ".join(form.format(figures[who][name]) for name, form in SHOWN.items()) for who in ("trained", "constant")
+    )
+    return (
+        f"After {steps} steps of the {recipe} recipe on {row['samples']} samples of `david synth`, on "
+        f"{figures['trained']['samples']} others: {trained}. A constant answer: {constant}."
+    )
