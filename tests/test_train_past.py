@@ -1,6 +1,7 @@
 """Any past step can be made again, and a ledger proves what a run was trained on."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,9 +11,11 @@ from safetensors.torch import load_file
 
 from david.pack import DavidError, manifest
 from david.pack.files import write_whole
-from david.pipeline import reference
+from david.pipeline import reference, sets
+from david.pipeline.config import DataConfig
 from david.train import ledger, past, recipes
 from david.train import recipe as trees
+from david.train.walk import walks_of
 
 BATCH = 4
 
@@ -47,8 +50,9 @@ def test_a_whole_ledger_proves_each_sample_once_an_epoch(run: Path, shards: Path
     found = past.verify(run, shards)
     samples = manifest.load(shards).samples("train")
     per_epoch = samples // BATCH
-    assert (found.steps, found.samples, found.covered) == (11, samples, per_epoch * BATCH)
-    assert (found.epochs, found.begun) == (11 // per_epoch, 11 % per_epoch * BATCH)
+    (walk,) = found.walks
+    assert (found.steps, walk.samples, walk.covered) == (11, samples, per_epoch * BATCH)
+    assert (walk.epochs, walk.begun) == (11 // per_epoch, 11 % per_epoch * BATCH)
 
 
 @pytest.mark.parametrize("how", ["lost", "repeated", "others", "swapped"])
@@ -73,3 +77,37 @@ def test_other_shards_and_folders_without_a_run_are_refused(run: Path, shards: P
     (run / "recipe.json").write_text(json.dumps(content | {"shards": "0" * 64}))
     with pytest.raises(DavidError, match="0000000000000000, this one is"):
         past.replay(run, shards, 1, tmp_path)
+
+
+@pytest.mark.parametrize("weights", [(), (2, 1)])
+def test_a_mixtures_ledger_proves_each_set_and_its_steps_come_again(
+    tiny: Callable[[Path, list[int]], Path], tmp_path: Path, weights: tuple[int, ...]
+) -> None:
+    both = [tiny(tmp_path / "one", [5, 4]), tiny(tmp_path / "two", [3, 3, 2])]
+    smoke = recipes.recipe("smoke")
+    recipe = replace(smoke, batch_size=BATCH, data=replace(smoke.data, height=16, width=12, weights=weights))
+    folder = tmp_path / "run"
+    folder.mkdir()
+    content = {"david": "0", "shards": sets.load(both).fingerprint, "recipe": trees.to_json(recipe)}
+    write_whole(folder / "recipe.json", json.dumps(content).encode())
+    order = recipe.data.order(sets.load(both).counts("train"), BATCH, recipe.seed)
+    lines = [json.dumps(ledger.entry(step, *order.batch(step - 1))) for step in range(1, 12)]
+    write_whole(folder / "ledger.jsonl", "".join(line + "\n" for line in lines).encode())
+    walks = [(walk.samples, walk.covered, walk.epochs, walk.begun) for walk in past.verify(folder, both).walks]
+    # 44 samples: of 16 in each epoch of 17, or of 2:1 with the first set's turn first
+    assert walks == ([(9, 9, 3, 3), (8, 8, 1, 6)] if weights else [(17, 16, 2, 12)])
+    assert past.replay(folder, both, 11, tmp_path / "out").recorded
+    with pytest.raises(DavidError, match="was trained on the shard set"):
+        past.verify(folder, both[::-1])
+
+
+def test_a_sample_seen_twice_or_in_another_epoch_is_found() -> None:
+    order = DataConfig(weights=(1, 1)).order([[4], [4]], 4, 0)
+    for damage in ("twice", "epoch", "none"):
+        walks = walks_of(order)
+        batches = [order.batch(step) for step in range(4)]
+        if damage == "twice":
+            batches[1].ids[0] = batches[0].ids[0]
+        if damage == "epoch":
+            batches[1].epochs[0] = 1
+        assert all(walk.take(places) for places in batches for walk in walks) == (damage == "none")

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from david.pipeline.options import DEFAULT_CACHE_GB, CacheFolder, CacheGB, ShardNames
 from david.train.eval.command import register as register_eval
 from david.train.replay import register as register_replay
 
@@ -21,7 +22,7 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    shards: Annotated[Path, typer.Option(help="The shard set, as `david pack` made it.")],
+    shards: ShardNames,
     recipe: Annotated[
         str | None,
         typer.Option(help="Its name, see `david recipes`, or your own as FILE.py[:FUNCTION].  [default: smoke]"),
@@ -55,13 +56,16 @@ def train(
     track: Annotated[
         list[str] | None, typer.Option(help="Tell wandb or mlflow too; each is an extra. Repeatable.")
     ] = None,
+    cache: CacheFolder = None,
+    cache_gb: CacheGB = DEFAULT_CACHE_GB,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
-    """Train a recipe on a shard set; on a folder that holds a run, go on with it.
+    """Train a recipe on shard sets; on a folder that holds a run, go on with it.
 
     Alone it is one process, with --nproc several; under torchrun or Slurm it joins the ranks there. SIGINT, SIGTERM
     and SIGUSR1 save a checkpoint and leave with exit code 75: the same command goes on.
     """
+    from david.pipeline import sets
     from david.train import distributed, loop, recipes, run
     from david.train.signals import EXIT_STOPPED, Stopped
     from david.train.start import Start
@@ -82,12 +86,13 @@ def train(
         "fit": fit,
         "track": tuple(track or ()),
     }
+    folders = sets.located(shards, cache, cache_gb)
     try:
         if nproc == 1:
-            finished = loop.train(resolved, shards, out, **how)
+            finished = loop.train(resolved, folders, out, **how)
         else:
-            run.check(resolved, shards, out, nproc)
-            finished = distributed.launch(nproc, loop.train, recipe=resolved, shards=shards, out=out, **how)
+            run.check(resolved, folders, out, nproc)
+            finished = distributed.launch(nproc, loop.train, recipe=resolved, shards=folders, out=out, **how)
     except Stopped as stopped:
         typer.echo(str(stopped), err=True)
         raise typer.Exit(EXIT_STOPPED) from stopped

@@ -15,6 +15,7 @@ from david.model.network import Network
 from david.pack.errors import DavidError
 from david.pipeline.batch import Batch
 from david.pipeline.loader import Loader
+from david.pipeline.sets import Shards
 from david.train.distributed import World
 from david.train.recipe import Recipe
 from david.train.step import Step
@@ -23,7 +24,7 @@ SPARE = 0.1  # of the device's memory, left to batches that wait, to evaluation 
 ADAMW = 4  # float32 copies of each parameter: itself, its gradient, two moments
 
 
-def fitted(recipe: Recipe, shards: Path, world: World) -> Recipe:
+def fitted(recipe: Recipe, shards: Shards, world: World) -> Recipe:
     """The recipe with the `micro_batch` that every rank has memory for, in parts as even as they can be.
 
     Raises DavidError where not even one sample fits, and for summation=exact, which always takes one at a time."""

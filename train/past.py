@@ -13,15 +13,17 @@ import cv2
 import numpy as np
 from safetensors.torch import save
 
-from david.pack import manifest, preview
+from david.pack import preview
 from david.pack.errors import DavidError
 from david.pack.files import write_whole
-from david.pack.manifest import Manifest
+from david.pipeline import sets
 from david.pipeline.batch import Batch
 from david.pipeline.loader import Loader
+from david.pipeline.sets import Shards, ShardSets
 from david.train import ledger, run
 from david.train.journal import read
 from david.train.recipe import Recipe
+from david.train.walk import Walk, walks_of
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Replayed:
     recorded: bool
 
 
-def replay(folder: Path, shards: Path, step: int, out: Path) -> Replayed:
+def replay(folder: Path, shards: Shards, step: int, out: Path) -> Replayed:
     """Make the augmented batch of an optimiser step, counted from 1, as a sheet of pictures and as tensors in `out`.
 
     Raises DavidError where the ledger says that the step was trained on other samples."""
@@ -55,29 +57,19 @@ def replay(folder: Path, shards: Path, step: int, out: Path) -> Replayed:
 
 @dataclass(frozen=True)
 class Verified:
-    """steps: in the ledger; epochs: whole ones; samples: of the split; covered: those that each epoch trains on; begun:
-    samples seen in the epoch that is not over"""
+    """steps: in the ledger; walks: what was seen of each set of a mixture by weights, else of all samples together"""
 
     steps: int
-    epochs: int
-    samples: int
-    covered: int
-    begun: int
-
-    @property
-    def dropped(self) -> bool:
-        return self.covered < self.samples
+    walks: tuple[Walk, ...]
 
 
-def verify(folder: Path, shards: Path) -> Verified:
+def verify(folder: Path, shards: Shards) -> Verified:
     """Hold the ledger against the order, line by line, and the order against the samples.
 
     Raises DavidError naming the first step that is missing, told twice or trained on other samples."""
     recipe, dataset = of(folder, shards)
-    counts = [shard.samples for shard in dataset.split("train")]
-    order = recipe.data.order([counts], recipe.batch_size, recipe.seed)
-    path, steps = folder / "ledger.jsonl", 0
-    times, covered = np.zeros(order.samples, np.int64), order.samples
+    order = recipe.data.order(dataset.counts("train"), recipe.batch_size, recipe.seed)
+    path, steps, walks = folder / "ledger.jsonl", 0, walks_of(order)
     for steps, seen in enumerate(read(path), 1):
         places = order.batch(steps - 1)
         expected = ledger.entry(steps, *places)
@@ -86,27 +78,20 @@ def verify(folder: Path, shards: Path) -> Verified:
                 f"{path}: line {steps} says {seen}; the run's recipe and shards give {expected}: steps were lost, "
                 "repeated or trained on other samples"
             )
-        np.add.at(times, places.ids[places.real], 1)
-        if steps % order.batches_per_epoch == 0:
-            covered = int(times.sum())
-            if times.max() > 1 or (covered < order.samples and recipe.data.last_batch == "pad"):
-                raise DavidError(
-                    f"{path}: epoch {steps // order.batches_per_epoch - 1} has samples twice or not at all"
-                )
-            times[:] = 0
+        for walk in walks:
+            if not walk.take(places):
+                raise DavidError(f"{path}: step {steps} has samples that its epoch had already")
     if not steps:
         raise DavidError(f"{path}: no steps there; give the folder of a run that has trained")
-    if times.max() > 1:
-        raise DavidError(f"{path}: the last epoch has samples twice")
-    return Verified(steps, steps // order.batches_per_epoch, order.samples, covered, int(times.sum()))
+    return Verified(steps, walks)
 
 
-def of(folder: Path, shards: Path) -> tuple[Recipe, Manifest]:
-    """The recipe of the run in a folder and the shard set, which must be the run's own. Raises DavidError else."""
+def of(folder: Path, shards: Shards) -> tuple[Recipe, ShardSets]:
+    """The recipe of the run in a folder and the shards, which must be the run's own. Raises DavidError else."""
     found = run.stored(folder) if folder.is_dir() else None
     if found is None:
         raise DavidError(f"{folder}: no run there; give the folder that `david train` made")
-    dataset = manifest.load(shards)
+    dataset = sets.load(shards)
     run.compare(folder, *found, found[0], dataset.fingerprint)
     return found[0], dataset
 

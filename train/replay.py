@@ -5,8 +5,10 @@ from typing import Annotated
 
 import typer
 
+from david.pipeline.options import DEFAULT_CACHE_GB, CacheFolder, CacheGB
+
 Run = Annotated[Path, typer.Argument(help="A run's folder, as `david train` made it.")]
-Shards = Annotated[Path, typer.Option(help="The shard set that it was trained on.")]
+TRAINED_ON = "The shard set that it was trained on, a folder or an address; repeat it as then."
 
 
 def register(app: typer.Typer) -> None:
@@ -16,10 +18,12 @@ def register(app: typer.Typer) -> None:
 
 def replay(
     run: Annotated[Path | None, typer.Argument(help="A run's folder, as `david train` made it.")] = None,
-    shards: Annotated[Path | None, typer.Option(help="The shard set that it was trained on.")] = None,
+    shards: Annotated[list[str] | None, typer.Option(help=TRAINED_ON)] = None,
     step: Annotated[int | None, typer.Option(min=1, help="The optimiser step, as journal and ledger count.")] = None,
     bundle: Annotated[Path | None, typer.Option(help="Or a step that was not finite: RUN/bad/step-N.")] = None,
     out: Annotated[Path | None, typer.Option(help="Where to write.  [default: replay/ in the run's folder]")] = None,
+    cache: CacheFolder = None,
+    cache_gb: CacheGB = DEFAULT_CACHE_GB,
     device: Annotated[str, typer.Option(help="For a bundle: auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Make the batch of any past step again, augmented as it was, as a sheet of pictures and as tensors.
@@ -30,9 +34,10 @@ def replay(
         return _compute_again(bundle, device)
     if run is None or shards is None or step is None:
         raise typer.BadParameter("name a run with --shards and --step, or a --bundle", param_hint="RUN / --bundle")
+    from david.pipeline import sets
     from david.train import past
 
-    made = past.replay(run, shards, step, out or run / "replay")
+    made = past.replay(run, sets.located(shards, cache, cache_gb), step, out or run / "replay")
     known = "as in the ledger" if made.recorded else "a step that the ledger does not have yet"
     typer.echo(f"step {step}, epoch {made.epoch}: {made.samples} samples, {known}")
     typer.echo(f"{made.picture}\n{made.tensors}")
@@ -61,16 +66,23 @@ def _compute_again(folder: Path, device: str) -> None:
     typer.echo("the same losses, to the bit" if same else "other losses than then: another device, or other versions")
 
 
-def verify_run(run: Run, shards: Shards) -> None:
+def verify_run(
+    run: Run,
+    shards: Annotated[list[str], typer.Option(help=TRAINED_ON)],
+    cache: CacheFolder = None,
+    cache_gb: CacheGB = DEFAULT_CACHE_GB,
+) -> None:
     """Prove from the ledger that every sample was trained on exactly once an epoch."""
+    from david.pipeline import sets
     from david.train import past
 
-    found = past.verify(run, shards)
-    told = f"{found.steps} steps as the order has them"
-    if found.epochs:
-        told += f"; {found.epochs} whole epochs, each with {found.covered} of {found.samples} samples exactly once"
-    if found.dropped:
-        told += f" ({found.samples - found.covered} left over, too few for a batch)"
-    if found.begun:
-        told += f"; {found.begun} samples of epoch {found.epochs} so far, none twice"
-    typer.echo(told)
+    found = past.verify(run, sets.located(shards, cache, cache_gb))
+    typer.echo(f"{found.steps} steps as the order has them")
+    for number, walk in enumerate(found.walks):
+        told = f"{shards[number]}: " if len(found.walks) > 1 else ""
+        told += f"{walk.epochs} whole epochs, each with {walk.covered} of {walk.samples} samples exactly once"
+        if walk.covered < walk.samples:
+            told += f" ({walk.samples - walk.covered} left over, too few for a batch)"
+        if walk.begun:
+            told += f"; {walk.begun} samples of epoch {walk.epochs} so far, none twice"
+        typer.echo(told)

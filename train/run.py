@@ -19,10 +19,10 @@ from datetime import datetime
 from pathlib import Path
 
 from david import __version__
-from david.pack import manifest
 from david.pack.errors import DavidError
 from david.pack.files import write_whole
-from david.pipeline.order import Order
+from david.pipeline import sets
+from david.pipeline.sets import Shards
 from david.train import recipe as recipes
 from david.train.objective import terms
 from david.train.recipe import Recipe
@@ -57,15 +57,14 @@ def stored(out: Path) -> tuple[Recipe, str] | None:
     return None
 
 
-def check(recipe: Recipe, shards: Path, out: Path | None, ranks: int) -> None:
+def check(recipe: Recipe, shards: Shards, out: Path | None, ranks: int) -> None:
     """Raise DavidError, before anything is started or written, where this run cannot begin or go on."""
     terms(recipe.model.heads, recipe.objective)
-    dataset = manifest.load(shards)
-    dataset.split("train")
-    order = Order(dataset.samples("train"), recipe.batch_size, recipe.seed, True, recipe.data.last_batch)
+    dataset = sets.load(shards)
+    order = recipe.data.order(dataset.counts("train"), recipe.batch_size, recipe.seed)
     order.batch(0).share(0, ranks)
     if recipe.best is not None:
-        dataset.split("val")
+        dataset.counts("val")
     if out is not None and (found := stored(out)) is not None:
         compare(out, *found, recipe, dataset.fingerprint)
 
@@ -89,7 +88,7 @@ def compare(out: Path, old: Recipe, old_shards: str, new: Recipe, new_shards: st
 
 
 @contextmanager
-def claimed(out: Path, recipe: Recipe, shards: Path) -> Iterator[None]:
+def claimed(out: Path, recipe: Recipe, shards: Shards) -> Iterator[None]:
     """Make the folder, or take it up again, and keep every other process from training in it meanwhile."""
     out.mkdir(parents=True, exist_ok=True)
     with (out / ".lock").open("w") as lock:
@@ -99,7 +98,7 @@ def claimed(out: Path, recipe: Recipe, shards: Path) -> Iterator[None]:
             raise DavidError(f"{out}: another process trains there; wait for it or use another --out folder") from error
         content = {
             "david": __version__,
-            "shards": manifest.load(shards).fingerprint,
+            "shards": sets.load(shards).fingerprint,
             "recipe": recipes.to_json(recipe),
         }
         write_whole(out / RECIPE, json.dumps(content, indent=1).encode() + b"\n")
