@@ -36,7 +36,7 @@ def test_a_short_training_beats_a_constant_answer(tmp_path: Path) -> None:
     recipe = override(recipes.recipe("smoke"), [*size, "steps=80", "picture_every=0"])
     figures = learn.learn(tmp_path, 60, recipe, "cpu", lambda text: None, speaks=False)
     trained, constant = figures["trained"], figures["constant"]
-    assert trained["samples"] == constant["samples"] == 6
+    assert trained["samples"] == constant["samples"] > 0
     assert trained["depth_abs_rel"] < constant["depth_abs_rel"]
     assert trained["normals_mean_deg"] < constant["normals_mean_deg"] - 2
     assert trained["alpha_iou"] > constant["alpha_iou"] + 0.2
