@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from functorch.compile import make_boxed_compiler
 from safetensors.torch import load_file
+from torch._dynamo.backends.common import aot_autograd
 
 from david.model import Network
 from david.pipeline.batch import Batch
@@ -154,11 +156,17 @@ def test_learnt_weights_of_tasks_are_the_same_in_both_summations(batch: Batch, h
     assert torch.allclose(learnt[0], learnt[1], rtol=1e-3)
 
 
-def test_a_compile_that_fails_is_told_once_and_the_network_runs_as_it_is(batch: Batch, monkeypatch):
-    def broken(graph, inputs):
-        raise RuntimeError("no C++ compiler here\nand a long story")
+def broken(graph, inputs):
+    raise RuntimeError("no C++ compiler here\nand a long story")
 
-    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=broken))
+
+@pytest.mark.parametrize(
+    "backend",
+    [broken, aot_autograd(fw_compiler=make_boxed_compiler(lambda graph, inputs: graph), bw_compiler=broken)],
+    ids=["forward", "backward"],
+)
+def test_a_compile_that_fails_is_told_once_and_the_network_runs_as_it_is(batch: Batch, monkeypatch, backend):
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
     said: list[str] = []
     network, step = made(override(DDP, ["compile=true"]), tell=said.append)
     for number in (1, 2):

@@ -35,6 +35,8 @@ class Learner(nn.Module):
         self.reduced = half_precision(recipe, device)
         self.balance = Balance(terms, recipe.objective).to(device)
         if recipe.compile:
+            # the backward too in the first forward, where what fails can still be done without
+            torch._functorch.config.force_non_lazy_backward_lowering = True
             network.compile()
 
     def forward(self, batch: Batch, count: torch.Tensor) -> torch.Tensor:

@@ -19,6 +19,5 @@ def angular(prediction: torch.Tensor, target: torch.Tensor, valid: torch.Tensor)
 
     A direction of length 0 stands at a right angle to all others."""
     n, m = (F.normalize(wide(x), dim=1, eps=1e-6) for x in (prediction, target))
-    m = torch.where(valid, m, torch.ones_like(m))  # so that no invalid pixel has two zero vectors
     apart, together = (torch.linalg.vector_norm(x, dim=1, keepdim=True) for x in (n - m, n + m))
     return mean(2 * torch.atan2(apart, together), valid)
