@@ -59,6 +59,20 @@ def test_memory_is_what_a_sample_needs_times_their_number(shards: Path, monkeypa
     assert recomputed > found[2]
 
 
+def test_free_memory_is_the_machines_or_the_containers(tmp_path: Path):
+    with pytest.raises(DavidError, match="does not tell its free memory; give --set micro_batch=N"):
+        micro_batch.free_bytes(tmp_path)
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc" / "meminfo").write_text("MemTotal:  9000 kB\nMemAvailable:    4000 kB\n")
+    assert micro_batch.free_bytes(tmp_path) == 4000 * 1024
+    group = tmp_path / "sys" / "fs" / "cgroup"
+    group.mkdir(parents=True)
+    (group / "memory.current").write_text("1000000\n")
+    for limit, free in (("max", 4000 * 1024), ("3000000", 2_000_000), ("99000000", 4000 * 1024)):
+        (group / "memory.max").write_text(f"{limit}\n")
+        assert micro_batch.free_bytes(tmp_path) == free
+
+
 def test_a_model_that_does_not_fit_is_refused_with_the_way_out(shards: Path, monkeypatch):
     monkeypatch.setattr(micro_batch, "free_bytes", lambda: 2**20)
     with pytest.raises(DavidError, match="not even one sample of smoke fits .* --set recompute=true"):

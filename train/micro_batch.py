@@ -107,7 +107,12 @@ def fits_cpu(recipe: Recipe, sample: Batch) -> Callable[[int], bool]:
     return lambda size: fixed + size * sum(kept.values()) <= available
 
 
-def free_bytes() -> int:
-    """What the machine can give without swapping, as Linux says it."""
-    lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-    return int(lines["MemAvailable"].split()[0]) * 1024
+def free_bytes(system: Path = Path("/")) -> int:
+    """What the machine can give without swapping and a container (cgroup v2) may still take, as Linux tells it."""
+    meminfo, group = system / "proc/meminfo", system / "sys/fs/cgroup"
+    if not meminfo.is_file():
+        raise DavidError("--batch-size auto: this system does not tell its free memory; give --set micro_batch=N")
+    lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+    free = int(lines["MemAvailable"].split()[0]) * 1024
+    limit = (group / "memory.max").read_text().strip() if (group / "memory.max").is_file() else "max"
+    return free if limit == "max" else min(free, int(limit) - int((group / "memory.current").read_text()))
