@@ -5,6 +5,7 @@ room: the order is computed, so it is known.
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 
 from david.pack.errors import DavidError
 from david.pipeline.cache import GB
@@ -14,6 +15,7 @@ from david.pipeline.order import Order
 from david.pipeline.reader import Reader
 
 THREADS = 4  # shards that are brought at once
+MOST_AHEAD = 10_000  # steps that are looked at; computing them costs a second
 
 
 class Prefetch:
@@ -31,7 +33,8 @@ class Prefetch:
         room_bytes: int,
         bring: Callable[[int], None],
     ):
-        self._sizes, self._needs, self._room_bytes, self._bring = sizes, needs, room_bytes, bring
+        self._sizes, self._room_bytes, self._bring = sizes, room_bytes, bring
+        self._needs = lru_cache(maxsize=1)(needs)  # asked again and again while there is no room
         self._all_fit = sum(sizes.values()) <= room_bytes
         self._present, self._seen = first, first  # the step that is made now, and the first not looked at
         self._last: dict[int, int] = {}  # shard -> the last step up to _seen that needs it
@@ -67,8 +70,10 @@ class Prefetch:
         return None
 
     def _look(self) -> bool:
-        """Want what one more step needs; False where that has no room yet."""
+        """Want what one more step needs; False where that has no room yet, or is very far ahead."""
         self._seen = max(self._seen, self._present)
+        if self._seen > self._present + MOST_AHEAD:
+            return False
         needed = [shard for shard in self._needs(self._seen) if shard in self._sizes]
         if not self._all_fit:
             self._last = {shard: step for shard, step in self._last.items() if step >= self._present}

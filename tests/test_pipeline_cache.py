@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 
 from david.pack import DavidError, manifest
-from david.pipeline import cache, origin
+from david.pipeline import cache, origin, prefetch
 from david.pipeline.config import DataConfig
 from david.pipeline.loader import Loader
 from david.pipeline.prefetch import Prefetch
@@ -347,6 +347,17 @@ def test_shards_are_brought_in_the_order_of_need_and_no_further_than_there_is_ro
     ahead.reached(7)
     assert settled() == [0, 0, 1, 1, 2, 3, 4, 6]
     ahead.close()
+
+
+def test_no_more_than_a_bounded_number_of_steps_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prefetch, "MOST_AHEAD", 3)
+    brought: list[int] = []
+    ahead = Prefetch(dict.fromkeys(range(20), 10), lambda step: {step}, 5, 200, brought.append)
+    time.sleep(0.1)
+    ahead.reached(7)
+    time.sleep(0.1)
+    ahead.close()
+    assert sorted(brought) == [5, 6, 7, 8, 9, 10]
 
 
 @pytest.mark.timeout(120)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from david.pack import BadSample, read
+from david.pack import BadSample, DavidError, read
 from david.pipeline import images, shard_files
 from david.pipeline.config import DataConfig
 from david.pipeline.loader import Loader
@@ -58,6 +58,21 @@ def test_a_set_of_more_shards_than_open_files_loads(tiny: Tiny, tmp_path: Path) 
 def test_names_are_those_that_were_packed(shards: Path) -> None:
     with closing(Reader(shards, "train")) as reader:
         assert [reader.key(one) for one in range(reader.samples)] == [one.key for one in read(shards, "train")]
+
+
+@pytest.mark.timeout(60)
+def test_a_shard_that_is_gone_when_it_is_opened_again_is_named(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tiny(tmp_path / "set", [2] * 20)
+    monkeypatch.setattr(shard_files, "OPEN_SHARDS", 3)
+    with Loader(folder, "train", DataConfig(threads=2), batch_size=4, seed=5) as loader:
+        for _ in range(20):  # two epochs: each shard was read
+            next(loader)
+        (folder / "train-000007.tar").unlink()
+        with pytest.raises(DavidError, match=r"train-000007\.tar: the shard can't be opened \(No such file"):
+            for _ in range(30):
+                next(loader)
 
 
 @pytest.mark.timeout(60)
