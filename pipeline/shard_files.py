@@ -26,15 +26,16 @@ class ShardFiles:
     cache: where shards come from an address, else None"""
 
     def __init__(self, dataset: Manifest):
-        self.dataset = dataset
+        self.dataset, self._folder = dataset, str(dataset.folder)
         self.cache = Cache(dataset.folder) if (dataset.folder / ORIGIN).is_file() else None
         most = min(OPEN_SHARDS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
         self._kept = lru_cache(maxsize=most)(self._open)
         self._indexes: dict[str, np.ndarray] = {}
         self._indexing = threading.Lock()
 
-    def path(self, shard: Shard) -> Path:
-        return self.dataset.folder / f"{shard.name}.tar"
+    def path(self, shard: Shard) -> str:
+        """Of a shard's tar."""
+        return f"{self._folder}/{shard.name}.tar"
 
     def open(self, shard: Shard) -> Opened:
         """A shard's tar. Raises DavidError where it can't be had or is of another size than the manifest lists."""
@@ -60,7 +61,7 @@ class ShardFiles:
         return spans
 
     def _load(self, shard: Shard) -> np.ndarray:
-        text = self.path(shard).with_suffix(".idx")
+        text = Path(self.path(shard)).with_suffix(".idx")
         spans = index.load(text, self.dataset.extensions)
         if files.sha256(text) != shard.index_sha256 or len(spans) != shard.samples:
             raise DavidError(f"{text}: not the index that the manifest lists; copy it again, or pack the set again")
