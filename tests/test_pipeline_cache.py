@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 
 from david.pack import DavidError, manifest
-from david.pipeline import cache, origin, prefetch
+from david.pipeline import cache, origin, prefetch, sets
 from david.pipeline.config import DataConfig
 from david.pipeline.loader import Loader
 from david.pipeline.prefetch import Prefetch
@@ -188,6 +188,15 @@ def test_a_full_shuffle_over_a_cache_that_is_too_small_is_refused_with_numbers_a
     folder = cache.mount(server.url, tmp_path / "cache", 20_000)
     with pytest.raises(DavidError, match=r"data\.shuffle=blocks.* a data\.window smaller than 2"):
         seen(folder, 1, BLOCKS)
+
+
+def test_folders_and_addresses_are_named_together(server: Server, stored: Path, tmp_path: Path) -> None:
+    folders = sets.located([str(stored), server.url], tmp_path / "cache", 1)
+    assert folders[0] == stored and folders[1].parent == tmp_path / "cache"
+    assert sets.load(folders).samples("train") == 2 * sets.load(stored).samples("train")
+    assert sets.located([str(stored)], None, 1) == (stored,)
+    with pytest.raises(DavidError, match=r"127\.0\.0\.1.* kept on a local disk .* add --cache FOLDER"):
+        sets.located([str(stored), server.url], None, 1)
 
 
 @pytest.mark.timeout(60)
