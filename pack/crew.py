@@ -4,7 +4,6 @@ A decoder of foreign bytes may crash or hang. Each worker says which sample it t
 known: the worker is replaced and its shard begun again, and a sample that brings two workers down is bad.
 """
 
-import ctypes
 import os
 import signal
 import sys
@@ -17,13 +16,13 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
+from david.pack import heap
 from david.pack.errors import BadSample, DavidError
 from david.pack.plan import PackOptions, ShardPlan
 from david.pack.record import Done
 from david.pack.worker import Start, Tally, write_shard
 
 PATIENCE_S = 120.0  # for one sample; a healthy one takes a thirtieth of a second
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 STRIKES = 2  # workers that a sample may bring down before it is bad; one may have died of something else
 
 
@@ -62,7 +61,7 @@ def _work(pipe: connection.Connection) -> None:
     """The worker's life: a job in, events out. Ends with its parent, whose end of the pipe then closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     _hush()
-    _keep_memory()
+    heap.keep()
     try:
         while True:
             job: _Job = pipe.recv()
@@ -97,14 +96,6 @@ def _hush() -> None:
     with Path(os.devnull).open("wb") as nothing:
         for stream in (1, 2):
             os.dup2(nothing.fileno(), stream)
-
-
-def _keep_memory() -> None:
-    """Let glibc keep what one sample frees for the next: taken afresh, its pages cost an eighth of the packing time."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt:
-        mallopt(_M_MMAP_THRESHOLD, 32 << 20)
-        mallopt(_M_TRIM_THRESHOLD, 256 << 20)
 
 
 def run(

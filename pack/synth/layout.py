@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 import OpenEXR
 
+from david.pack import heap
 from david.pack.errors import DavidError
 from david.pack.files import whole
 from david.pack.schema import SCENARIOS, Sample
@@ -70,7 +71,7 @@ def _made(seed: int, samples: int, workers: int) -> Iterator[dict[str, bytes]]:
     if workers == 1:
         yield from (_make(seed, index, samples) for index in range(samples))
         return
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_settle) as pool:
         ahead: deque[Future[dict[str, bytes]]] = deque()
         try:
             for index in range(samples):
@@ -81,6 +82,12 @@ def _made(seed: int, samples: int, workers: int) -> Iterator[dict[str, bytes]]:
                 yield ahead.popleft().result()
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _settle() -> None:
+    """Once in each process of the pool."""
+    cv2.setNumThreads(1)
+    heap.keep()
 
 
 def write(
