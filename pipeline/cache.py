@@ -102,8 +102,9 @@ class Cache:
 
     def _bring(self, shard: Shard, part: Opened, name: Path, path: Path) -> None:
         try:
-            if path.exists():
-                name.unlink()
+            if path.exists():  # it came between a look at it and the lock
+                with _alone(self.root):
+                    name.unlink()
                 return
             self._make_room(shard.bytes, part)
             index = self._origin.read(f"{shard.name}.idx")
