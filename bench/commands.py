@@ -79,10 +79,14 @@ def step(
     batches: Batches = 20,
     rounds: Rounds = 3,
     device: Device = "auto",
+    raw: Annotated[
+        Path | None, typer.Option(help="what the shards were packed from: compare with a plain trainer on raw files")
+    ] = None,
     out: Out = RESULTS,
 ) -> None:
-    """Samples/s of the step alone on a fixed batch, of both together, and the share that waited for data."""
-    _measure("step", ("step", "both"), shards, recipe, assignments, batches, rounds, device, out)
+    """Samples/s of the step alone and with its data, ms of each of its parts, its share of the device's matrix rate."""
+    contenders = ("step", "parts", "both", *(("plain",) if raw else ()))
+    _measure("step", contenders, shards, recipe, assignments, batches, rounds, device, out, raw)
 
 
 @bench.command()
@@ -131,13 +135,14 @@ def _measure(
     rounds: int,
     device: str,
     out: Path,
+    raw: Path | None = None,
 ) -> None:
     from david.bench import training
     from david.train import recipes
     from david.train.recipe import override
 
     resolved = override(recipes.recipe(recipe), assignments or [])
-    row = training.measure(suite, contenders, resolved, shards, batches, rounds, device, console)
+    row = training.measure(suite, contenders, resolved, shards, batches, rounds, device, console, raw)
     _keep(row, out)
 
 
