@@ -189,6 +189,10 @@ def test_a_run_with_everything_on_resumes_to_the_bit_on_any_number_of_ranks(shar
     assert [line["loss"] for line in read(one / "journal.jsonl")] == [
         line["loss"] for line in read(other / "journal.jsonl")
     ]
+    records = list(read(one / "journal.jsonl"))
+    assert all(2.0**8 <= record["loss_scale"] <= 2.0**16 for record in records)
+    for head in ("depth", "normals", "alpha"):
+        assert len({record[f"log_variance_{head}"] for record in records}) > 3
     for name in ("model", "average", "scaling", "balance", "optimiser"):
         ours, theirs = (
             load_file(checkpoint.path_of(r / "checkpoints", 6) / f"{name}.safetensors") for r in (one, other)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import torch
 from torch import nn
+from torch._functorch import config as functorch
 
 from david.model.foreign import first_line
 from david.model.network import Network
@@ -36,7 +37,7 @@ class Learner(nn.Module):
         self.balance = Balance(terms, recipe.objective).to(device)
         if recipe.compile:
             # the backward too in the first forward, where what fails can still be done without
-            torch._functorch.config.force_non_lazy_backward_lowering = True
+            functorch.force_non_lazy_backward_lowering = True
             network.compile()
 
     def forward(self, batch: Batch, count: torch.Tensor) -> torch.Tensor:
@@ -77,13 +78,14 @@ class Balance(nn.Module):
     and Semantics", CVPR 2018, with s = log sigma^2, for each head whatever its kind of loss.
     """
 
+    heads: tuple[str, ...]
     weights: torch.Tensor  # (T,)
     head: torch.Tensor  # (T,) int64, each term's, counted in the order of the terms
 
     def __init__(self, terms: tuple[str, ...], config: ObjectiveConfig):
         super().__init__()
         names = [term.split("_")[0] for term in terms]
-        heads = list(dict.fromkeys(names))
+        self.heads = heads = tuple(dict.fromkeys(names))
         self.register_buffer("weights", torch.tensor([getattr(config, term) for term in terms]), persistent=False)
         self.register_buffer("head", torch.tensor([heads.index(name) for name in names]), persistent=False)
         self.log_variances = nn.Parameter(torch.zeros(len(heads))) if config.uncertainty else None

@@ -29,7 +29,8 @@ class Recorder:
 
     The journal's lines: `step`, `epoch`, `loss` (weighted; null for a step that was skipped), each term's own loss,
     `norm` of the gradient, `rate`, `samples_per_s` and `wait` (the share of the time spent waiting for data), both over
-    the steps of one flush, and the most memory that this process has held, see `memory.py`.
+    the steps of one flush, the most memory that this process has held, see `memory.py`, and what the step finds out
+    beside the weights, see `Outcome.sought`.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class Recorder:
         if taken:
             record |= terms | {"norm": norm}
         record |= {"rate": self._recipe.optim.rate * outcome.factor} | pace
+        record |= {name: value.item() for name, value in outcome.sought.items()}
         self._files[0].write(record)
         self._files[1].write(seen)
         told = {f"train/{name}": value for name, value in record.items() if value is not None and name != "step"}

@@ -36,6 +36,7 @@ class Outcome:
     norm: () float32, of the whole gradient before clipping; not finite: the step changed no weight
     factor: the schedule's, which every rate was multiplied with
     ids, epochs: (N,) int64, real: (N,) bool: the global batch in its order
+    sought: () each, by name: what the step finds out beside the weights, `loss_scale` and `log_variance_HEAD`
     """
 
     step: int
@@ -45,6 +46,7 @@ class Outcome:
     ids: torch.Tensor
     epochs: torch.Tensor
     real: torch.Tensor
+    sought: Tensors
 
 
 class Step:
@@ -101,7 +103,16 @@ class Step:
             self.scaling.update(finite)
         if self.average:
             self.average.update(step)
-        return Outcome(step, losses, norm, factor, ids.flatten(), epochs.flatten(), real.flatten().bool())
+        seen = ids.flatten(), epochs.flatten(), real.flatten().bool()
+        return Outcome(step, losses, norm, factor, *seen, self.sought())
+
+    def sought(self) -> Tensors:
+        """See `Outcome`; copies of what it is now."""
+        found = {"loss_scale": self.scaling.scale.clone()} if self.scaling else {}
+        if self.balance.log_variances is not None:
+            values = whole(self.balance.log_variances.detach()).clone()
+            found |= {f"log_variance_{head}": value for head, value in zip(self.balance.heads, values, strict=True)}
+        return found
 
     @contextmanager
     def judged(self) -> Iterator[None]:
