@@ -30,30 +30,34 @@ TIMEOUT = timedelta(minutes=10)  # of a collective: a rank that is gone for so l
 @dataclass(frozen=True)
 class Place:
     """One process among `size`. rank: 0 .. size - 1; local_rank: its number on its node; host, port: where rank 0 is
-    met."""
+    met; own_gpu: whether the launcher shows each process no GPU but its own"""
 
     rank: int = 0
     size: int = 1
     local_rank: int = 0
     host: str = "localhost"
     port: int = 0
+    own_gpu: bool = False
 
 
 def place(environment: Mapping[str, str]) -> Place:
     """This process's place, read from torchrun's variables, else from those of a Slurm step, else alone.
 
-    A batch script's own shell has SLURM_PROCID too but is no task of a step, and so is alone.
+    A batch script's own shell has SLURM_PROCID too but is no task of a step, and so is alone; so is a shell that
+    `salloc` or `srun --pty` opens, a step of one task in a job that may ask for more.
     """
     e = environment
     if "RANK" in e and "WORLD_SIZE" in e:
         return Place(
             int(e["RANK"]), int(e["WORLD_SIZE"]), int(e.get("LOCAL_RANK", 0)), e["MASTER_ADDR"], int(e["MASTER_PORT"])
         )
-    if "SLURM_PROCID" in e and "SLURM_STEP_ID" in e and int(e["SLURM_NTASKS"]) > 1:
-        nodes = e.get("SLURM_STEP_NODELIST") or e["SLURM_JOB_NODELIST"]
-        port = 20_000 + int(e["SLURM_JOB_ID"]) % 20_000  # the same on all ranks, rarely another job's
-        rank, size, local = (int(e[f"SLURM_{name}"]) for name in ("PROCID", "NTASKS", "LOCALID"))
-        return Place(rank, size, local, first_host(nodes), port)
+    if "SLURM_PROCID" in e and "SLURM_STEP_ID" in e:
+        size = int(e.get("SLURM_STEP_NUM_TASKS") or e["SLURM_NTASKS"])
+        if size > 1:
+            host = first_host(e.get("SLURM_STEP_NODELIST") or e["SLURM_JOB_NODELIST"])
+            port = 20_000 + int(e["SLURM_JOB_ID"]) % 20_000  # the same on all ranks, rarely another job's
+            own_gpu = "SLURM_GPUS_PER_TASK" in e
+            return Place(int(e["SLURM_PROCID"]), size, int(e["SLURM_LOCALID"]), host, port, own_gpu)
     return Place()
 
 
@@ -107,12 +111,16 @@ class World:
         return int(tensor)
 
 
-def device_of(name: str, local_rank: int) -> torch.device:
-    """`auto` is a GPU where there is one, else the CPU. Raises DavidError for a device that is not there."""
+def device_of(name: str, local_rank: int, own_gpu: bool = False) -> torch.device:
+    """`auto` is a GPU where there is one, else the CPU. Raises DavidError for a device that is not there.
+
+    own_gpu: see `Place`; the one GPU that is seen is then this rank's, whatever its number"""
     if name not in ("auto", "cpu", "cuda"):
         raise DavidError(f"--device {name}: there are auto, cpu and cuda")
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
+    if own_gpu and torch.cuda.device_count() == 1:
+        return torch.device("cuda", 0)
     if local_rank >= torch.cuda.device_count():
         raise DavidError(
             f"--device {name}: rank {local_rank} of this node found {torch.cuda.device_count()} GPUs; start one rank "
@@ -125,7 +133,7 @@ def device_of(name: str, local_rank: int) -> torch.device:
 def joined(device: str = "auto") -> Iterator[World]:
     """Join the ranks that the environment names, and leave them at the end."""
     here = place(os.environ)
-    on = device_of(device, here.local_rank)
+    on = device_of(device, here.local_rank, here.own_gpu)
     if on.type == "cuda":
         torch.cuda.set_device(on)
     if here.size == 1:
