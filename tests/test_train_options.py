@@ -201,3 +201,16 @@ def test_a_run_with_everything_on_resumes_to_the_bit_on_any_number_of_ranks(shar
     path = checkpoint.path_of(one / "checkpoints", 6)
     assert checkpoint.weights_of(path).name == "average.safetensors"
     assert load_file(checkpoint.weights_of(path)).keys() == load_file(path / checkpoint.MODEL).keys()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("how", [[], ["compile=true"], ["micro_batch=2", "optim.frozen_backbone=true"]])
+def test_a_gpu_does_the_same_with_everything_on(shards: Path, tmp_path: Path, how: list[str]):
+    """fp16 on both sides: the first losses within its digits, and a resume that goes on."""
+    recipe, here = override(DDP, [*EVERYTHING, *how]), {"shards": shards, "speaks": False}
+    train(override(recipe, ["compile=false"]), out=tmp_path / "cpu", device="cpu", stop=3, **here)
+    train(recipe, out=tmp_path / "gpu", device="cuda", stop=3, **here)
+    cpu, gpu = ([line["loss"] for line in read(tmp_path / name / "journal.jsonl")] for name in ("cpu", "gpu"))
+    assert gpu == pytest.approx(cpu, rel=0.05)
+    assert train(recipe, out=tmp_path / "gpu", device="cuda", **here).step == 6

@@ -21,7 +21,7 @@ SMOKE = recipes.recipe("smoke")
 @pytest.mark.parametrize("name", recipes.RECIPES)
 def test_a_recipe_survives_json(name: str):
     recipe = recipes.recipe(name)
-    assert recipe.name == name
+    assert recipe.name == name and terms(recipe.model.heads, recipe.objective)
     assert from_json(json.loads(json.dumps(to_json(recipe)))) == recipe
 
 
