@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from david.pack import manifest
 from david.pack.errors import DavidError
 from david.pipeline.order import Order
-from david.train import checkpoint, distributed, ledger, recipes
+from david.train import checkpoint, distributed, ledger, past, recipes
 from david.train.journal import read
 from david.train.loop import Finished, train
 from david.train.recipe import Recipe, override, to_json
@@ -114,11 +114,16 @@ def test_every_sample_is_trained_on_once_an_epoch(shards: Path, unbroken: Path):
         assert len(ids) == len(set(ids)) == samples // 4 * 4
 
 
-def test_two_ranks_equal_one_process(shards: Path, unbroken: Path, tmp_path: Path):
+def test_ranks_may_change_in_the_middle_of_an_epoch(shards: Path, unbroken: Path, tmp_path: Path):
+    """Two, then one, then four: as one process all the way, in every loss and sample; the ledger proves the epochs."""
     out = tmp_path / "run"
-    finished = distributed.launch(2, train, recipe=TINY, shards=shards, out=out, device="cpu", speaks=False)
+    how = {"recipe": TINY, "shards": shards, "out": out, "device": "cpu", "speaks": False}
+    distributed.launch(2, train, **how, stop=6)
+    train(**how, stop=10)
+    finished = distributed.launch(4, train, **how)
     assert losses(out) == losses(unbroken)  # to the bit: gradients are summed exactly
     assert seen(out) == seen(unbroken)
+    assert past.verify(out, shards).steps == 14
     (alone,) = read(unbroken / "metrics.jsonl")
     assert finished.metrics == pytest.approx({k: v for k, v in alone.items() if k != "step"}, rel=1e-3)
 
