@@ -221,8 +221,9 @@ def held_out(
 
 def describe(recipe: Recipe, network: Network, loader: Loader, world: World, start: int, out: Path) -> str:
     parameters = sum(p.numel() for p in network.parameters()) / 1e6
+    parts = f" ({recipe.micro_batch} at once)" if recipe.micro_batch else ""
     begin = f"on from step {start}" if start else "from the beginning"
     return (
-        f"{recipe.name}: {parameters:.1f} M parameters, {loader.samples} samples, batches of {recipe.batch_size} on "
-        f"{world.size} x {world.device.type}, {begin}, in {out}"
+        f"{recipe.name}: {parameters:.1f} M parameters, {loader.samples} samples, batches of {recipe.batch_size}{parts} "
+        f"on {world.size} x {world.device.type}, {begin}, in {out}"
     )
