@@ -224,6 +224,6 @@ def describe(recipe: Recipe, network: Network, loader: Loader, world: World, sta
     parts = f" ({recipe.micro_batch} at once)" if recipe.micro_batch else ""
     begin = f"on from step {start}" if start else "from the beginning"
     return (
-        f"{recipe.name}: {parameters:.1f} M parameters, {loader.samples} samples, batches of {recipe.batch_size}{parts} "
-        f"on {world.size} x {world.device.type}, {begin}, in {out}"
+        f"{recipe.name}: {parameters:.1f} M parameters, {loader.samples} samples, batches of {recipe.batch_size}"
+        f"{parts} on {world.size} x {world.device.type}, {begin}, in {out}"
     )
