@@ -36,12 +36,11 @@ class Constant(nn.Module):
         return Prediction(relative_depth=flat, normals=ahead, alpha_logits=flat + 10)
 
 
-def learn(
-    work: Path, samples: int, recipe: Recipe, device: str, told: Callable[[str], None], speaks: bool = True
-) -> dict[str, dict[str, float]]:
-    """Make `samples` samples in `work`, train on nine tenths and measure on the others.
+Scored = dict[str, dict[str, float]]  # `trained` and `constant` -> metrics, see `train/eval/metrics.py`
 
-    Returns the metrics of `trained` and of `constant`, see `train/eval/metrics.py`. Run again on the same folder it
+
+def learn(work: Path, samples: int, recipe: Recipe, device: str, told: Callable[[str], None]) -> Scored:
+    """Make `samples` samples in `work`, train on nine tenths and measure on the others. Run again on the same folder it
     goes on where it was."""
     raw, shards = work / "raw", work / "shards"
     if not list(raw.glob("*.zip")):
@@ -50,7 +49,12 @@ def learn(
     told("packing them")
     build(raw, shards, PackOptions(val_fraction=VAL_FRACTION, shard_samples=100))
     told(f"training {recipe.name} for {recipe.steps} steps")
-    trained = loop.train(recipe, shards, work / "run", device=device, speaks=speaks).metrics
+    return compare(shards, work / "run", recipe, device)
+
+
+def compare(shards: Path, out: Path, recipe: Recipe, device: str, speaks: bool = True) -> Scored:
+    """Train in `out`; what that reaches on the held-out samples, and what a constant answer does."""
+    trained = loop.train(recipe, shards, out, device=device, speaks=speaks).metrics
     how: dict[str, Any] = {"batch_size": recipe.batch_size, "seed": recipe.seed, "train": False}
     with distributed.joined("cpu") as world, Loader(shards, "val", recipe.data, **how) as loader:
         return {"trained": trained, "constant": evaluate(Constant(), loader, world)}
