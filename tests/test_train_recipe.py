@@ -109,14 +109,19 @@ def test_a_folder_that_holds_something_else_is_no_run(tmp_path: Path):
 
 
 OWN = """
-from dataclasses import replace
+from __future__ import annotations
+from dataclasses import dataclass, replace
 from david.train import recipes
 
 def recipe():
     return replace(recipes.recipe("david-base"), name="mine", batch_size=12)
 
+@dataclass
+class Larger:
+    steps: int
+
 def longer():
-    return replace(recipe(), steps=7_000)
+    return replace(recipe(), steps=Larger(7_000).steps)
 
 def broken():
     return 1 / 0
@@ -141,20 +146,21 @@ def test_a_users_own_file_gives_a_recipe_that_stands_without_it(tmp_path: Path):
     ("name", "said"),
     [
         ("mine.py:recipes", r"no function `recipes` there"),
-        ("mine.py:other", r"no function `other` there; there are recipe, longer, broken, nothing"),
-        ("mine.py:broken", r"mine\.py, line 12: ZeroDivisionError: division by zero"),
+        ("mine.py:other", r"no function `other` there; there are recipe, Larger, longer, broken, nothing"),
+        ("mine.py:broken", r"mine\.py, line 17: ZeroDivisionError: division by zero"),
         ("mine.py:nothing", r"mine\.py: `nothing` gave dict, expected a david\.train\.recipe\.Recipe"),
         ("absent.py", r"absent\.py: no such file; expected Python with a function `recipe`"),
         ("typo.py", r"typo\.py, line 2: SyntaxError"),
         ("refused.py", r"refused\.py: recipe: optim\.rate is -1; it must be above 0"),
     ],
 )
-def test_a_users_own_file_that_gives_none_is_refused_in_a_sentence(tmp_path: Path, name: str, said: str):
+def test_a_users_own_file_that_gives_none_is_refused_in_a_sentence(tmp_path: Path, name: str, said: str, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text(OWN)
     (tmp_path / "typo.py").write_text("def recipe():\n    return (\n")
     (tmp_path / "refused.py").write_text("from david.train.optim import OptimConfig\nrecipe = OptimConfig(rate=-1)\n")
     with pytest.raises(DavidError, match=said) as error:
-        recipes.recipe(str(tmp_path / name))
+        recipes.recipe(name)
     assert "\n" not in str(error.value)
 
 

@@ -5,12 +5,14 @@ with the run needs no file.
 """
 
 import importlib.util
+import sys
 import traceback
 from pathlib import Path
 
 from david.pack.errors import DavidError
 from david.train.recipe import Recipe
 
+MODULE = "own_recipe"  # what the file is called as a module, whatever its own name
 FUNCTION = "recipe"  # the one that is called where none is named
 
 
@@ -24,9 +26,9 @@ def recipe(name: str) -> Recipe:
     path, function = Path(file), function or FUNCTION
     if not path.is_file():
         raise DavidError(f"{path}: no such file; expected Python with a function `{function}` that returns a Recipe")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    spec = importlib.util.spec_from_file_location(MODULE, path)
     assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules[MODULE] = importlib.util.module_from_spec(spec)  # where its dataclasses look for themselves
     try:
         spec.loader.exec_module(module)
         call = getattr(module, function, None)
@@ -36,7 +38,7 @@ def recipe(name: str) -> Recipe:
     except Exception as error:  # the user's own
         raise DavidError(f"{path}, line {_line(path, error)}: {type(error).__name__}: {error}") from error
     if not callable(call):
-        own = [n for n, value in vars(module).items() if getattr(value, "__module__", None) == path.stem]
+        own = [n for n, value in vars(module).items() if getattr(value, "__module__", None) == MODULE]
         raise DavidError(f"{path}: no function `{function}` there; there are {', '.join(own) or 'none'}")
     if not isinstance(made, Recipe):
         raise DavidError(f"{path}: `{function}` gave {type(made).__name__}, expected a david.train.recipe.Recipe")
@@ -48,4 +50,4 @@ def _line(path: Path, error: Exception) -> int | None:
     if isinstance(error, SyntaxError):
         return error.lineno
     frames = traceback.extract_tb(error.__traceback__)
-    return next((frame.lineno for frame in reversed(frames) if Path(frame.filename) == path), None)
+    return next((frame.lineno for frame in reversed(frames) if Path(frame.filename) == path.absolute()), None)
