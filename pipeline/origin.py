@@ -16,9 +16,12 @@ from david.pack.remote import Changed, Patience, RangesRefused, Remote
 
 CHUNK_BYTES = 1 << 24  # of one request to an object store
 MOST_TEXT_BYTES = 1 << 28
-TRIES = 5  # in a row without one new byte
+TRIES = 6  # in a row without one new byte
 FIRST_PAUSE_S = 0.5  # doubles with each try
 CONNECTIONS = 8
+# botocore's own retries would be multiplied by s3fs's and ours: a store that is gone would be told after six minutes
+BOTO = {"config_kwargs": {"retries": {"max_attempts": 1}, "connect_timeout": 10, "read_timeout": 30}}
+OPTIONS = {"s3": BOTO, "s3a": BOTO}
 PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "hf": "huggingface_hub"}
 
 Write = Callable[[bytes], None]
@@ -89,7 +92,7 @@ class Store(Origin):
         scheme = urlsplit(url).scheme
         self._stopping = threading.Event()
         try:
-            self._files, self._root = fsspec.url_to_fs(self.url)
+            self._files, self._root = fsspec.url_to_fs(self.url, **OPTIONS.get(scheme, {}))
         except ImportError as error:
             package = PACKAGES.get(scheme, "the package that it names")
             raise DavidError(f"{url}: {scheme}:// can't be read here ({error}); pip install {package}") from error
