@@ -9,7 +9,7 @@ import numpy as np
 
 from david.pack.errors import DavidError
 
-TRACKERS = ("wandb", "mlflow")  # packages, extras of david's own, and modules here
+TRACKERS = ("wandb", "mlflow")  # packages, extras of david's own, and modules here behind `to_`
 
 
 class Writer(Protocol):
@@ -36,5 +36,5 @@ def writers(track: tuple[str, ...], out: Path, start: int, recipe: dict[str, Any
 
     recipe: the resolved one as plain JSON"""
     return [
-        import_module(f"david.train.writers.{name}").open_writer(out, start, recipe) for name in ("tensorboard", *track)
+        import_module(f"david.train.writers.to_{name}").open_writer(out, start, recipe) for name in ("tensorboard", *track)
     ]
