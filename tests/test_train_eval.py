@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -108,6 +109,19 @@ def test_a_file_of_weights_scores_as_the_run_that_it_came_from(run: Path, shards
     how = {"shards": shards, "split": "val", "batch_size": 4, "worst": 0, "device": "cpu", "out": tmp_path / "out"}
     for one, other in zip(*(measure.measure(s, **how).values.items() for s in (subject, of_file)), strict=True):
         assert one[0] == other[0] and np.array_equal(one[1], other[1], equal_nan=True)
+
+
+def test_averaged_weights_are_the_ones_that_are_measured(shards: Path, tmp_path: Path):
+    recipe = override(TINY, ["optim.average=0.5", "steps=4", "evaluate_every=0", "best=none"])
+    train(recipe, shards, tmp_path / "run", device="cpu", speaks=False)
+    subject = measure.of_run(tmp_path / "run", "newest")
+    assert subject.source.name == checkpoint.AVERAGE
+    (told,) = journal.read(tmp_path / "run" / "metrics.jsonl")  # by training, on the average too
+    how = {"shards": shards, "split": "val", "batch_size": 4, "worst": 0, "device": "cpu", "out": tmp_path / "out"}
+    means = measure.measure(subject, **how).means()
+    assert means == pytest.approx({name: told[name] for name in means}, rel=1e-5)
+    learnt = replace(subject, source=subject.source.with_name(checkpoint.MODEL))
+    assert measure.measure(learnt, **how).means()["alpha_mae"] != pytest.approx(told["alpha_mae"], rel=1e-5)
 
 
 def test_what_is_not_there_is_named(run: Path, shards: Path, tmp_path: Path):

@@ -1,5 +1,6 @@
 """Journals that are cut back, ledgers that ranks do not change, checkpoints that are whole or absent."""
 
+import io
 import json
 import os
 import shutil
@@ -9,12 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from torch import nn
 from typer.testing import CliRunner
 
 from david.cli import app
 from david.pack.errors import DavidError
 from david.train import checkpoint, curves, ledger
+from david.train.display import Plain
 from david.train.journal import Journal, read
 
 
@@ -208,3 +211,15 @@ def test_runs_are_drawn_over_each_other_without_their_skipped_steps(tmp_path: Pa
     (tmp_path / "none").mkdir()
     with pytest.raises(DavidError, match="none: no steps in a journal there"):
         curves.compare([tmp_path / "one", tmp_path / "none"], tmp_path / "d.png")
+
+
+def test_a_plain_display_tells_loss_rate_pace_memory_and_the_time_left():
+    record = {"step": 5, "loss": 0.25, "rate": 1e-3, "samples_per_s": 80.04, "wait": 0.021, "memory_gb": 1.26}
+    text = io.StringIO()
+    shown = Plain(Console(file=text, width=200), start=0, stop=10)
+    shown.update(record)
+    shown.update(record | {"step": 6})  # too soon after the line before
+    shown.update(record | {"step": 10, "loss": None, "gpu_memory_gb": 40.0})
+    first, last = text.getvalue().splitlines()
+    assert first.startswith("step 5/10  loss 0.2500  rate 1.0e-03  80.0 samples/s  waits 2 %  1.3 GB  ")
+    assert last.startswith("step 10/10  skipped") and "1.3 + 40.0 GB" in last and last.endswith("0 s left")
