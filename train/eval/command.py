@@ -7,13 +7,15 @@ from typing import Annotated, Any
 
 import typer
 
+from david.pipeline.options import DEFAULT_CACHE_GB, CacheFolder, CacheGB
+
 
 def register(app: typer.Typer) -> None:
     app.command("eval")(evaluate)
 
 
 def evaluate(
-    shards: Annotated[Path, typer.Option(help="The shard set to measure on.")],
+    shards: Annotated[str, typer.Option(help="The shard set to measure on, a folder or an address.")],
     run: Annotated[Path | None, typer.Option(help="A run's folder, as `david train` made it.")] = None,
     weights: Annotated[Path | None, typer.Option(help="Or a file of weights that david saved.")] = None,
     split: Annotated[str, typer.Option(help="train or val.")] = "val",
@@ -28,11 +30,14 @@ def evaluate(
     batch_size: Annotated[int, typer.Option(min=1, help="Samples at once, over all ranks.")] = 16,
     worst: Annotated[int, typer.Option(min=0, help="Samples on each sheet of worst cases.")] = 8,
     nproc: Annotated[int, typer.Option(min=1, help="Ranks to start on this machine.")] = 1,
+    cache: CacheFolder = None,
+    cache_gb: CacheGB = DEFAULT_CACHE_GB,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Measure a network on a split, each sample once: a table, metrics.json, samples.csv, sheets of the worst cases."""
     from rich.console import Console
 
+    from david.pipeline import sets
     from david.pipeline.config import DataConfig
     from david.train import distributed
     from david.train.eval import measure, report
@@ -42,8 +47,9 @@ def evaluate(
     subject = measure.of_run(run, checkpoint) if run else measure.of_file(weights or Path(), DataConfig())
     if height is not None or width is not None:
         subject = replace(subject, data=replace(subject.data, height=height, width=width))
+    (folder,) = sets.located([shards], cache, cache_gb)
     how: dict[str, Any] = {
-        **{"subject": subject, "shards": shards, "split": split, "batch_size": batch_size, "worst": worst},
+        **{"subject": subject, "shards": folder, "split": split, "batch_size": batch_size, "worst": worst},
         **{"out": out or subject.folder / f"eval-{split}", "device": device},
     }
     scores = measure.measure(**how) if nproc == 1 else distributed.launch(nproc, measure.measure, **how)
