@@ -11,7 +11,8 @@
 | hold    | the loader's thread waits for the trainer: finished batches are there | data keeps ahead, as it should |
 | wait    | the trainer waits for a batch                                         | data bounds the training       |
 
-On a GPU threads only read and, where the device does not, inflate; `decode` is then the wait for DALI, and `augment`
+Where shards come from an address, `read` is also the wait for those that are not here yet: a larger cache or a faster
+network. On a GPU threads only read and, where the device does not, inflate; `decode` is then the wait for DALI, and `augment`
 all that follows there.
 """
 
