@@ -1,5 +1,6 @@
 """`david bench` and `david quickstart`."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -82,11 +83,12 @@ def step(
     raw: Annotated[
         Path | None, typer.Option(help="what the shards were packed from: compare with a plain trainer on raw files")
     ] = None,
+    nproc: Annotated[int, typer.Option(min=1, help="ranks to start on this machine")] = 1,
     out: Out = RESULTS,
 ) -> None:
     """Samples/s of the step alone and with its data, ms of each of its parts, its share of the device's matrix rate."""
     contenders = ("step", "parts", "both", *(("plain",) if raw else ()))
-    _measure("step", contenders, shards, recipe, assignments, batches, rounds, device, out, raw)
+    _measure("step", contenders, shards, recipe, assignments, batches, rounds, device, out, raw, nproc)
 
 
 @bench.command()
@@ -136,14 +138,20 @@ def _measure(
     device: str,
     out: Path,
     raw: Path | None = None,
+    nproc: int = 1,
 ) -> None:
     from david.bench import training
-    from david.train import recipes
+    from david.train import distributed, recipes
     from david.train.recipe import override
 
-    resolved = override(recipes.recipe(recipe), assignments or [])
-    row = training.measure(suite, contenders, resolved, shards, batches, rounds, device, console, raw)
-    _keep(row, out)
+    how = {
+        **{"suite": suite, "contenders": contenders, "recipe": override(recipes.recipe(recipe), assignments or [])},
+        **{"shards": shards, "batches": batches, "rounds": rounds, "device": device, "raw": raw},
+    }
+    measure = training.measure_as_rank
+    row = measure(**how) if nproc == 1 else distributed.launch(nproc, measure, **how)
+    if distributed.place(os.environ).rank == 0:
+        _keep(row, out)
 
 
 def _keep(row: dict[str, Any], out: Path) -> None:

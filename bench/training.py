@@ -15,6 +15,7 @@ from david.bench.suites.load import load_alone
 from david.bench.suites.parts import matrix_rate, parts
 from david.bench.suites.step import both, make_step, one_batch, step_alone
 from david.pack import manifest
+from david.pack.errors import DavidError
 from david.pipeline.loader import cores
 from david.train import distributed
 from david.train.recipe import Recipe, to_json
@@ -38,17 +39,24 @@ def measure(
     raw: the samples that the shards were packed from, for `plain`, which reads raw files: `MOST_RAW` of them. The parts
     are those of DDP's way to sum, whatever the recipe's: the exact way computes images side by side.
 
+    Every rank comes here; the one that leads prints. Rates are of all ranks together, parts and arithmetic of one.
+
     Raises DavidError where the shards, the recipe or the device do not allow it."""
     dataset = manifest.load(shards)
     with distributed.joined(device) as world, ExitStack() as stack:
-        table: dict[str, Contender] = {"load": lambda: load_alone(recipe, shards, world.device, batches)}
+        if raw is not None and world.size > 1:
+            raise DavidError(
+                f"--raw: the plain trainer is one process, here are {world.size} ranks; leave one of them out"
+            )
+        ranks, console = world.size, console if world.leads else Console(quiet=True)
+        table: dict[str, Contender] = {"load": lambda: load_alone(recipe, shards, world, batches)}
         if {"step", "both"} & set(contenders):
-            step, batch = make_step(recipe, world), one_batch(recipe, shards, world.device)
+            step, batch = make_step(recipe, world), one_batch(recipe, shards, world)
             table["step"] = lambda: step_alone(step, batch, batches)
-            table["both"] = lambda: both(step, recipe, shards, world.device, batches)
+            table["both"] = lambda: both(step, recipe, shards, world, batches)
         if "parts" in contenders:
             whole = make_step(replace(recipe, summation="ddp", micro_batch=None), world)
-            rate, seen = matrix_rate(recipe, world.device), one_batch(recipe, shards, world.device)
+            rate, seen = matrix_rate(recipe, world.device), one_batch(recipe, shards, world)
             table["parts"] = lambda: parts(whole, seen, batches, world, rate)
         if raw is not None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -57,7 +65,8 @@ def measure(
             table["plain"] = lambda: plain_trainer.train(folder, recipe, world.device, workers, batches)
         with console.status("measuring") as status:
             figures = take_turns({name: table[name] for name in contenders}, rounds, told=status.update)
-    title = f"{recipe.name}: {recipe.batch_size} images of {recipe.data.height} x {recipe.data.width} on {world.device}"
+    where = f"{ranks} x {world.device.type}"
+    title = f"{recipe.name}: {recipe.batch_size} images of {recipe.data.height} x {recipe.data.width} on {where}"
     console.print(report.table(title, figures))
     sentence = None
     if "plain" in contenders:
@@ -75,4 +84,10 @@ def measure(
         shards={"fingerprint": dataset.fingerprint, "samples": dataset.samples("train")},
         batches=batches,
         rounds=rounds,
+        ranks=ranks,
     )
+
+
+def measure_as_rank(**how: Any) -> dict[str, Any]:
+    """`measure` in a process that was started to be a rank: it makes the console by itself."""
+    return measure(**how, console=Console())

@@ -27,7 +27,7 @@ TINY = override(
 
 @pytest.fixture(scope="module")
 def batch(shards: Path) -> Batch:
-    return one_batch(TINY, shards, ALONE.device)
+    return one_batch(TINY, shards, ALONE)
 
 
 def test_the_parts_are_those_of_the_step_and_reading_them_changes_nothing(batch: Batch):

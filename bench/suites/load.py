@@ -8,14 +8,24 @@ import torch
 from david.bench.harness import Measured
 from david.pipeline.loader import Loader
 from david.pipeline.stages import NAMES
+from david.train.distributed import World
 from david.train.recipe import Recipe
 
 WARM_UP = 2  # batches before the clock starts: threads, buffers, the page cache
 
 
-def open_loader(recipe: Recipe, shards: Path, device: torch.device) -> Loader:
-    """The recipe's training loader on `shards`, as `david train` opens it in a single process."""
-    return Loader(shards, "train", recipe.data, batch_size=recipe.batch_size, seed=recipe.seed, device=device)
+def open_loader(recipe: Recipe, shards: Path, world: World) -> Loader:
+    """The recipe's training loader on `shards`, as `david train` opens it on this rank."""
+    return Loader(
+        shards,
+        "train",
+        recipe.data,
+        batch_size=recipe.batch_size,
+        seed=recipe.seed,
+        rank=world.rank,
+        world_size=world.size,
+        device=world.device,
+    )
 
 
 def finish(device: torch.device) -> None:
@@ -24,17 +34,17 @@ def finish(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def load_alone(recipe: Recipe, shards: Path, device: torch.device, batches: int) -> Measured:
-    """Samples/s of the loader over `batches` batches, and the share of that time that each of its stages was at work
-    or waited (over 1 where several threads are)."""
-    with open_loader(recipe, shards, device) as loader:
+def load_alone(recipe: Recipe, shards: Path, world: World, batches: int) -> Measured:
+    """Samples/s of the loader over `batches` batches, of all ranks together, and the share of that time that each of
+    this rank's stages was at work or waited (over 1 where several threads are)."""
+    with open_loader(recipe, shards, world) as loader:
         for _ in range(WARM_UP):
             next(loader)
-        finish(device)
+        finish(world.device)
         before, begin = loader.stages.seconds(), time.perf_counter()
         for _ in range(batches):
             next(loader)
-        finish(device)
+        finish(world.device)
         elapsed_s = time.perf_counter() - begin
         after = loader.stages.seconds()
     figures = {"rate": (batches * recipe.batch_size / elapsed_s, "samples/s")}

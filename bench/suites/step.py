@@ -21,13 +21,14 @@ def make_step(recipe: Recipe, world: World) -> Step:
     return Step(network, recipe, world)
 
 
-def one_batch(recipe: Recipe, shards: Path, device: torch.device) -> Batch:
-    with open_loader(recipe, shards, device) as loader:
+def one_batch(recipe: Recipe, shards: Path, world: World) -> Batch:
+    """This rank's share of the first batch."""
+    with open_loader(recipe, shards, world) as loader:
         return next(loader)
 
 
 def step_alone(step: Step, batch: Batch, steps: int) -> Measured:
-    """Samples/s of the step on one fixed batch."""
+    """Samples/s of the step on one fixed batch, over all ranks."""
     device = batch.image.device
     for number in range(1, 1 + WARM_UP):
         step(batch, number)
@@ -36,12 +37,14 @@ def step_alone(step: Step, batch: Batch, steps: int) -> Measured:
     for number in range(1, 1 + steps):
         step(batch, number)
     finish(device)
-    return {"rate": (steps * len(batch) / (time.perf_counter() - begin), "samples/s")}
+    samples = steps * len(batch) * step.world.size
+    return {"rate": (samples / (time.perf_counter() - begin), "samples/s")}
 
 
-def both(step: Step, recipe: Recipe, shards: Path, device: torch.device, steps: int) -> Measured:
+def both(step: Step, recipe: Recipe, shards: Path, world: World, steps: int) -> Measured:
     """Samples/s of loader and step together, as training runs, and the share of the time that the step waited."""
-    with open_loader(recipe, shards, device) as loader:
+    device = world.device
+    with open_loader(recipe, shards, world) as loader:
         for number in range(1, 1 + WARM_UP):
             step(next(loader), number)
         finish(device)
