@@ -24,7 +24,8 @@ def refused(*words: object, cwd: Path) -> str:
 def test_help_names_every_command(tmp_path: Path) -> None:
     done = david("--help", cwd=tmp_path)
     assert done.returncode == 0
-    for command in ("synth", "pack", "download", "verify", "view", "train", "recipes", "bench", "quickstart"):
+    commands = "synth pack download verify view train recipes plot eval replay verify-run bench quickstart"
+    for command in commands.split():
         assert f" {command} " in done.stdout
 
 

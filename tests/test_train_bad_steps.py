@@ -118,6 +118,23 @@ def test_an_infinite_loss_reaches_every_rank_though_its_own_gradient_is_finite(s
     assert not step(batch, 2).norm.isfinite()
 
 
+def test_a_loss_scale_that_is_still_sought_leaves_no_bundle(shards: Path, tmp_path: Path):
+    """float16 overflows until its scale has come down: that is no fault of the batch; a loss that is not finite is."""
+    recipe, told = override(TINY, ["precision=fp16", "summation=ddp"]), []
+    with Loader(shards, "train", recipe.data, batch_size=4, seed=0) as loader:
+        batch = next(loader)
+    world = World(0, 1, torch.device("cpu"))
+    step = Step(Network(recipe.model), recipe, world)
+    watch = bundle.Watch(tmp_path / "bad", step, world, told.append)
+    outcome = replace(step(batch, 1), norm=torch.tensor(torch.inf))
+    watch.hold(outcome, batch)
+    watch.look()
+    assert not told and not (tmp_path / "bad").exists()
+    watch.hold(replace(outcome, losses=outcome.losses * torch.inf), batch)
+    watch.look()
+    assert len(told) == 1 and (tmp_path / "bad" / "step-00000001" / bundle.BUNDLE).exists()
+
+
 def test_what_is_no_bundle_is_refused(tmp_path: Path):
     with pytest.raises(DavidError, match="not a whole bundle of a step"):
         bundle.replay(tmp_path, torch.device("cpu"))
