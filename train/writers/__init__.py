@@ -36,5 +36,6 @@ def writers(track: tuple[str, ...], out: Path, start: int, recipe: dict[str, Any
 
     recipe: the resolved one as plain JSON"""
     return [
-        import_module(f"david.train.writers.to_{name}").open_writer(out, start, recipe) for name in ("tensorboard", *track)
+        import_module(f"david.train.writers.to_{name}").open_writer(out, start, recipe)
+        for name in ("tensorboard", *track)
     ]
