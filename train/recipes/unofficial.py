@@ -25,34 +25,29 @@ def decayed(rate: float, steps: int) -> OptimConfig:
     return OptimConfig(rate=rate, weight_decay=0.01, warmup=500, schedule="step", milestones=milestones, gamma=0.1)
 
 
-def unofficial() -> Recipe:
-    """The README's run on four GPUs."""
-    steps = 98_040 * 155 // 96
+def readme(name: str, batch_size: int, epochs: int) -> Recipe:
+    """The README's run, for so many epochs of the faces."""
+    steps = 98_040 * epochs // batch_size
     return Recipe(
-        name="unofficial",
+        name=name,
         model=configure("david-base"),
         data=DataConfig(height=512, width=384),
         objective=ObjectiveConfig(depth_ssi_mse=0.0, depth_ssi_l1=1.0, alpha_laplacian=0.0),
         optim=decayed(2e-4, steps),
-        batch_size=96,
+        batch_size=batch_size,
         steps=steps,
         precision="fp16",
     )
+
+
+def unofficial() -> Recipe:
+    """On four GPUs."""
+    return readme("unofficial", batch_size=96, epochs=155)
 
 
 def unofficial_one_gpu() -> Recipe:
-    """The README's run on one GPU."""
-    steps = 98_040 * 50 // 16
-    return Recipe(
-        name="unofficial-one-gpu",
-        model=configure("david-base"),
-        data=DataConfig(height=512, width=384),
-        objective=ObjectiveConfig(depth_ssi_mse=0.0, depth_ssi_l1=1.0, alpha_laplacian=0.0),
-        optim=decayed(2e-4, steps),
-        batch_size=16,
-        steps=steps,
-        precision="fp16",
-    )
+    """On one GPU."""
+    return readme("unofficial-one-gpu", batch_size=16, epochs=50)
 
 
 def unofficial_berhu() -> Recipe:
