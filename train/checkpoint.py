@@ -137,7 +137,7 @@ def restore(
 
 def weights_of(checkpoint: Path) -> Path:
     """The file of the weights to measure and to predict with: their moving average where the run keeps one."""
-    average = checkpoint / "average.safetensors"
+    average = checkpoint / AVERAGE
     return average if average.is_file() else checkpoint / MODEL
 
 
