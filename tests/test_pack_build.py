@@ -176,13 +176,18 @@ def test_two_packs_at_once_do_not_meet(raw: Path, tmp_path: Path) -> None:
         build.build(raw, tmp_path, OPTIONS)
 
 
-@pytest.fixture
-def spoilt(raw: Path, tmp_path: Path) -> Path:
-    """The first zip's samples as loose files, three of them bad: a cut PNG, an EXR of noise, normals negated."""
-    folder = tmp_path / "spoilt"
+def loose(raw: Path, folder: Path) -> Path:
+    """The first zip's samples as loose files in `folder`."""
     folder.mkdir()
     for member in archive.members(sorted(raw.glob("*.zip"))[0]):
         (folder / Path(member.name).name).write_bytes(archive.read(member))
+    return folder
+
+
+@pytest.fixture
+def spoilt(raw: Path, tmp_path: Path) -> Path:
+    """The first zip's samples as loose files, three of them bad: a cut PNG, an EXR of noise, normals negated."""
+    folder = loose(raw, tmp_path / "spoilt")
     png = folder / "rgb_0000002.png"
     png.write_bytes(png.read_bytes()[:1000])
     (folder / "depth_0000005.exr").write_bytes(b"v/1\x01 and then noise")
@@ -227,10 +232,7 @@ def test_quarantine_is_listed_and_the_same_for_any_number_of_workers(spoilt: Pat
 
 
 def test_the_terminal_shows_davids_words_on_bad_samples_and_no_librarys(raw: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "spoilt"
-    folder.mkdir()
-    for member in archive.members(sorted(raw.glob("*.zip"))[0]):
-        (folder / Path(member.name).name).write_bytes(archive.read(member))
+    folder = loose(raw, tmp_path / "spoilt")
     png = folder / "rgb_0000002.png"
     data = bytearray(png.read_bytes())
     data[len(data) // 2] ^= 255  # libpng remarks on a wrong checksum
