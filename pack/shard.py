@@ -16,6 +16,7 @@ from david.pack.manifest import Shard
 from david.pack.schema import LOW_PLANES, PLANES, Compression, ImageCodec, Sample, extensions
 
 DIGEST = "xxh3"  # the owner that each member's header names; its group is the digest
+_NUMBERS = (("height", int), ("width", int), ("depth_offset_cm", float), ("depth_scale_cm", float))
 _GNAME = slice(297, 297 + 16)  # where a USTAR header holds the group
 
 
@@ -49,9 +50,9 @@ def decode_about(data: bytes | memoryview) -> dict[str, Any]:
 
     Raises DavidError where a key is missing or of another type."""
     try:
-        about = json.loads(bytes(data))
-        about |= {name: int(about[name]) for name in ("height", "width")}
-        about |= {name: float(about[name]) for name in ("depth_offset_cm", "depth_scale_cm")}
+        about = json.loads(str(data, "utf-8"))
+        for name, number in _NUMBERS:
+            about[name] = number(about[name])
         if about["intrinsics"] is not None:
             about["intrinsics"] = np.array(about["intrinsics"], np.float64).reshape(3, 3)
         return about

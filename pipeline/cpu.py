@@ -7,13 +7,14 @@ Legend: B samples, H rows, W columns of the batch, h, w of a sample.
 """
 
 import threading
+from time import perf_counter
 
 import cv2
 import numpy as np
 import torch
 
 from david.pack.errors import BadSample, DavidError
-from david.pipeline import images, planes
+from david.pipeline import images, members, planes
 from david.pipeline.batch import Batch
 from david.pipeline.buffers import Arena
 from david.pipeline.engine import Engine, Prepared, Work, left, numbers
@@ -47,28 +48,38 @@ class CpuEngine(Engine):
         return self._arena.lend()
 
     def _prepare(self, work: Work, slot: int) -> Prepared:
-        with self.stages.time("read"):
-            encoded = self.reader.read(int(work.places.ids[slot]), self._room)
+        begin = perf_counter()
+        encoded = self.reader.read(work.ids[slot], self._room)
         self._fits(encoded)
-        stored, image = self._lent(encoded.height, encoded.width)
-        image_out, alpha, depth, valid, normals = (out[slot] for out in work.arrays)
+        read = perf_counter()
+        image, alpha, stored = self._lent(encoded.height, encoded.width)
+        image_out, alpha_out, depth, valid, normals = (out[slot] for out in work.arrays)
         placement = place(work.draws, slot, encoded.height, encoded.width, *self.size)
-        with self.stages.time("inflate"):
-            planes.inflate(encoded, self.reader.compression, stored)
-        with self.stages.time("join"):
-            planes.join(stored[1:], placement, depth[0], valid[0], normals)
-        straight = placement.plain and not placement.flip and not work.recoloured[slot]
-        with self.stages.time("decode"):
-            try:
-                images.decode(encoded.rgb, image_out if straight else image)
-            except DavidError as error:
-                raise BadSample(encoded.where, f"{error}; `david verify` finds the damaged shards") from error
-        with self.stages.time("augment"):
-            images.place(stored[0], placement, alpha[0])
-            if not straight:
-                images.paint(image, placement, work.draws.colour[slot] if work.recoloured[slot] else None, image_out)
-            if work.worn[slot]:
-                images.wear(image_out, work.draws, slot)
+        if placement.plain:  # what only the mirror changes is decoded where it belongs
+            alpha = alpha_out[0]
+        members.inflate(encoded.planes, self.reader.compression, alpha, stored, encoded.where)
+        inflated = perf_counter()
+        planes.join(stored, placement, depth[0], valid[0], normals)
+        joined = perf_counter()
+        colour = work.draws.colour[slot] if work.recoloured[slot] else None
+        if placement.plain and colour is None:
+            image = image_out
+        try:
+            images.decode(encoded.rgb, image)
+        except DavidError as error:
+            raise BadSample(encoded.where, f"{error}; `david verify` finds the damaged shards") from error
+        decoded = perf_counter()
+        images.place(alpha, placement, alpha_out[0])
+        images.paint(image, placement, colour, image_out)
+        if work.worn[slot]:
+            images.wear(image_out, work.draws, slot)
+        self.stages.add(
+            ("read", read - begin),
+            ("inflate", inflated - read),
+            ("join", joined - inflated),
+            ("decode", decoded - joined),
+            ("augment", perf_counter() - decoded),
+        )
         return left(encoded, placement)
 
     def _room(self, size: int) -> memoryview:
@@ -78,13 +89,14 @@ class CpuEngine(Engine):
             known = self._memory.room = bytearray(size + size // 4)
         return memoryview(known)[:size]
 
-    def _lent(self, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-        """This thread's memory for a sample's planes (6, h, w) and image (h, w, 3), both uint8."""
+    def _lent(self, height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """This thread's memory for a sample's image (h, w, 3), alpha (h, w) and planes (5, h, w), all uint8."""
         known = getattr(self._memory, "lent", None)
-        if known is None or known[0].shape[1:] != (height, width):
+        if known is None or known[1].shape != (height, width):
             known = self._memory.lent = (
-                np.empty((planes.COUNT, height, width), np.uint8),
                 np.empty((height, width, 3), np.uint8),
+                np.empty((height, width), np.uint8),
+                np.empty((planes.COUNT, height, width), np.uint8),
             )
         return known
 

@@ -7,9 +7,10 @@ Legend: B samples of this rank's batch, H rows, W columns.
 
 from abc import ABC, abstractmethod
 from collections import deque
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from operator import itemgetter
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ import torch
 from david.pack.errors import BadSample
 from david.pipeline.batch import Batch
 from david.pipeline.draws import Draws
-from david.pipeline.geometry import Placement
+from david.pipeline.geometry import Placement, cameras
 from david.pipeline.order import Places
 from david.pipeline.reader import Encoded, Reader
 from david.pipeline.stages import Stages
@@ -27,7 +28,7 @@ class Prepared(NamedTuple):
     """What a thread leaves of a sample beside its pixels.
 
     where: names it in messages
-    placement: of its pixels in the batch; intrinsics: (3, 3) float64 of the batch's image, NaN where unknown
+    placement: of its pixels in the batch; intrinsics: (3, 3) float64 of the sample's image, NaN where unknown
     depth_offset_cm, depth_scale_cm: as `Batch` has them
     rest: what an engine needs to finish it
     """
@@ -40,30 +41,41 @@ class Prepared(NamedTuple):
     rest: Any = None
 
 
-@dataclass
 class Work:
-    """A batch in the making. fields: tensors that its samples are written to, where they are on the CPU"""
+    """A batch in the making, of which threads take one sample after another.
 
-    places: Places
-    draws: Draws
-    fields: dict[str, torch.Tensor]
-    preparing: list[Future[Prepared]] = field(default_factory=list)
+    fields: tensors that its samples are written to, where they are on the CPU"""
 
-    def __post_init__(self) -> None:
-        self.arrays = tuple(tensor.numpy() for tensor in self.fields.values())
-        self.recoloured, self.worn = self.draws.recoloured(), self.draws.worn()
+    def __init__(self, places: Places, draws: Draws, fields: dict[str, torch.Tensor]):
+        self.places, self.draws, self.fields = places, draws, fields
+        self.arrays = tuple(tensor.numpy() for tensor in fields.values())
+        self.recoloured, self.worn = draws.recoloured().tolist(), draws.worn().tolist()
+        self.ids: list[int] = places.ids.tolist()
+        self.threads: list[Future[None]] = []
+        self._left = iter(range(len(self.ids)))  # each slot goes to one thread
+        self._prepared: list[Prepared | None] = [None] * len(self.ids)
+        self._failed: list[tuple[int, BaseException]] = []
+
+    def run(self, prepare: Callable[["Work", int], Prepared]) -> None:
+        """What each thread does: prepare samples until none is left, or one fails."""
+        for slot in self._left:
+            try:
+                self._prepared[slot] = prepare(self, slot)
+            except BaseException as error:  # of a mistake of ours the sample is not in the message
+                error.add_note(f"in sample {self.ids[slot]} of the split, epoch {self.places.epochs[slot]}")
+                self._failed.append((slot, error))
+                return
+
+    def drop(self) -> None:
+        """Prepare no more samples."""
+        deque(self._left, maxlen=0)
 
     def prepared(self) -> list[Prepared]:
-        """What all threads left, when all are done. Raises what the first of them raised."""
-        wait(self.preparing, return_when=FIRST_EXCEPTION)  # one waking up, not one for each sample
-        return [self._result(slot, future) for slot, future in enumerate(self.preparing)]
-
-    def _result(self, slot: int, future: Future[Prepared]) -> Prepared:
-        try:
-            return future.result()
-        except BaseException as error:  # of a mistake of ours the sample is not in the message
-            error.add_note(f"in sample {self.places.ids[slot]} of the split, epoch {self.places.epochs[slot]}")
-            raise
+        """What all threads left, when all are done. Raises what the first sample raised that could not be had."""
+        wait(self.threads)
+        if self._failed:
+            raise min(self._failed, key=itemgetter(0))[1]
+        return cast(list[Prepared], self._prepared)
 
 
 class Engine(ABC):
@@ -75,6 +87,7 @@ class Engine(ABC):
 
     def __init__(self, reader: Reader, size: tuple[int, int], resize: bool, threads: int, stages: Stages):
         self.reader, self.size, self.resize, self.stages = reader, size, resize, stages
+        self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="david-read")
         self._working: deque[Work] = deque()
 
@@ -97,11 +110,13 @@ class Engine(ABC):
     def submit(self, places: Places, draws: Draws) -> None:
         """Start on a batch."""
         work = Work(places, draws, self._lend())
-        work.preparing = [self._pool.submit(self._prepare, work, slot) for slot in range(len(places.ids))]
+        work.threads = [self._pool.submit(work.run, self._prepare) for _ in range(min(self._threads, len(work.ids)))]
         self._working.append(work)
 
     def close(self) -> None:
         """Drop what is under way and end the threads."""
+        for work in self._working:
+            work.drop()
         self._pool.shutdown(cancel_futures=True)
 
     def _fits(self, encoded: Encoded) -> None:
@@ -118,14 +133,15 @@ UNKNOWN = np.full((3, 3), np.nan)
 
 def left(encoded: Encoded, placement: Placement, rest: Any = None) -> Prepared:
     """What is kept of a sample whose pixels are placed."""
-    camera = UNKNOWN if encoded.intrinsics is None else placement.camera(encoded.intrinsics)
+    camera = UNKNOWN if encoded.intrinsics is None else encoded.intrinsics
     return Prepared(encoded.where, placement, camera, encoded.depth_offset_cm, encoded.depth_scale_cm, rest)
 
 
 def numbers(places: Places, prepared: list[Prepared]) -> dict[str, torch.Tensor]:
     """The fields of a batch that are no images."""
+    placed = cameras([one.placement for one in prepared], np.stack([one.intrinsics for one in prepared]))
     return {
-        "intrinsics": torch.from_numpy(np.stack([one.intrinsics for one in prepared]).astype(np.float32)),
+        "intrinsics": torch.from_numpy(placed.astype(np.float32)),
         "depth_offset_cm": torch.tensor([one.depth_offset_cm for one in prepared], dtype=torch.float32),
         "depth_scale_cm": torch.tensor([one.depth_scale_cm for one in prepared], dtype=torch.float32),
         "ids": torch.from_numpy(places.ids),

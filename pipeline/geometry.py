@@ -51,15 +51,6 @@ class Placement(NamedTuple):
         rows = [[xx, xy, x + (xx + xy) / 2], [yx, yy, y + (yx + yy) / 2]]
         return np.array([[round(value * ONE) for value in row] for row in rows], np.int64)
 
-    def camera(self, intrinsics: np.ndarray) -> np.ndarray:
-        """(3, 3) intrinsics of the sample to those of the batch's image, float64."""
-        (a, b, x), (c, d, y) = self.matrix.tolist()
-        area = a * d - b * c
-        forward = np.array([[d, -b, b * y - d * x], [-c, a, c * x - a * y], [0, 0, area]]) / area
-        mirror = -1.0 if self.flip else 1.0
-        back = np.array([[self.cosine * mirror, -self.sine, 0], [self.sine * mirror, self.cosine, 0], [0, 0, 1]])
-        return forward @ intrinsics @ back
-
 
 def place(draws: Draws, slot: int, h: int, w: int, height: int, width: int) -> Placement:
     """The drawn placement of a sample of h x w pixels in a batch of height x width."""
@@ -78,3 +69,15 @@ def place(draws: Draws, slot: int, h: int, w: int, height: int, width: int) -> P
         ]
     )
     return Placement(matrix, c, s, flip, (ceil(h / height), ceil(w / width)))
+
+
+def cameras(placements: list[Placement], intrinsics: np.ndarray) -> np.ndarray:
+    """(B, 3, 3) float64 intrinsics of samples to those of the batch's images."""
+    backward = np.zeros((len(placements), 3, 3))  # as pixels of the sample: (column, row, 1) from the batch's
+    backward[:, :2], backward[:, 2, 2] = [one.matrix for one in placements], 1
+    turns = [
+        ((one.cosine * mirror, -one.sine, 0), (one.sine * mirror, one.cosine, 0), (0, 0, 1))
+        for one in placements
+        for mirror in (-1 if one.flip else 1,)
+    ]
+    return np.linalg.inv(backward) @ intrinsics @ np.array(turns, np.float64)

@@ -16,7 +16,7 @@ import torch
 from david.pack import codecs
 from david.pack.errors import BadSample, DavidError
 from david.pack.schema import PLANES
-from david.pipeline import decode, images_on_device, planes, planes_on_device
+from david.pipeline import decode, images_on_device, members, planes, planes_on_device
 from david.pipeline.batch import Batch
 from david.pipeline.engine import Engine, Prepared, Work, left, numbers
 from david.pipeline.geometry import place
@@ -62,7 +62,7 @@ class GpuEngine(Engine):
 
     def _prepare(self, work: Work, slot: int) -> Prepared:
         with self.stages.time("read"):
-            encoded = self.reader.read(int(work.places.ids[slot]))
+            encoded = self.reader.read(work.ids[slot])
         self._fits(encoded)
         size = encoded.height, encoded.width
         with self.stages.time("inflate"):
@@ -71,9 +71,10 @@ class GpuEngine(Engine):
         return left(encoded, place(work.draws, slot, *size, *self.size), Decoding(size, inputs))
 
     def _inflated(self, encoded: Encoded) -> dict[str, np.ndarray]:
-        inflated = np.empty((planes.COUNT, encoded.height, encoded.width), np.uint8)
-        planes.inflate(encoded, self.reader.compression, inflated)
-        return {"alpha": inflated[0].ravel(), "planes": inflated[1:].ravel()}
+        alpha = np.empty((encoded.height, encoded.width), np.uint8)
+        stored = np.empty((planes.COUNT, *alpha.shape), np.uint8)
+        members.inflate(encoded.planes, self.reader.compression, alpha, stored, encoded.where)
+        return {"alpha": alpha.ravel(), "planes": stored.ravel()}
 
     def _compressed(self, encoded: Encoded) -> dict[str, np.ndarray]:
         sizes, data = {}, {}

@@ -21,24 +21,22 @@ _WARP = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
 def decode(data: memoryview, out: np.ndarray) -> None:
     """An encoded image to `out` (h, w, 3) uint8 RGB. Raises DavidError where it is damaged or of another size."""
     try:
-        if bytes(data[:2]) == JPEG_START:
-            h, w, _, _ = simplejpeg.decode_jpeg_header(data)
-            if (h, w) == out.shape[:2]:  # the decoder would take a smaller one, and leave old pixels behind it
-                simplejpeg.decode_jpeg(data, "RGB", buffer=out)
-                return
-        else:
-            image = codecs.decode_rgb(data)
-            h, w = image.shape[:2]
-            if (h, w) == out.shape[:2]:
-                np.copyto(out, image)
-                return
+        jpeg = data[:2] == JPEG_START
+        found = simplejpeg.decode_jpeg(data, "RGB", buffer=out) if jpeg else codecs.decode_rgb(data)
     except (ValueError, DavidError) as error:
         raise DavidError(f"its image can't be decoded ({error})") from error
-    raise DavidError(f"its image is {h} x {w}, its other fields {out.shape[0]} x {out.shape[1]}")
+    if found.shape != out.shape:
+        raise DavidError(
+            f"its image is {found.shape[0]} x {found.shape[1]}, its other fields {out.shape[0]} x {out.shape[1]}"
+        )
+    if not jpeg:
+        np.copyto(out, found)
 
 
 def paint(image: np.ndarray, placement: Placement, colour: np.ndarray | None, out: np.ndarray) -> None:
-    """An (h, w, 3) image placed in `out` (H, W, 3), its colours mapped by (3, 4) `colour`; both uint8."""
+    """An (h, w, 3) image placed in `out` (H, W, 3), its colours mapped by (3, 4) `colour`; both uint8.
+
+    `out` may be the image where it is merely mirrored, or stays as it is."""
     if colour is None:
         place(image, placement, out)
     elif placement.plain and not placement.flip:
@@ -55,7 +53,7 @@ def place(image: np.ndarray, placement: Placement, out: np.ndarray) -> None:
     if placement.plain:
         if placement.flip:
             cv2.flip(image, 1, dst=out)
-        else:
+        elif image is not out:
             np.copyto(out, image)
         return
     height, width = out.shape[:2]

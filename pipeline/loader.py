@@ -82,7 +82,7 @@ class Loader:
         begun = perf_counter()
         batch = next(self._ahead)
         self.wait_s = perf_counter() - begun
-        self.stages.add("wait", self.wait_s)
+        self.stages.add(("wait", self.wait_s))
         if batch.image.is_cuda:  # made on a stream of its own: tell the allocator who reads it now
             for one in fields(batch):
                 getattr(batch, one.name).record_stream(torch.cuda.current_stream(batch.image.device))

@@ -9,23 +9,22 @@ import bisect
 import os
 import tarfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import accumulate
+from typing import NamedTuple
 
 import numpy as np
 
 from david.pack import shard
-from david.pack.errors import BadSample, DavidError
+from david.pack.errors import BadSample
 from david.pack.manifest import Shard
 from david.pack.schema import PLANES, Compression
-from david.pipeline import sets
+from david.pipeline import members, sets
 from david.pipeline.opened import Opened
 from david.pipeline.sets import Shards
 from david.pipeline.shard_files import ShardFiles
 
 
-@dataclass(frozen=True)
-class Encoded:
+class Encoded(NamedTuple):
     """One sample as it stands in its shard.
 
     where: names it in messages
@@ -73,25 +72,23 @@ class Reader:
         room: lends memory of so many bytes, which the sample's members stay in"""
         held, one, row = self._find(sample)
         opened, where = held.open(one), f"{held.path(one)}, sample {row}"
-        spans = held.index(one)[row].tolist()
-        start, end = spans[0][0] - tarfile.BLOCKSIZE, spans[-1][0] + spans[-1][1]
-        data = room(end - start)
+        spans = held.index(one)[row].astype(np.int64)
+        bounds = spans.tolist()
+        start = bounds[0][0] - tarfile.BLOCKSIZE
+        data = room(sum(bounds[-1]) - start)
         _fill(data, opened, start, where)
-        members = []
-        for extension, (offset, size) in zip(held.dataset.extensions, spans, strict=True):
-            begin = offset - start
-            members.append(data[begin : begin + size])
-            try:
-                shard.check(data[begin - tarfile.BLOCKSIZE : begin], members[-1])
-            except DavidError as error:
-                raise BadSample(where, f"{extension}: {error}; copy the shard again") from error
-        rgb, *planes, about = members
+        members.check(data, start, spans, held.dataset.extensions, where)
+        rgb, *planes, about = (data[begin - start : begin - start + size] for begin, size in bounds)
         known = shard.decode_about(about)
         return Encoded(
             where=f"{where} ({known['id']})",
             rgb=rgb,
             planes=dict(zip(PLANES, planes, strict=True)),
-            **{name: known[name] for name in ("height", "width", "intrinsics", "depth_offset_cm", "depth_scale_cm")},
+            height=known["height"],
+            width=known["width"],
+            intrinsics=known["intrinsics"],
+            depth_offset_cm=known["depth_offset_cm"],
+            depth_scale_cm=known["depth_scale_cm"],
         )
 
     def key(self, sample: int) -> str:

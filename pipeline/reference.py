@@ -76,7 +76,7 @@ def _sample(
     image = np.rint(image @ colour[:, :3].T + colour[:, 3]).clip(0, 255)
     image = worn(image, drawn, slot).astype(np.uint8)
     alpha = np.rint(alpha).astype(np.uint8)
-    intrinsics = np.full((3, 3), np.nan) if known["intrinsics"] is None else placement.camera(known["intrinsics"])
+    stored_camera = np.full((3, 3), np.nan) if known["intrinsics"] is None else known["intrinsics"]
     valid = ~np.isnan(relative)
     return {
         "image": np.moveaxis(image, -1, 0),
@@ -84,7 +84,7 @@ def _sample(
         "depth": np.where(valid, relative, 0).astype(np.float16)[None],
         "valid": valid[None],
         "normals": np.moveaxis(np.where(valid[:, :, None], vectors, 0).astype(np.float16), -1, 0),
-        "intrinsics": intrinsics.astype(np.float32),
+        "intrinsics": geometry.cameras([placement], stored_camera[None])[0].astype(np.float32),
         "depth_offset_cm": np.array(known["depth_offset_cm"], np.float32),
         "depth_scale_cm": np.array(known["depth_scale_cm"], np.float32),
     }

@@ -34,15 +34,18 @@ class Stages:
 
     @contextmanager
     def time(self, name: str) -> Iterator[None]:
+        """Add the time that passes meanwhile."""
         start = perf_counter()
         try:
             yield
         finally:
-            self.add(name, perf_counter() - start)
+            self.add((name, perf_counter() - start))
 
-    def add(self, name: str, seconds: float) -> None:
+    def add(self, *spent: tuple[str, float]) -> None:
+        """Add seconds to stages."""
         with self._adding:
-            self._seconds[name] += seconds
+            for name, seconds in spent:
+                self._seconds[name] += seconds
 
     def seconds(self) -> dict[str, float]:
         """Stage -> seconds so far, for all of NAMES."""

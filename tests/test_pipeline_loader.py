@@ -141,7 +141,7 @@ def test_a_turned_camera_sees_the_turned_world(angle: float, flip: bool) -> None
     c, s = placement.cosine, placement.sine
     x, up = point[0] * c - -point[1] * s, point[0] * s + -point[1] * c  # X and Y (up), as normals turn
     world = np.array([-x if flip else x, -up, point[2]])
-    moved = placement.camera(camera)
+    moved = geometry.cameras([placement], camera[None])[0]
     np.testing.assert_allclose(moved @ world / world[2], seen, rtol=1e-9)
     np.testing.assert_allclose([moved[0, 1], moved[1, 0]], 0, atol=1e-9)
     assert moved[0, 0] > 0 and moved[1, 1] > 0

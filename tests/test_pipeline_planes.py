@@ -7,10 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from david.pack import codecs
-from david.pack.errors import BadSample
 from david.pipeline import draws, planes, planes_on_device
 from david.pipeline.geometry import Placement, place
-from david.pipeline.reader import Encoded
 
 
 def random_planes(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -108,23 +106,3 @@ def test_the_bytes_of_two_members_split_into_their_planes(size: tuple[int, int])
         for one in stored
     ]
     assert planes_on_device.split(torch.from_numpy(np.stack(padded)), *size, padded=True).tolist() == stored.tolist()
-
-
-@pytest.mark.parametrize("compression", ["lz4", "zstd"])
-def test_inflating_fills_all_planes_or_names_the_sample_and_the_field(compression: codecs.Compression) -> None:
-    stored = np.random.default_rng(0).integers(0, 9, (6, 60, 50), np.uint8)
-    members = {
-        name: codecs.encode_planes(part, compression)
-        for name, part in zip(("alpha", "depth", "normals"), (stored[:1], stored[1:3], stored[3:]), strict=True)
-    }
-
-    def encoded() -> Encoded:
-        views = {name: memoryview(data) for name, data in members.items()}
-        return Encoded("here.tar, sample 3 (0000428)", memoryview(b""), views, 60, 50, None, 0, 1)
-
-    out = np.empty_like(stored)
-    planes.inflate(encoded(), compression, out)
-    assert out.tobytes() == stored.tobytes()
-    members["depth"] = members["depth"][:-9]
-    with pytest.raises(BadSample, match=r"here\.tar, sample 3 \(0000428\): depth"):
-        planes.inflate(encoded(), compression, out)

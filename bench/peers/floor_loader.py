@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from david.bench.peers import product_loader
-from david.pipeline import images, planes
+from david.pipeline import images, members, planes
 from david.pipeline.reader import Encoded, Reader
 
 prepare = product_loader.prepare
@@ -28,9 +28,10 @@ def batches(folder: Path, batch_size: int, workers: int) -> Iterator[Iterator[An
     def decode(sample: Encoded) -> None:
         if not hasattr(own, "image"):
             own.image = np.empty((sample.height, sample.width, 3), np.uint8)
+            own.alpha = np.empty((sample.height, sample.width), np.uint8)
             own.planes = np.empty((planes.COUNT, sample.height, sample.width), np.uint8)
         images.decode(sample.rgb, own.image)
-        planes.inflate(sample, reader.compression, own.planes)
+        members.inflate(sample.planes, reader.compression, own.alpha, own.planes, sample.where)
 
     def decode_all(part: list[Encoded]) -> None:
         for sample in part:

@@ -1,0 +1,125 @@
+"""A sample's members on their way into memory: what is damaged is named, and what is not stays what it was."""
+
+import io
+import tarfile
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from david.pack import codecs, shard
+from david.pack.errors import BadSample, DavidError
+from david.pack.schema import Compression, extensions
+from david.pipeline import members
+
+WHERE = "here.tar, sample 3"
+EXTENSIONS = extensions("jpeg", "lz4")
+
+
+@pytest.fixture(params=["the libraries themselves", "their packages"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both ways to the same libraries: by the address of their functions, and where none can be had."""
+    assert members.XXH3 and members.LZ4, "xxhash and lz4 show their functions where these tests run"
+    if request.param == "their packages":
+        monkeypatch.setattr(members, "XXH3", 0)
+        monkeypatch.setattr(members, "LZ4", 0)
+    return request.param
+
+
+def packed(stored: np.ndarray, compression: Compression) -> dict[str, memoryview]:
+    """(6, h, w) planes as the members that hold them."""
+    parts = {"alpha": stored[:1], "depth": stored[1:3], "normals": stored[3:]}
+    return {name: memoryview(codecs.encode_planes(part, compression)) for name, part in parts.items()}
+
+
+def inflated(stored: dict[str, memoryview], compression: Compression, h: int, w: int) -> np.ndarray:
+    out = np.full((6, h, w), 255, np.uint8)
+    members.inflate(stored, compression, out[0], out[1:], WHERE)
+    return out
+
+
+@pytest.mark.parametrize("compression", ["lz4", "zstd"])
+@pytest.mark.parametrize("size", [(60, 50), (256, 256), (1, 65_537), (300, 257), (1, 1)])
+@pytest.mark.usefixtures("way")
+def test_inflating_fills_all_planes(compression: Compression, size: tuple[int, int]) -> None:
+    stored = np.random.default_rng(0).integers(0, 9, (6, *size), np.uint8)
+    assert np.array_equal(inflated(packed(stored, compression), compression, *size), stored)
+
+
+@pytest.mark.parametrize("compression", ["lz4", "zstd"])
+@pytest.mark.parametrize("field", ["alpha", "depth", "normals"])
+@pytest.mark.usefixtures("way")
+def test_a_member_cut_short_or_too_long_names_the_sample_and_the_field(compression: Compression, field: str) -> None:
+    whole = packed(np.random.default_rng(0).integers(0, 9, (6, 60, 50), np.uint8), compression)
+    right = len(whole[field])
+    for length in (0, 3, 4, right - 9, right - 1, right + 1):
+        other = (bytes(whole[field]) + b"x")[:length]
+        with pytest.raises(BadSample, match=f"here.tar, sample 3: {field}: "):
+            inflated(whole | {field: memoryview(other)}, compression, 60, 50)
+
+
+@given(st.data())
+@settings(deadline=None, max_examples=200)
+def test_changed_bytes_give_an_error_or_planes_that_the_package_gives_too(data: st.DataObject) -> None:
+    whole = packed(np.random.default_rng(0).integers(0, 3, (6, 40, 900), np.uint8), "lz4")
+    field = data.draw(st.sampled_from(["alpha", "depth", "normals"]))
+    changed = bytearray(whole[field])
+    for _ in range(data.draw(st.integers(1, 3))):
+        changed[data.draw(st.integers(0, len(changed) - 1))] ^= data.draw(st.integers(1, 255))
+    damaged = whole | {field: memoryview(bytes(changed))}
+    try:
+        expected = np.concatenate(
+            [
+                codecs.decode_planes(damaged[n], c, 40, 900, "lz4")
+                for n, c in (("alpha", 1), ("depth", 2), ("normals", 3))
+            ]
+        )
+    except DavidError:
+        with pytest.raises(BadSample):
+            inflated(damaged, "lz4", 40, 900)
+    else:
+        assert np.array_equal(inflated(damaged, "lz4", 40, 900), expected)
+
+
+def test_planes_of_unlike_sizes_are_refused() -> None:
+    whole = packed(np.zeros((6, 60, 50), np.uint8), "lz4")
+    with pytest.raises(ValueError, match="unlike sizes"):
+        members.inflate(whole, "lz4", np.empty((60, 50), np.uint8), np.empty((5, 60, 49), np.uint8), WHERE)
+
+
+def archived(datas: list[bytes]) -> tuple[bytearray, np.ndarray]:
+    """A shard's bytes with one sample, and where its members lie."""
+    archive, spans = io.BytesIO(), []
+    for extension, data in zip(EXTENSIONS, datas, strict=True):
+        archive.write(shard.header(f"0000428.{extension}", data))
+        spans.append((archive.tell(), len(data)))
+        archive.write(data + bytes(-len(data) % tarfile.BLOCKSIZE))
+    return bytearray(archive.getvalue()), np.array(spans, np.int64)
+
+
+DATAS = [b"image" * 4_000, b"a", b"depth" * 999, b"", b"{}"]
+
+
+@pytest.mark.usefixtures("way")
+def test_members_as_they_were_written_pass_wherever_the_sample_stands() -> None:
+    data, spans = archived(DATAS)
+    members.check(memoryview(data), 0, spans, EXTENSIONS, WHERE)
+    members.check(memoryview(data), 10_000_000_000, spans + np.array([10_000_000_000, 0]), EXTENSIONS, WHERE)
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, 4])
+@pytest.mark.usefixtures("way")
+def test_a_changed_byte_names_the_sample_and_its_member(number: int) -> None:
+    data, spans = archived(DATAS)
+    data[spans[number].sum() - 1] ^= 1
+    with pytest.raises(BadSample, match=f"here.tar, sample 3: {EXTENSIONS[number]}: its bytes changed"):
+        members.check(memoryview(data), 0, spans, EXTENSIONS, WHERE)
+
+
+@pytest.mark.usefixtures("way")
+def test_a_changed_hash_in_a_header_is_no_match_either() -> None:
+    data, spans = archived(DATAS)
+    data[spans[2][0] - tarfile.BLOCKSIZE + 297] ^= 1
+    with pytest.raises(BadSample, match="depth.lz4: its bytes changed"):
+        members.check(memoryview(data), 0, spans, EXTENSIONS, WHERE)
