@@ -53,13 +53,13 @@ class CpuEngine(Engine):
         self._fits(encoded)
         read = perf_counter()
         image, alpha, stored = self._lent(encoded.height, encoded.width)
-        image_out, alpha_out, depth, valid, normals = (out[slot] for out in work.arrays)
+        image_out, (alpha_out,), (depth,), (valid,), normals = (out[slot] for out in work.arrays)
         placement = place(work.draws, slot, encoded.height, encoded.width, *self.size)
         if placement.plain:  # what only the mirror changes is decoded where it belongs
-            alpha = alpha_out[0]
+            alpha = alpha_out
         members.inflate(encoded.planes, self.reader.compression, alpha, stored, encoded.where)
         inflated = perf_counter()
-        planes.join(stored, placement, depth[0], valid[0], normals)
+        planes.join(stored, placement, depth, valid, normals)
         joined = perf_counter()
         colour = work.draws.colour[slot] if work.recoloured[slot] else None
         if placement.plain and colour is None:
@@ -69,7 +69,7 @@ class CpuEngine(Engine):
         except DavidError as error:
             raise BadSample(encoded.where, f"{error}; `david verify` finds the damaged shards") from error
         decoded = perf_counter()
-        images.place(alpha, placement, alpha_out[0])
+        images.place(alpha, placement, alpha_out)
         images.paint(image, placement, colour, image_out)
         if work.worn[slot]:
             images.wear(image_out, work.draws, slot)

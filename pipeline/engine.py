@@ -51,7 +51,7 @@ class Work:
         self.arrays = tuple(tensor.numpy() for tensor in fields.values())
         self.recoloured, self.worn = draws.recoloured().tolist(), draws.worn().tolist()
         self.ids: list[int] = places.ids.tolist()
-        self.threads: list[Future[None]] = []
+        self.tasks: list[Future[None]] = []
         self._left = iter(range(len(self.ids)))  # each slot goes to one thread
         self._prepared: list[Prepared | None] = [None] * len(self.ids)
         self._failed: list[tuple[int, BaseException]] = []
@@ -72,7 +72,7 @@ class Work:
 
     def prepared(self) -> list[Prepared]:
         """What all threads left, when all are done. Raises what the first sample raised that could not be had."""
-        wait(self.threads)
+        wait(self.tasks)
         if self._failed:
             raise min(self._failed, key=itemgetter(0))[1]
         return cast(list[Prepared], self._prepared)
@@ -110,7 +110,7 @@ class Engine(ABC):
     def submit(self, places: Places, draws: Draws) -> None:
         """Start on a batch."""
         work = Work(places, draws, self._lend())
-        work.threads = [self._pool.submit(work.run, self._prepare) for _ in range(min(self._threads, len(work.ids)))]
+        work.tasks = [self._pool.submit(work.run, self._prepare) for _ in range(min(self._threads, len(work.ids)))]
         self._working.append(work)
 
     def close(self) -> None:

@@ -36,6 +36,11 @@ class Placement(NamedTuple):
     samples: tuple[int, int]
 
     @property
+    def mirror(self) -> int:
+        """What X is multiplied by."""
+        return -1 if self.flip else 1
+
+    @property
     def plain(self) -> bool:
         """Whether pixels stay as they are, but for the mirror."""
         return abs(self.matrix[0, 0]) == 1 and self.sine == 0 and self.matrix[1, 1] == 1 and self.samples == (1, 1)
@@ -76,8 +81,7 @@ def cameras(placements: list[Placement], intrinsics: np.ndarray) -> np.ndarray:
     backward = np.zeros((len(placements), 3, 3))  # as pixels of the sample: (column, row, 1) from the batch's
     backward[:, :2], backward[:, 2, 2] = [one.matrix for one in placements], 1
     turns = [
-        ((one.cosine * mirror, -one.sine, 0), (one.sine * mirror, one.cosine, 0), (0, 0, 1))
+        ((one.cosine * one.mirror, -one.sine, 0), (one.sine * one.mirror, one.cosine, 0), (0, 0, 1))
         for one in placements
-        for mirror in (-1 if one.flip else 1,)
     ]
     return np.linalg.inv(backward) @ intrinsics @ np.array(turns, np.float64)

@@ -128,7 +128,7 @@ class GpuEngine(Engine):
                     self._placed([one], image[slot], alpha[slot], stored[slot]) for slot, one in enumerate(prepared)
                 ]
             images, alphas, warped = (torch.cat(field) for field in zip(*parts, strict=True))
-            turns = [(one.placement.cosine, one.placement.sine, -1 if one.placement.flip else 1) for one in prepared]
+            turns = [(one.placement.cosine, one.placement.sine, one.placement.mirror) for one in prepared]
             depth, valid, normals = planes_on_device.join(warped, torch.tensor(turns, device=self._device))
             colours = torch.from_numpy(work.draws.colour).to(self._device)
             fields = {
