@@ -6,8 +6,6 @@ from typing import Literal
 import torch
 from torch import nn
 
-from david.model.layers import layer_ids
-from david.model.network import Network
 from david.pack.errors import DavidError
 
 BACKBONE = "backbone."  # what the names of the backbone's parameters begin with
@@ -100,7 +98,8 @@ def rate_scales(network: nn.Module, config: OptimConfig) -> dict[str, float]:
     }
     if config.layer_decay == 1:
         return scales
-    assert isinstance(network, Network)  # others have no layers that we could tell
+    from david.model.layers import layer_ids  # only here: it brings timm, two seconds that a list of recipes can spare
+
     layers = layer_ids(network)
     return {name: scale * config.layer_decay ** (max(layers.values()) - layers[name]) for name, scale in scales.items()}
 
