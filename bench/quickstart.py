@@ -52,7 +52,7 @@ def run(out: Path, samples: int, steps: int | None, seed: int, console: Console)
         for name, value in finished.metrics.items():
             console.print(f"{name:>22}  {value:.4g}")
     with chapter(console, 4, "measure what bounds training here"):
-        row = training.measure("training", ("load", "step", "both"), recipe, shards, 10, 3, "auto", console)
+        row = training.measure("training", ("load", "step", "both"), recipe, shards, 5, 3, "auto", console)
         rows.append(out / "bench.jsonl", row)
 
     console.rule("look at", align="left")

@@ -127,7 +127,8 @@ def verify(
     for fault in faults:
         console.print(fault, soft_wrap=True, style="red", highlight=False)
     if faults:
-        raise DavidError(f"{shards}: {len(faults)} faults, listed above; pack or copy those shards again")
+        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+        raise DavidError(f"{shards}: {count}, listed above; pack or copy those shards again")
     console.print("every byte is as packed" + (" and every sample decodes" if deep else ""))
 
 
