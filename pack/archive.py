@@ -1,10 +1,11 @@
 """Where raw members lie: zips and plain folders, read in place. Nothing is extracted."""
 
 import os
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+from isal.isal_zlib import crc32 as crc32_of
 
 from david.pack import zips
 from david.pack.errors import BadSample, DavidError
@@ -108,4 +109,4 @@ def read(member: Member, max_bytes: int = MAX_BYTES) -> bytes:
 
 def crc32(member: Member, data: bytes) -> int:
     """The member's CRC-32, computed from `data` where the archive does not tell it."""
-    return zlib.crc32(data) if member.crc is None else member.crc
+    return crc32_of(data) if member.crc is None else member.crc

@@ -11,7 +11,7 @@ import lz4.block
 import numpy as np
 import zstandard
 
-from david.pack import _normals
+from david.pack import _depth, _normals
 from david.pack.errors import DavidError
 from david.pack.schema import BLOCK_BYTES, Compression, ImageCodec, blocks
 
@@ -180,17 +180,15 @@ def join_normals(planes: np.ndarray) -> np.ndarray:
 
 
 def normalise_depth(depth_cm: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, float, float]:
-    """Depth in cm to (relative (H, W) float16, offset_cm, scale_cm): the middle and half range of the valid pixels.
+    """Depth in cm (H, W) float32 to (relative (H, W) float16, offset_cm, scale_cm): the middle and half range of the
+    valid pixels, whose depth is finite; relative depth is NaN where invalid.
 
     Raises DavidError where no pixel is valid."""
     if not valid.any():
         raise DavidError("no pixel has a valid depth")
-    depths = depth_cm[valid]
-    nearest, farthest = float(depths.min()), float(depths.max())
-    offset_cm = (nearest + farthest) / 2
-    scale_cm = (farthest - nearest) / 2 or 1.0
-    relative = np.full(depth_cm.shape, np.nan, np.float16)
-    relative[valid] = (depths.astype(np.float64) - offset_cm) / scale_cm
+    relative = np.empty(depth_cm.shape, np.float16)
+    depths = np.ascontiguousarray(depth_cm, np.float32)
+    offset_cm, scale_cm = _depth.normalise(depths, np.ascontiguousarray(valid), relative)
     return relative, offset_cm, scale_cm
 
 

@@ -110,6 +110,37 @@ def test_relative_depth_spans_one_and_comes_back_within_half_a_step(depth_cm: np
     assert np.abs(back - depth_cm)[valid].max() <= scale_cm * 2**-12 * 1.001
 
 
+DEPTHS = st.one_of(
+    st.floats(1, 6000, width=32),
+    st.floats(100, 100.0625, width=32),  # so close to one another that float16's subnormals are reached
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(hnp.arrays(np.float32, (5, 67), elements=DEPTHS), hnp.arrays(bool, (5, 67)))
+def test_relative_depth_is_the_slow_twins_to_the_bit(depth_cm: np.ndarray, valid: np.ndarray) -> None:
+    valid = valid.copy()
+    valid[0, 0] = True
+    depth_cm = np.where(valid, depth_cm, np.float32(np.nan))
+    depths = depth_cm[valid].astype(np.float64)
+    middle, half_range = (depths.min() + depths.max()) / 2, (depths.max() - depths.min()) / 2 or 1.0
+    expected = np.full(depth_cm.shape, np.nan, np.float16)
+    expected[valid] = (depths - middle) / half_range
+    relative, offset_cm, scale_cm = codecs.normalise_depth(depth_cm, valid)
+    assert (offset_cm, scale_cm) == (middle, half_range)
+    assert relative.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("end", [2**24, 2**27])
+def test_relative_depth_rounds_to_the_nearest_float16_halves_to_even(end: int) -> None:
+    """Depths are whole, so relative depth is exactly a multiple of 1 / end: of 1 / 8 of a subnormal's step too."""
+    depth_cm = np.concatenate([np.arange(-end, end, end // 8192 + 1), np.arange(-9000, 9000), [end]]).astype(np.float32)
+    depth_cm = depth_cm[None]
+    relative, offset_cm, scale_cm = codecs.normalise_depth(depth_cm, np.ones(depth_cm.shape, bool))
+    assert (offset_cm, scale_cm) == (0, end)
+    assert relative.tobytes() == (depth_cm.astype(np.float64) / end).astype(np.float16).tobytes()
+
+
 def test_depth_without_a_valid_pixel_is_refused() -> None:
     with pytest.raises(DavidError, match="no pixel has a valid depth"):
         codecs.normalise_depth(np.ones((4, 4), np.float32), np.zeros((4, 4), bool))
