@@ -20,6 +20,7 @@ LENGTH_TOLERANCE = 0.01
 LEAST_COVERED = 0.99  # of the valid pixels with alpha > 0
 MEDIAN_CM = (20.0, 3000.0)  # where people stand in front of a camera
 LEAST_PIXELS = 200  # below this, signs prove nothing
+_ENOUGH = 2048  # values for a median
 _STEP_PX = 2  # signs are compared on every second row and column;
 _REACH = 4  # a slope is taken over twice this many steps,
 _WINDOW = 5  # and compared with the mean normal of a window this many steps wide: beyond hair and pores
@@ -45,6 +46,11 @@ class Geometry:
     alpha_beyond_valid: float
 
 
+def _median(values: np.ndarray) -> float:
+    """Of every n-th value, so that about `_ENOUGH` are looked at."""
+    return float(np.median(values[:: max(1, values.size // _ENOUGH)]))
+
+
 def _agreement(component: np.ndarray, depth: np.ndarray, valid: np.ndarray, axis: int) -> float | None:
     """Share of pixels on which `component`, averaged over a window, has the sign of the depth's slope along `axis`.
 
@@ -59,7 +65,7 @@ def _agreement(component: np.ndarray, depth: np.ndarray, valid: np.ndarray, axis
     slope = (depth[*ahead] - depth[*behind])[inside]
     smooth = cv2.blur(np.where(valid, component, 0), (_WINDOW, _WINDOW))[*middle][inside]
     steepness = np.abs(slope)
-    median = np.median(steepness[::_STEP_PX])
+    median = _median(steepness)
     taken = (steepness >= median) & (steepness <= 3 * median) & (slope != 0)
     count = np.count_nonzero(taken)
     if count < LEAST_PIXELS:
@@ -81,7 +87,7 @@ def measure(sample: Sample) -> Geometry:
     return Geometry(
         valid_share=depths.size / valid.size,
         nearest_cm=float(depths.min()),
-        median_cm=float(np.median(depths[:: _STEP_PX**2])),
+        median_cm=_median(depths),
         farthest_cm=float(depths.max()),
         normals_x_agrees=_agreement(coarse_x, coarse_depth, coarse_valid, axis=1),
         normals_y_agrees=_agreement(-coarse_y, coarse_depth, coarse_valid, axis=0),
