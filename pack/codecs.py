@@ -11,7 +11,7 @@ import lz4.block
 import numpy as np
 import zstandard
 
-from david.pack import _depth, _normals
+from david.pack import _codecs
 from david.pack.errors import DavidError
 from david.pack.schema import BLOCK_BYTES, Compression, ImageCodec, blocks
 
@@ -159,7 +159,7 @@ def split_normals(normals: np.ndarray, valid: np.ndarray) -> np.ndarray:
     Fastest where each axis lies in memory by itself."""
     planes = np.empty((3, *valid.shape), np.uint8)
     x, y, z = (np.ascontiguousarray(normals[..., axis], np.float32) for axis in range(3))
-    _normals.split(x, y, z, np.ascontiguousarray(valid), planes)
+    _codecs.split(x, y, z, np.ascontiguousarray(valid), planes)
     return planes
 
 
@@ -188,7 +188,7 @@ def normalise_depth(depth_cm: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray
         raise DavidError("no pixel has a valid depth")
     relative = np.empty(depth_cm.shape, np.float16)
     depths = np.ascontiguousarray(depth_cm, np.float32)
-    offset_cm, scale_cm = _depth.normalise(depths, np.ascontiguousarray(valid), relative)
+    offset_cm, scale_cm = _codecs.normalise(depths, np.ascontiguousarray(valid), relative)
     return relative, offset_cm, scale_cm
 
 

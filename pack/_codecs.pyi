@@ -1,0 +1,6 @@
+"""What `_codecs.c` offers; `codecs.normalise_depth` and `codecs.split_normals` tell what it means."""
+
+import numpy as np
+
+def normalise(depth_cm: np.ndarray, valid: np.ndarray, relative: np.ndarray, /) -> tuple[float, float]: ...
+def split(x: np.ndarray, y: np.ndarray, z: np.ndarray, valid: np.ndarray, planes: np.ndarray, /) -> None: ...
