@@ -1,7 +1,6 @@
 """The shape of the project: who may import whom, and that the wheel holds every package."""
 
 import ast
-import re
 import subprocess
 import sys
 import tomllib
@@ -9,9 +8,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from architecture import PAGE, ROOMS, ROOT, files, page
 
-ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("pack", "pipeline", "model", "train", "bench")
 MAY_IMPORT = {
     "pack": {"pack"},
     "pipeline": {"pipeline", "pack"},
@@ -32,10 +30,6 @@ def imported(path: Path) -> set[str]:
             assert node.level == 0, f"{path}: a relative import hides which room it enters"
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
     return names
-
-
-def files(room: str) -> list[Path]:
-    return sorted((ROOT / room).rglob("*.py"))
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -79,25 +73,5 @@ def test_the_wheel_holds_every_module_and_nothing_else(tmp_path: Path) -> None:
     assert packed == expected
 
 
-def told(path: Path) -> str:
-    """The first sentence of a module's docstring."""
-    text = " ".join((ast.get_docstring(ast.parse(path.read_text())) or "").split())
-    return re.split(r"[.?](?=\s|$)", text)[0]
-
-
-def tree() -> str:
-    """Every module of the rooms, with what its own docstring says first."""
-    width = max(len(path.name) for room in ROOMS for path in files(room))
-    lines = []
-    for room in ROOMS:
-        for folder in sorted({path.parent for path in files(room)}):
-            lines.append(f"{folder.relative_to(ROOT)}/  {told(folder / '__init__.py')}")
-            inside = [path for path in files(room) if path.parent == folder and path.name != "__init__.py"]
-            lines += [f"    {path.name:<{width}}  {told(path)}" for path in inside]
-    return "\n".join(lines)
-
-
-def test_the_readmes_tree_is_what_the_files_say_of_themselves() -> None:
-    match = re.search(r"<!-- tree -->\n```text\n(.*?)\n```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert match
-    assert match[1] == tree(), f"README.md: the tree should read\n{tree()}"
+def test_architecture_is_what_the_files_say_of_themselves() -> None:
+    assert PAGE.read_text() == page(), "run: python tests/architecture.py"
