@@ -15,6 +15,7 @@ from david.pack import _codecs
 from david.pack.errors import DavidError
 from david.pack.schema import BLOCK_BYTES, Compression, ImageCodec, blocks
 
+REVISION = 1  # raise it with any change after which the same sample gives other bytes: resuming compares it
 JPEG_QUALITY = 95
 LZ4_LEVEL = 4  # level 9 takes four times as long for 0.7 % fewer bytes
 ZSTD_LEVEL = 9  # level 19 takes twelve times as long for 2 % fewer bytes

@@ -8,7 +8,6 @@ that it was at, and the same names give the same bytes.
 import json
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from david.pack.download import download_groups
 from david.pack.errors import DavidError
 from david.pack.fetcher import DownloadOptions, Report
 from david.pack.manifest import Manifest
-from david.pack.plan import ENCODERS, PackOptions, Plan
+from david.pack.plan import PackOptions, Plan, encoders
 from david.pack.record import Done, Record, compare
 
 
@@ -93,8 +92,7 @@ def _packed(shards: Path, group: str) -> dict[str, Any] | None:
 
 def _require_same(shards: Path, there: dict[str, Any], options: PackOptions, names: Sequence[str]) -> None:
     """Raises DavidError where what was packed is of other options, encoders or zips than now."""
-    encoders = {name: version(name) for name in ENCODERS}
-    compare(shards, there, {"options": options.as_json(), "libraries": encoders, "raw": there["raw"]})
+    compare(shards, there, {"options": options.as_json(), "libraries": encoders(), "raw": there["raw"]})
     packed = {archive["name"] for archive in there["raw"]["archives"]}
     if packed != set(names):
         raise DavidError(

@@ -9,11 +9,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from david.pack import codecs
 from david.pack.archive import Member
 from david.pack.errors import BadSample, DavidError
 from david.pack.schema import SPLITS, Compression, ImageCodec
 
 ENCODERS = ("opencv-python-headless", "lz4", "zstandard", "openexr", "numpy")  # that shards' bytes depend on
+CODECS = "david's codecs"
+
+
+def encoders() -> dict[str, str]:
+    """What encodes, with its versions: the libraries, and david's own codecs (`codecs.REVISION`)."""
+    return {name: version(name) for name in ENCODERS} | {CODECS: f"revision {codecs.REVISION}"}
 
 
 @dataclass(frozen=True)
@@ -100,7 +107,7 @@ class Plan:
         """What a later run must agree with: options, the libraries that encode, raw data; and the shards' names."""
         return {
             "options": self.options.as_json(),
-            "libraries": {name: version(name) for name in ENCODERS},
+            "libraries": encoders(),
             "raw": self.raw,
             "quarantined": list(self.quarantined),
             "shards": [[shard.split, shard.name, len(shard.samples)] for shard in self.shards],

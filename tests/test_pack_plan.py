@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from david.pack import DavidError, plan
+from david.pack import DavidError, codecs, plan
 from david.pack.archive import Member
+from david.pack.record import compare
 
 
 def found(count: int) -> dict[str, dict[str, Member]]:
@@ -45,3 +46,15 @@ def test_more_samples_leave_the_others_in_their_split() -> None:
 def test_impossible_options_are_refused(wrong: dict) -> None:
     with pytest.raises(DavidError):
         plan.PackOptions(**wrong)
+
+
+def test_what_other_codecs_of_davids_own_began_is_not_gone_on_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codecs, "REVISION", 1)
+    first = plan.plan(found(3), plan.PackOptions()).as_json()
+    before_it_was_written_down = first | {"libraries": {name: plan.version(name) for name in plan.ENCODERS}}
+    compare(Path("shards"), before_it_was_written_down, first)
+    monkeypatch.setattr(codecs, "REVISION", 2)
+    second = plan.plan(found(3), plan.PackOptions()).as_json()
+    for there in (first, before_it_was_written_down):
+        with pytest.raises(DavidError, match="david's codecs is revision 1 there and revision 2 now"):
+            compare(Path("shards"), there, second)
