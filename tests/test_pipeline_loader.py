@@ -4,7 +4,7 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import fields, replace
@@ -413,18 +413,52 @@ def test_an_error_stays_and_closing_after_it_works(copied: Path) -> None:
     assert set(threading.enumerate()) == before
 
 
-def test_the_stages_tell_who_waited_for_whom(shards: Path) -> None:
+def test_every_stage_takes_time(shards: Path) -> None:
     with Loader(shards, "train", DataConfig(height=64, width=48, prefetch=1), batch_size=4, seed=5) as loader:
-        next(loader)
-        first_s = loader.wait_s
-        for _ in range(4):
-            time.sleep(0.2)
+        for _ in range(5):
             next(loader)
         seconds = loader.stages.seconds()
-    assert seconds["hold"] > 0.2
-    assert seconds["wait"] - first_s < 0.2
-    assert seconds["wait"] >= loader.wait_s
     assert all(seconds[stage] > 0 for stage in NAMES)
+
+
+class Clock:
+    """Stands still but where a test moves it on, and knows how often each thread has looked at it."""
+
+    def __init__(self) -> None:
+        self.now, self.looks, self.looked = 0.0, Counter(), threading.Condition()
+
+    def __call__(self) -> float:
+        with self.looked:
+            self.looks[threading.current_thread().name] += 1
+            self.looked.notify_all()
+            return self.now
+
+    def wait_for(self, thread: str, looks: int) -> None:
+        with self.looked:
+            self.looked.wait_for(lambda: self.looks[thread] >= looks)
+
+
+def test_the_stages_tell_who_waited_for_whom(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, main = Clock(), threading.current_thread().name
+    batch = next(Loader(shards, "train", DataConfig(height=64, width=48), batch_size=4, seed=5))
+
+    def batches(*_: object) -> Iterator[Batch]:
+        yield batch
+        clock.wait_for(main, 3)  # the trainer waits for its second batch
+        clock.now += 3
+        yield batch
+
+    monkeypatch.setattr("david.pipeline.stages.perf_counter", clock)
+    monkeypatch.setattr("david.pipeline.loader.perf_counter", clock)
+    monkeypatch.setattr("david.pipeline.loader._batches", batches)
+    with Loader(shards, "train", DataConfig(height=64, width=48, prefetch=1), batch_size=4, seed=5) as loader:
+        clock.wait_for("david-ahead", 3)  # a batch is ready, and there is no room for another
+        clock.now += 7
+        next(loader)
+        assert loader.stages.seconds()["wait"] == loader.wait_s == 0
+        next(loader)
+        assert loader.stages.seconds()["wait"] == loader.wait_s == 3
+        assert loader.stages.seconds()["hold"] == 7
 
 
 @pytest.mark.timeout(120)
