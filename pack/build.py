@@ -125,7 +125,7 @@ def build(
                     shards / f"{one.name}.idx",
                     record.folder / f"{one.name}.json",
                 ):
-                    files.temporary_name(path).unlink(missing_ok=True)
+                    files.sweep(path)  # of workers that were ended
     return merge(shards) if complete(shards) else None
 
 

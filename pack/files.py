@@ -1,36 +1,60 @@
-"""Files are whole or absent: a temporary name in the same folder, flush, fsync, rename, fsync of the folder."""
+"""Files are whole or absent: a temporary name in the same folder, flush, fsync, rename, fsync of the folder.
 
+A temporary name, `.NAME.TOKEN.part`, is one writer's alone, so that several may write the same file at once; the last
+to end names it. The writer holds a `flock` on it, which the kernel drops with the process, however that ends: what
+nobody holds is left of a kill, and whoever writes that file next takes it away.
+"""
+
+import fcntl
 import hashlib
 import os
+import re
+import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
+
+_TAIL = re.compile(r"\.[0-9a-f]{16}\.part")
 
 
 @contextmanager
 def whole(path: Path) -> Iterator[BinaryIO]:
-    """A file to write that appears under `path` only once it is complete and on the disk."""
-    temporary = temporary_name(path)
+    """A file to write that appears under `path` only once it is complete and on the disk.
+
+    Raises OSError, which names `path`, where it can't be written."""
     try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync(path.parent)
-
-
-def temporary_name(path: Path) -> Path:
-    """Depends on `path` alone, so that whoever writes it next takes away what a kill left."""
-    return path.with_name(f".{path.name}.part")
+        sweep(path)
+        temporary, handle = _begin(path)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+                temporary.replace(path)  # under the lock: a sweep never sees it without
+        finally:
+            temporary.unlink(missing_ok=True)
+        sync(path.parent)
+    except OSError as error:
+        if error.filename is None or Path(error.filename).name.startswith(f".{path.name}."):
+            error.filename, error.filename2 = str(path), None
+        raise
 
 
 def write_whole(path: Path, data: bytes) -> None:
     with whole(path) as file:
         file.write(data)
+
+
+def sweep(path: Path) -> None:
+    """Take away what writers of `path` left that were killed; a living one keeps its file.
+
+    Where the file system has no locks nobody can tell, so all stay."""
+    with suppress(FileNotFoundError):
+        for other in path.parent.iterdir():
+            if other.name.startswith(f".{path.name}.") and _TAIL.fullmatch(other.name[len(path.name) + 1 :]):
+                with suppress(OSError):
+                    _remove_unheld(other)
 
 
 def sync(path: Path) -> None:
@@ -45,3 +69,32 @@ def sync(path: Path) -> None:
 def sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def stands(handle: int, path: Path) -> bool:
+    """Whether `path` still names the file that is open."""
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _begin(path: Path) -> tuple[Path, int]:
+    """A temporary file for `path` that no other writer has, open and held."""
+    while True:
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        with suppress(OSError):  # a file system without locks: its own name is all that protects it
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if stands(handle, temporary):  # else a sweep came between the two
+            return temporary, handle
+        os.close(handle)
+
+
+def _remove_unheld(temporary: Path) -> None:
+    handle = os.open(temporary, os.O_RDWR | os.O_CLOEXEC)  # NFS locks only what is open for writing
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        temporary.unlink()
+    finally:
+        os.close(handle)

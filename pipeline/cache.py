@@ -84,7 +84,7 @@ class Cache:
     def bring(self, shard: Shard, wait: bool = True) -> None:
         """Have a shard here. wait: where someone else is bringing it, for that; otherwise leave it to them."""
         path = self.folder / f"{shard.name}.tar"
-        name = files.temporary_name(path)
+        name = path.with_name(f".{path.name}.part")  # all who bring it share it
         while not path.exists():
             if self._closing.is_set():
                 raise DavidError(f"{path}: the loader is closed")

@@ -1,0 +1,167 @@
+"""Files are whole or absent, whoever writes them, however many at once, and whenever the power goes."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import power_cut
+import pytest
+
+from david.pack import files
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_writers_of_one_file_at_once_leave_one_of_theirs(tmp_path: Path) -> None:
+    path, barrier, failed = tmp_path / "a", threading.Barrier(4), []
+
+    def write(data: bytes) -> None:
+        try:
+            for _ in range(15):
+                barrier.wait()
+                files.write_whole(path, data)
+                assert len(set(path.read_bytes())) == 1
+        except BaseException as error:
+            failed.append(error)
+            barrier.abort()
+
+    threads = [threading.Thread(target=write, args=(bytes([n]) * 10_000,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
+    assert names(tmp_path) == ["a"]
+
+
+def test_what_a_kill_left_is_taken_away_and_a_living_writer_keeps_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    code = (
+        "import os, pathlib, signal, sys; from david.pack import files\n"
+        "with files.whole(pathlib.Path(sys.argv[1])) as file:\n"
+        "    file.write(b'half'), file.flush(), os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(path)]).returncode == -signal.SIGKILL
+    (left,) = names(tmp_path)
+    (tmp_path / ".a.idx.0123456789abcdef.part").touch()  # of another file
+    with files.whole(path) as file:
+        file.write(b"first")
+        assert left not in names(tmp_path)
+        files.write_whole(path, b"second")
+        assert path.read_bytes() == b"second"
+    assert path.read_bytes() == b"first"
+    assert names(tmp_path) == [".a.idx.0123456789abcdef.part", "a"]
+
+
+def test_a_sweep_between_naming_and_locking_costs_a_writer_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, times = files.fcntl.flock, []
+
+    def swept(handle: int, how: int) -> None:
+        if how == files.fcntl.LOCK_EX and not times:
+            times.append(1)
+            files.sweep(tmp_path / "a")
+        lock(handle, how)
+
+    monkeypatch.setattr(files.fcntl, "flock", swept)
+    files.write_whole(tmp_path / "a", b"all")
+    assert times and names(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_without_locks_files_are_written_and_nobody_elses_is_taken(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(files.fcntl, "flock", none)
+    (tmp_path / ".a.0123456789abcdef.part").touch()
+    files.write_whole(tmp_path / "a", b"all")
+    assert names(tmp_path) == [".a.0123456789abcdef.part", "a"]
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(OSError, match=r"No such file or directory: '.*/nowhere/a'"):
+        files.write_whole(tmp_path / "nowhere" / "a", b"")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*/a'"):
+        files.write_whole(tmp_path / "a", b"")
+    assert names(tmp_path) == []
+
+
+def test_a_power_cut_leaves_the_old_file_or_the_new_one(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "a").write_bytes(b"old")
+    seen = set()
+    for cut in power_cut.cuts(folder, lambda: files.write_whole(folder / "a", b"new")):
+        seen.add((cut.lay(tmp_path / "after") / "a").read_bytes())
+        assert seen <= {b"old", b"new"}, cut.when
+        files.write_whole(tmp_path / "after" / "a", b"next")
+        assert names(tmp_path / "after") == ["a"], cut.when
+    assert seen == {b"old", b"new"}
+    assert cut.files == {"a": b"new"}
+
+
+def test_the_simulator_sees_what_careless_writers_lose(tmp_path: Path) -> None:
+    """Twins of `write_whole`, each without one of its steps."""
+
+    def unsynced(path: Path) -> None:
+        path.with_name("part").write_bytes(b"new!")
+        path.with_name("part").replace(path)
+        files.sync(path.parent)
+
+    def unnamed(path: Path) -> None:
+        with path.open("wb") as file:
+            file.write(b"new!")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def unsynced_folder(path: Path) -> None:
+        path.with_name("part").write_bytes(b"new!")
+        files.sync(path.with_name("part"))
+        path.with_name("part").replace(path)
+
+    found = []
+    for number, careless in enumerate((unsynced, unnamed, unsynced_folder)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "a").write_bytes(b"old")
+        states = list(power_cut.cuts(folder, lambda: careless(folder / "a")))  # noqa: B023
+        found.append(({state.files.get("a") for state in states}, states[-1].files.get("a")))
+    assert found[0][0] >= {b"old", b"", b"ne", b"new!"}
+    assert found[1][0] >= {b"", b"ne", b"new!"}
+    assert found[2][0] == {b"old", b"new!"}
+
+
+def test_the_simulator_knows_folders_appends_and_removals(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "log").write_bytes(b"one.")
+
+    def work() -> None:
+        with (folder / "log").open("ab") as log:
+            log.write(b"two.")
+            log.flush()
+            (folder / "inner").mkdir()
+            files.write_whole(folder / "inner" / "a", b"x")
+            os.fsync(log.fileno())
+        files.sync(folder)
+        (folder / "inner" / "a").unlink()
+
+    states = [cut.files for cut in power_cut.cuts(folder, work)]
+    assert {state["log"] for state in states} == {b"one.", b"one.tw", b"one.two."}
+    assert {"log": b"one."} in states  # the folder was never synced: all in it is gone
+    assert {"log": b"one.two.", "inner/a": b"x"} in states
+    assert {"log": b"one.two."} in states
