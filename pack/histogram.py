@@ -1,5 +1,6 @@
 """Counts in fixed bins: what workers see adds up to the same figures whatever the number of workers."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,9 +56,28 @@ class Histogram:
         self.least, self.most = min(self.least, other.least), max(self.most, other.most)
 
     def quantile(self, share: float) -> float:
-        """The upper edge of the bin below which `share` of the values lie, at most the largest; NaN when empty."""
-        total = self.counts.sum()
+        """As `np.quantile(values, share)`, off by a bin's width at most; exact at both ends, and where each bin holds
+        one whole number. NaN when empty."""
+        total = int(self.counts.sum())
         if not total:
             return float("nan")
-        place = int(np.searchsorted(np.cumsum(self.counts), share * total))
-        return float(min(self.edges[min(place, len(self.counts) - 1) + 1], self.most))
+        rank = share * (total - 1)
+        below, above = self._at(math.floor(rank)), self._at(math.ceil(rank))
+        return below + (above - below) * (rank % 1)
+
+    def _at(self, rank: int) -> float:
+        """About the value at this place, from 0 on, of all values in order: those of a bin are taken as spread evenly
+        over it, as far as the extremes allow."""
+        upto = np.cumsum(self.counts)
+        if rank == 0:
+            return self.least
+        if rank == upto[-1] - 1:
+            return self.most
+        place = int(np.searchsorted(upto, rank, side="right"))
+        low, high = float(self.edges[place]), float(self.edges[place + 1])
+        if np.array_equal(self.edges, np.arange(len(self.edges))):
+            return low
+        low = self.least if place == 0 else max(low, self.least)
+        high = self.most if place == len(self.counts) - 1 else min(high, self.most)
+        inside = rank - (int(upto[place]) - int(self.counts[place])) + 0.5
+        return low + (high - low) * inside / int(self.counts[place])

@@ -31,6 +31,12 @@ MEANING = {
     "validity_pixels": "pixels whose validity changed (1) or not (0)",
 }
 
+LOW_TAIL = {  # where a low value is the bad one; of every other figure it is a high one
+    *("valid_share", "normals_x_agrees", "normals_y_agrees", "normals_face_camera", "alpha_covers_valid"),
+    "rgb_psnr_db",
+}
+TAIL = 0.001  # of the values lie beyond the tail that is told
+
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:72rem;padding:0 1rem;background:#fafaf8}
 h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2rem}
@@ -42,23 +48,27 @@ small{color:#666}table{border-collapse:collapse}td,th{padding:.15rem .8rem .15re
 
 
 def tables(dataset: Manifest) -> list[Table]:
-    """Geometry (one value a sample) and precision (one value a pixel) with quantiles and extremes."""
+    """Geometry (one value a sample) and precision (one value a pixel) with median, bad tail and extremes."""
     report = Report.from_json(dataset.report)
     measured = f"precision of {report.measured:,} samples (one in {PRECISION_EVERY}) decoded again"
     drawn = []
-    for title, group, high in (("geometry", report.geometry, 0.5), (measured, report.precision, 0.999)):
+    for title, group in (("geometry", report.geometry), (measured, report.precision)):
         table = Table(title=title, title_justify="left")
-        for heading in ("figure", "least", "median" if high == 0.5 else "p99.9", "most", "meaning"):
+        for heading in ("figure", "least", "median", "bad tail", "most", "meaning"):
             table.add_column(heading, overflow="fold")
         for name, one in group.items():
             if one.counts.any():
-                table.add_row(name, *_numbers(one, high), MEANING[name])
+                least, median, (told, tail), most = _numbers(name, one)
+                table.add_row(name, least, median, f"{told} {tail}", most, MEANING[name])
         drawn.append(table)
     return drawn
 
 
-def _numbers(one: Histogram, share: float) -> tuple[str, str, str]:
-    return f"{one.least:.4g}", f"{one.quantile(share):.4g}", f"{one.most:.4g}"
+def _numbers(name: str, one: Histogram) -> tuple[str, str, tuple[str, str], str]:
+    """Least, median, the bad tail with its name, most."""
+    share = TAIL if name in LOW_TAIL else 1 - TAIL
+    tail = f"p{100 * share:g}", f"{one.quantile(share):.4g}"
+    return f"{one.least:.4g}", f"{one.quantile(0.5):.4g}", tail, f"{one.most:.4g}"
 
 
 def write(dataset: Manifest) -> Path:
@@ -74,9 +84,9 @@ def write(dataset: Manifest) -> Path:
         f"<!doctype html><meta charset=utf-8><title>pack report</title>"
         f"<style>{_STYLE}</style><h1>What packing saw</h1><table>{rows}</table>"
         f"<p><small>{escape(dataset.fingerprint)}</small></p>"
-        f"<h2>Geometry, one value a sample</h2><div class=grid>{_plots(report.geometry, 0.5, 'median')}</div>"
+        f"<h2>Geometry, one value a sample</h2><div class=grid>{_plots(report.geometry)}</div>"
         f"<h2>Precision of {report.measured:,} samples decoded again, one value a pixel</h2>"
-        f"<div class=grid>{_plots(report.precision, 0.999, 'p99.9')}</div>"
+        f"<div class=grid>{_plots(report.precision)}</div>"
         f"<h2>Quarantined: {len(dataset.quarantined)}</h2><ul>{bad}</ul>"
     )
     path = dataset.folder / NAME
@@ -84,11 +94,11 @@ def write(dataset: Manifest) -> Path:
     return path
 
 
-def _plots(group: dict[str, Histogram], share: float, told: str) -> str:
-    return "".join(_plot(name, one, share, told) for name, one in group.items() if one.counts.any())
+def _plots(group: dict[str, Histogram]) -> str:
+    return "".join(_plot(name, one) for name, one in group.items() if one.counts.any())
 
 
-def _plot(name: str, one: Histogram, share: float, told: str) -> str:
+def _plot(name: str, one: Histogram) -> str:
     """Bars over the bins from the first to the last that is not empty."""
     used = one.counts.nonzero()[0]
     counts = one.counts[used[0] : used[-1] + 1]
@@ -99,8 +109,9 @@ def _plot(name: str, one: Histogram, share: float, told: str) -> str:
         f"{one.edges[used[0] + place + 1]:.4g}: {count:,}</title></rect>"
         for place, count in enumerate(counts.tolist())
     )
-    least, middle, most = _numbers(one, share)
+    least, median, (told, tail), most = _numbers(name, one)
     return (
         f'<figure><svg viewBox="0 0 100 40" preserveAspectRatio="none">{bars}</svg><figcaption><b>{escape(name)}</b> '
-        f"{escape(MEANING[name])}<br><small>least {least}, {told} {middle}, most {most}</small></figcaption></figure>"
+        f"{escape(MEANING[name])}<br><small>least {least}, median {median}, {told} {tail}, most {most}</small>"
+        "</figcaption></figure>"
     )
