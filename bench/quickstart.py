@@ -46,7 +46,7 @@ def run(out: Path, samples: int, steps: int | None, seed: int, console: Console)
     with chapter(console, 2, "pack them into shards"), PackDisplay(console) as display:
         options = PackOptions(val_fraction=VAL_FRACTION, shard_samples=max(1, samples // (2 * crew.cores())))
         build(raw, shards, options, hear=display.hear, planned=display.planned)
-        preview.contact_sheet(islice(read(shards, "train"), SHOWN), out / "data.png", across=3)
+        preview.contact_sheet(islice(read(shards, "train"), SHOWN), out / "data.png")
     with chapter(console, 3, f"train {recipe.name} for {recipe.steps} steps"):
         finished = loop.train(recipe, shards, trained)
         for name, value in finished.metrics.items():

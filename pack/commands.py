@@ -146,7 +146,7 @@ def view(
 
     if contact_sheet:
         shown = [sample for _, sample in views.samples(path, start_idx, count, split)]
-        preview.contact_sheet(shown, contact_sheet, across=2)
+        preview.contact_sheet(shown, contact_sheet)
         console.print(f"{len(shown)} samples on {contact_sheet}")
     else:
         entries = views.gallery(path, out, start_idx, count, split)

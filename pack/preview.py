@@ -18,18 +18,28 @@ _INK, _FAINT = (232, 234, 238), (150, 156, 166)
 GAP_PX, BAR_PX = 6, 22  # between cells, and the height of a line of text
 
 
-def colour_depth(depth: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """Near is warm, far is cold, over the range of the valid pixels but for 0.5 % at each end; invalid is dark.
+def depth_span(depth: np.ndarray, valid: np.ndarray) -> tuple[float, float]:
+    """The range of the valid pixels but for 0.5 % at each end; 0, 0 where none is.
 
-    depth: (H, W) any unit, growing with distance; valid: (H, W) bool"""
-    out = np.tile(INVALID, (*depth.shape, 1))
+    depth: (H, W) any unit; valid: (H, W) bool"""
     if not valid.any():
-        return out
-    chosen = depth[valid].astype(np.float32)
-    near, far = np.quantile(chosen, (0.005, 0.995))
-    share = (far - chosen) / max(float(far - near), 1e-6)
-    warmth = np.round(share.clip(0, 1) * 255).astype(np.uint8)
-    out[valid] = cv2.applyColorMap(warmth, cv2.COLORMAP_TURBO).reshape(-1, 3)[:, ::-1]
+        return 0.0, 0.0
+    near, far = np.quantile(depth[valid].astype(np.float32), (0.005, 0.995))
+    return float(near), float(far)
+
+
+def colour_depth(depth: np.ndarray, valid: np.ndarray, span: tuple[float, float] | None = None) -> np.ndarray:
+    """Near is warm, far is cold; invalid is dark.
+
+    depth: (H, W) any unit, growing with distance; valid: (H, W) bool
+    span: the depths that are warmest and coldest; by default the picture's own, see `depth_span`. Two pictures can be
+    compared where they share it"""
+    near, far = span or depth_span(depth, valid)
+    out = np.tile(INVALID, (*depth.shape, 1))
+    share = (far - depth[valid].astype(np.float32)) / max(far - near, 1e-6)
+    if share.size:
+        warmth = np.round(np.nan_to_num(share).clip(0, 1) * 255).astype(np.uint8)
+        out[valid] = cv2.applyColorMap(warmth, cv2.COLORMAP_TURBO).reshape(-1, 3)[:, ::-1]
     return out
 
 
@@ -37,13 +47,13 @@ def colour_normals(normals: np.ndarray, valid: np.ndarray) -> np.ndarray:
     """X, Y, Z of -1 .. 1 as red, green, blue; what faces the camera is light blue; invalid is dark.
 
     normals: (H, W, 3); valid: (H, W) bool"""
-    colours = np.round((normals.astype(np.float32) * 0.5 + 0.5).clip(0, 1) * 255).astype(np.uint8)
+    colours = np.round(np.nan_to_num(normals.astype(np.float32) * 0.5 + 0.5).clip(0, 1) * 255).astype(np.uint8)
     return np.where(valid[..., None], colours, INVALID)
 
 
 def colour_alpha(alpha: np.ndarray) -> np.ndarray:
     """Soft foreground as grey. alpha: (H, W) uint8, or float 0 .. 1"""
-    grey = alpha if alpha.dtype == np.uint8 else np.round(alpha.clip(0, 1) * 255).astype(np.uint8)
+    grey = alpha if alpha.dtype == np.uint8 else np.round(np.nan_to_num(alpha).clip(0, 1) * 255).astype(np.uint8)
     return np.repeat(grey[..., None], 3, axis=-1)
 
 
@@ -95,22 +105,29 @@ def caption(sample: Sample) -> str:
     return "  ".join(part for part in (sample.key, str(sample.meta.get("scenario") or ""), span) if part)
 
 
-def contact_sheet(samples: Iterable[Sample], path: Path, across: int = 2, cell: tuple[int, int] = (256, 192)) -> None:
-    """Write a PNG with RGB, depth, normals and alpha of each sample, `across` samples side by side.
+def contact_sheet(samples: Iterable[Sample], path: Path, cell: tuple[int, int] = (256, 192)) -> None:
+    """Write a PNG with RGB, depth, normals and alpha of each sample, so many side by side that it fits a screen.
 
     Raises DavidError where there is no sample."""
     shown = [(pictures(sample), caption(sample)) for sample in samples]
     if not shown:
         raise DavidError(f"{path}: no samples to show")
-    across = min(across, len(shown))
+    height, width = cell[0] + BAR_PX + GAP_PX, 4 * (cell[1] + GAP_PX)
+    across = _across(len(shown), height, width)
     lines = [shown[start : start + across] for start in range(0, len(shown), across)]
     picture = sheet(
         rows=[[one for row, _ in line for one in row] for line in lines],
-        labels=["rgb", "depth", "normals", "alpha"] * across,
+        labels=["rgb", "depth, near is warm", "normals", "alpha"] * across,
         captions=[[text for _, text in line] + [""] * (across - len(line)) for line in lines],
         cell=cell,
     )
     write_png(path, picture)
+
+
+def _across(count: int, height: int, width: int) -> int:
+    """How many of `count` cells stand side by side where the whole is nearest to 4:3."""
+    shapes = {across: across * width / (-(-count // across) * height) for across in range(1, count + 1)}
+    return min(shapes, key=lambda across: abs(np.log(shapes[across] * 3 / 4)))
 
 
 def write_png(path: Path, picture: np.ndarray) -> None:

@@ -52,7 +52,7 @@ def test_a_sheet_shows_every_picture_whole_under_its_label():
 def test_a_contact_sheet_is_written_for_any_number_of_samples(tmp_path):
     samples = [synth.render(0, index, height=64, width=48) for index in range(3)]
     path = tmp_path / "new" / "sheet.png"
-    preview.contact_sheet(samples, path, across=2, cell=(64, 48))
+    preview.contact_sheet(samples, path, cell=(64, 48))
     picture = cv2.imread(str(path))[..., ::-1]
     assert [found.name for found in path.parent.iterdir()] == ["sheet.png"]
     for sample in samples:
@@ -60,3 +60,21 @@ def test_a_contact_sheet_is_written_for_any_number_of_samples(tmp_path):
             assert cv2.matchTemplate(picture, shown, cv2.TM_SQDIFF).min() < 0.01 * shown.size
     with pytest.raises(DavidError, match="no samples to show"):
         preview.contact_sheet([], tmp_path / "none.png")
+
+
+def test_pictures_that_share_a_span_can_be_compared():
+    depth, valid = np.array([[100.0, 150.0, 200.0]], np.float32), np.ones((1, 3), bool)
+    alone, beside = preview.colour_depth(depth + 50, valid, (100.0, 200.0)), preview.colour_depth(depth, valid)
+    assert (alone[0, 0] == preview.colour_depth(depth, valid, (100.0, 200.0))[0, 1]).all()
+    assert (alone[0, 1:] == beside[0, 2]).all()  # beyond the span: as far as can be
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 12, 60, 100])
+def test_a_sheet_of_any_number_fits_a_screen(count: int, tmp_path):
+    sample = synth.render(0, 1, height=64, width=48)
+    preview.contact_sheet([sample] * count, tmp_path / "sheet.png", cell=(64, 48))
+    picture = cv2.imread(str(tmp_path / "sheet.png"))
+    assert picture is not None
+    height, width = picture.shape[:2]
+    assert count < 2 or 0.6 < width / height < 3
+    assert count < 12 or 0.9 < width / height < 1.9

@@ -193,7 +193,19 @@ def test_the_loss_curve_is_drawn_over_skipped_steps(tmp_path: Path):
     journal.close()
     curves.draw(tmp_path / "journal.jsonl", tmp_path / "loss.png")
     assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
-    assert curves.smooth([4.0, 2.0, 6.0]) == pytest.approx([4.0, 3.0, 4.0])
+
+
+def test_a_smoothed_curve_neither_lags_nor_leaves_out_an_end():
+    assert curves.smooth([4.0, 2.0, 6.0]) == pytest.approx([4.0, 4.0, 6.0])
+    slope = [3.0 * step for step in range(200)]
+    assert curves.smooth(slope) == pytest.approx(slope)
+
+
+def test_an_axis_says_unit_and_direction():
+    assert curves.meaning("depth_abs_rel") == "share, lower is better"
+    assert curves.meaning("alpha_iou") == "share, higher is better"
+    assert curves.meaning("wait") == "share of the time, lower is better"
+    assert curves.meaning("alpha_dice") == "before its weight, lower is better"
 
 
 def test_runs_are_drawn_over_each_other_without_their_skipped_steps(tmp_path: Path):

@@ -1,9 +1,13 @@
 """Pictures of what the network says: a row for each sample with RGB, then target, prediction and error of each head.
 
+Depth is shown in cm after the fit to its target, both in the target's colours: a prediction that is flat or too deep
+looks so. Errors are black where there is none and brightest from what `MOST` says on.
+
 B images, H rows, W columns.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -18,8 +22,16 @@ from david.train.alignment import align
 from david.train.eval.metrics import angles_deg
 from david.train.losses.ssi_mse import LEAST_CORRELATION
 
-Columns = dict[str, list[np.ndarray]]  # head of a column -> a picture (H, W, 3) uint8 for each of B images
-BRIGHT = {"depth": (0.1, "10 %"), "normals": (45.0, "45 degrees"), "alpha": (1.0, "1")}  # errors shown as brightest
+MOST = {"depth": 0.05, "normals": 45.0, "alpha": 1.0}  # errors shown as brightest
+
+
+@dataclass(frozen=True)
+class Column:
+    """One kind of picture of B samples. pictures: (H, W, 3) uint8 each; captions: what stands under each."""
+
+    label: str
+    pictures: list[np.ndarray]
+    captions: list[str]
 
 
 @torch.inference_mode()
@@ -27,10 +39,14 @@ def draw(network: nn.Module, batch: Batch, path: Path) -> np.ndarray:
     """Write the sheet of `batch` under the network as a PNG, and return it: (H, W, 3) uint8.
 
     The network is left in the mode that it was in."""
-    columns = {"rgb": list(array(batch.image))}
+    columns = [Column("rgb", list(array(batch.image)), [f"sample {sample}" for sample in batch.ids.tolist()])]
     for _, found in by_head(predict(network, batch), batch):
-        columns |= found
-    sheet = preview.sheet(list(zip(*columns.values(), strict=True)), list(columns))
+        columns += found
+    sheet = preview.sheet(
+        rows=list(zip(*(column.pictures for column in columns), strict=True)),
+        labels=[column.label for column in columns],
+        captions=list(zip(*(column.captions for column in columns), strict=True)),
+    )
     preview.write_png(path, sheet)
     return sheet
 
@@ -45,8 +61,8 @@ def predict(network: nn.Module, batch: Batch) -> Prediction:
     return prediction
 
 
-def by_head(prediction: Prediction, batch: Batch) -> Iterator[tuple[str, Columns]]:
-    """For each head that the prediction has its name, and target, prediction and error as pictures.
+def by_head(prediction: Prediction, batch: Batch) -> Iterator[tuple[str, list[Column]]]:
+    """For each head that the prediction has its name, and target, prediction and error as columns.
 
     Predicted depth is shown after the loss's fit to its target, where a mirrored one stays mirrored; depth and normals
     where the target is valid: where they were asked for.
@@ -55,32 +71,51 @@ def by_head(prediction: Prediction, batch: Batch) -> Iterator[tuple[str, Columns
     if prediction.relative_depth is not None:
         aligned = align(prediction.relative_depth, batch.depth, batch.valid, LEAST_CORRELATION)
         scale, offset = (x.view(-1, 1, 1, 1) for x in (batch.depth_scale_cm, batch.depth_offset_cm))
-        target_cm = (batch.depth.float() * scale + offset).clamp(min=1e-6)
-        yield (
-            "depth",
-            {
-                "depth": [preview.colour_depth(*each) for each in zip(array(batch.depth)[..., 0], valid, strict=True)],
-                "predicted depth": [preview.colour_depth(*e) for e in zip(array(aligned)[..., 0], valid, strict=True)],
-                **errors("depth", (aligned - batch.depth.float()).abs() * scale / target_cm, valid),
-            },
-        )
+        target_cm, fitted_cm = (depth.float() * scale + offset for depth in (batch.depth, aligned))
+        yield "depth", depth_columns(array(target_cm)[..., 0], array(fitted_cm)[..., 0], valid)
     if prediction.normals is not None:
         pairs = (("normals", batch.normals), ("predicted normals", prediction.normals))
-        columns = {name: [preview.colour_normals(*e) for e in zip(array(n), valid, strict=True)] for name, n in pairs}
-        yield "normals", columns | errors("normals", angles_deg(prediction.normals, batch.normals), valid)
+        shown = [
+            Column(name, [preview.colour_normals(*e) for e in zip(array(n), valid, strict=True)], [""] * len(valid))
+            for name, n in pairs
+        ]
+        error = array(angles_deg(prediction.normals, batch.normals))[..., 0]
+        yield "normals", [*shown, errors("normals", error, valid, "error 0 to {:g} degrees", "mean {:.1f} degrees")]
     if prediction.alpha_logits is not None:
-        soft, target = prediction.alpha_logits.float().sigmoid(), batch.alpha / 255
-        columns = {
-            name: [preview.colour_alpha(a[..., 0]) for a in array(alpha)]
-            for name, alpha in (("alpha", target), ("predicted alpha", soft))
-        }
-        yield "alpha", columns | errors("alpha", (soft - target).abs(), np.ones_like(valid))
+        soft, target = array(prediction.alpha_logits.float().sigmoid())[..., 0], array(batch.alpha / 255)[..., 0]
+        shown = [
+            Column(name, [preview.colour_alpha(each) for each in alpha], [""] * len(valid))
+            for name, alpha in (("alpha, 0 to 1", target), ("predicted alpha", soft))
+        ]
+        error = np.abs(soft - target)
+        yield "alpha", [*shown, errors("alpha", error, np.ones_like(valid), "error 0 to {:g}", "mean {:.3f}")]
 
 
-def errors(head: str, error: torch.Tensor, valid: np.ndarray) -> Columns:
-    """The error (B, 1, H, W) as a column: black is none, the brightest is what `BRIGHT` says, or more."""
-    most, told = BRIGHT[head]
-    return {f"error 0 to {told}": [colour_error(e[..., 0] / most, v) for e, v in zip(array(error), valid, strict=True)]}
+def depth_columns(target_cm: np.ndarray, fitted_cm: np.ndarray, valid: np.ndarray) -> list[Column]:
+    """Depth and its prediction in the same colours: those of the target's range. (B, H, W) each."""
+    spans = [preview.depth_span(*each) for each in zip(target_cm, valid, strict=True)]
+    ranges = [f"{near:.1f} to {far:.1f} cm" for near, far in spans]
+    shown = [
+        Column(label, [preview.colour_depth(*e) for e in zip(depth, valid, spans, strict=True)], captions)
+        for label, depth, captions in (
+            ("depth, near is warm", target_cm, ranges),
+            ("predicted depth, fitted", fitted_cm, ["same colours"] * len(ranges)),
+        )
+    ]
+    share = np.abs(fitted_cm - target_cm) / target_cm.clip(1e-6)
+    return [*shown, errors("depth", share, valid, "error 0 to {:.0%} of depth", "mean {:.2%}")]
+
+
+def errors(head: str, error: np.ndarray, valid: np.ndarray, label: str, caption: str) -> Column:
+    """The error (B, H, W) as a column, with each image's mean over its valid pixels.
+
+    label, caption: take the error that is brightest, and the mean"""
+    means = [float(one[there].mean()) if there.any() else None for one, there in zip(error, valid, strict=True)]
+    return Column(
+        label.format(MOST[head]),
+        [colour_error(one / MOST[head], there) for one, there in zip(error, valid, strict=True)],
+        ["nothing valid" if mean is None else caption.format(mean) for mean in means],
+    )
 
 
 def colour_error(share: np.ndarray, valid: np.ndarray) -> np.ndarray:

@@ -70,10 +70,12 @@ def worst_cases(
             with one(sample) as loader:
                 batch = next(loader)
             columns = dict(pictures.by_head(pictures.predict(network, batch), batch))[head]
-            labels = ["rgb", *columns]
-            rows.append([pictures.array(batch.image)[0], *(column[0] for column in columns.values())])
+            labels = ["rgb", *(column.label for column in columns)]
+            rows.append([pictures.array(batch.image)[0], *(column.pictures[0] for column in columns)])
             value = scores.values[ranked_by][scores.ids.tolist().index(sample)]
-            captions.append([f"{reader.key(sample)} ({sample})", f"{ranked_by} {value:.4g} {METRICS[ranked_by].unit}"])
+            told = [column.captions[0] for column in columns[:-1]]
+            told.append(f"{ranked_by} {value:.4g} {METRICS[ranked_by].unit}")
+            captions.append([f"{reader.key(sample)} ({sample})", *told])
         if rows:
             sheets[f"worst-{head}.png"] = preview.png(preview.sheet(rows, labels, captions))
     return sheets
