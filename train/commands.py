@@ -2,7 +2,6 @@
 
 import json
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -27,7 +26,13 @@ def train(
         str | None,
         typer.Option(help="Its name, see `david recipes`, or your own as FILE.py[:FUNCTION].  [default: smoke]"),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="The run's folder; one that holds a run goes on.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="The run's folder; one that holds a run goes on.  [default: runs/RECIPE-HASH, of all that must not "
+            "change, so the same command goes on]"
+        ),
+    ] = None,
     steps: Annotated[
         int | None,
         typer.Option(min=1, help="End after this step. More than the recipe has stretch its schedule, fewer do not."),
@@ -66,7 +71,7 @@ def train(
     and SIGUSR1 save a checkpoint and leave with exit code 75: the same command goes on.
     """
     from david.pipeline import sets
-    from david.train import distributed, loop, recipes, run
+    from david.train import distributed, identity, loop, recipes, run
     from david.train.signals import EXIT_STOPPED, Stopped
     from david.train.start import Start
 
@@ -74,25 +79,34 @@ def train(
     fit, assignments = batch_size == "auto", assignments or []
     if batch_size and not fit:
         assignments.append(f"batch_size={batch_size}")
-    if fit and out is not None and (found := run.stored(out)):  # what was found when it began
-        fit, chosen = False, replace(chosen or found[0], micro_batch=found[0].micro_batch)
-    source = run.stored(start_from) if start_from and (start_from / run.RECIPE).is_file() else None
-    default = source[0] if source else recipes.recipe("smoke")
-    resolved = run.resolve(out, chosen, default, assignments, steps or 1)
+    begin = Start(start_from, backbone_weights)
+    default = begin.recipe() or recipes.recipe("smoke")
+    folders = sets.located(shards, cache, cache_gb)
+    folder, resolved, fit = identity.resolve(out, chosen, default, assignments, steps or 1, folders, begin, fit)
+    told, begins = [], run.stored(folder) is None
+    if begins:
+        begin.check()
+    if begins and chosen is None and start_from is None:
+        told.append("no --recipe: this trains `smoke`, a toy for a first look; `david recipes` lists the others")
+    if fit and resolved.summation == "exact":
+        told.append("--batch-size auto: nothing to find, summation=exact computes one sample at a time")
+        fit = False
+    if out is None:
+        told.append(f"no --out: the run's folder is {folder}; the same command goes on there")
     how = {
         "stop": steps,
         "device": device,
-        "begin": Start(start_from, backbone_weights),
+        "begin": begin,
         "fit": fit,
         "track": tuple(track or ()),
+        "told": tuple(told),
     }
-    folders = sets.located(shards, cache, cache_gb)
     try:
         if nproc == 1:
-            finished = loop.train(resolved, folders, out, **how)
+            finished = loop.train(resolved, folders, folder, **how)
         else:
-            run.check(resolved, folders, out, nproc)
-            finished = distributed.launch(nproc, loop.train, recipe=resolved, shards=folders, out=out, **how)
+            run.check(resolved, folders, folder, nproc)
+            finished = distributed.launch(nproc, loop.train, recipe=resolved, shards=folders, out=folder, **how)
     except Stopped as stopped:
         typer.echo(str(stopped), err=True)
         raise typer.Exit(EXIT_STOPPED) from stopped

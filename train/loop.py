@@ -4,7 +4,6 @@ Read from top to bottom this is all that a run does. Every rank runs it; the one
 behind is told in `run.py`, one optimiser step in `step.py`.
 """
 
-import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from david.pack.errors import DavidError
 from david.pipeline import sets
 from david.pipeline.loader import Loader
 from david.pipeline.sets import Shards
-from david.train import checkpoint, curves, distributed, micro_batch, pictures, run, writers
+from david.train import checkpoint, curves, distributed, identity, micro_batch, pictures, run, writers
 from david.train import recipe as recipes
 from david.train.bundle import Watch
 from david.train.display import display
@@ -54,10 +53,11 @@ def train(
     fit: bool = False,
     track: tuple[str, ...] = (),
     speaks: bool = True,
+    told: tuple[str, ...] = (),
 ) -> Finished:
     """Train, or go on with, the run in `out`.
 
-    out: the run's folder; without one it is named under runs/ by recipe and time
+    out: the run's folder; without one it is named by what must not change, see `identity.py`
     stop: the step after which to end, unless the recipe ends before. The schedule is the recipe's all the same, so a
         run that ends early and goes on later equals one that went through
     device: auto, cpu or cuda
@@ -65,16 +65,17 @@ def train(
     fit: find the recipe's `micro_batch` by the memory at hand, for a run that begins
     track: who hears of the run beside TensorBoard: `wandb`, `mlflow`
     speaks: whether to show progress, on the standard error stream
+    told: what to say at the beginning beside what is found here
 
     Raises DavidError for what a user can mend, and Stopped after a signal, when all is saved.
     """
     stop = min(stop or recipe.steps, recipe.steps)
     with distributed.joined(device) as world, StopSignals() as signals, ExitStack() as stack:
+        out = out or identity.default_folder(recipe, shards, begin)
         run.check(recipe, shards, out, world.size)
+        writers.check(track)
         if fit:
             recipe = micro_batch.fitted(recipe, shards, world)
-        writers.check(track)
-        out = out or run.fresh_name(recipe, world.told(int(time.time())))
         start, notes = take_up(recipe, shards, out, world, stack)
         shown = stack.enter_context(closing(display(start, stop, speaks and world.leads)))
 
@@ -98,7 +99,9 @@ def train(
         measure, picture = held_out(step, shards, out, world, recorder, load, ranks)
         save = saving(out, recipe, network, step, loader, recorder, world)
 
-        for note in [*notes, describe(recipe, network, loader, world, start, out)]:
+        if start >= stop:
+            notes.append(f"{out}: step {start} of {stop} is done; more --steps go on, --out or --set begin another run")
+        for note in [*told, *notes, describe(recipe, network, loader, world, start, out)]:
             shown.note(note)
         if start == 0:
             picture(0)

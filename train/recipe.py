@@ -122,6 +122,18 @@ def flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return leaves
 
 
+def said(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """The leaves of a recipe, or of a part of one, that are not their field's default, by their dotted paths."""
+    leaves: dict[str, Any] = {}
+    for one in fields(tree):
+        value, path = getattr(tree, one.name), f"{prefix}{one.name}"
+        if is_dataclass(value):
+            leaves |= said(value, f"{path}.")
+        elif value != one.default:
+            leaves[path] = value
+    return leaves
+
+
 def _field(kind: Any, name: str, path: str) -> Any:
     hints = get_type_hints(kind)
     if name not in hints:

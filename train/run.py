@@ -1,6 +1,6 @@
 """The folder of a run.
 
-recipe.json       the resolved recipe, the shard set's fingerprint, the version that began it
+recipe.json       the resolved recipe, the shard set's fingerprint and places, the version that began it
 journal.jsonl     a line a step: step, loss, ...        (`recorder.py`)
 ledger.jsonl      a line a step: what it was trained on (`ledger.py`)
 metrics.jsonl     a line an evaluation of the held-out samples
@@ -8,26 +8,31 @@ checkpoints/      see `checkpoint.py`
 pictures/         step-00000000.png, ...: held-out samples, their targets and predictions
 tensorboard/      events
 loss.png          the loss over the steps, drawn at the end
+
+A folder holds a run from its first recorded step on. What a start leaves that came no further is no run: the next start
+takes it away, whatever its recipe.
 """
 
 import fcntl
 import json
+import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from david import __version__
 from david.pack.errors import DavidError
-from david.pack.files import write_whole
+from david.pack.files import sync, write_whole
 from david.pipeline import sets
 from david.pipeline.sets import Shards
 from david.train import recipe as recipes
 from david.train.objective import terms
 from david.train.recipe import Recipe
 
-RECIPE = "recipe.json"
+RECIPE, LOCK = "recipe.json", ".lock"
+RECORDS = ("journal.jsonl", "ledger.jsonl", "metrics.jsonl")
 # What may change while a run goes on: none of these changes a result. `steps` may grow.
 FREE = (
     *("data.threads", "data.prefetch", "max_skipped", "keep", "best"),
@@ -35,26 +40,36 @@ FREE = (
 )
 
 
-def fresh_name(recipe: Recipe, seconds: int) -> Path:
-    """Where a run goes that was given no folder: by recipe and time, seconds since 1970."""
-    return Path("runs") / f"{recipe.name}-{datetime.fromtimestamp(seconds):%Y%m%d-%H%M%S}"
+class Stored(NamedTuple):
+    """What a run says of itself. shards: the shard set's fingerprint"""
+
+    recipe: Recipe
+    shards: str
 
 
-def stored(out: Path) -> tuple[Recipe, str] | None:
-    """The recipe and the shard set's fingerprint of the run that `out` holds; None where it holds nothing yet.
+def stored(out: Path) -> Stored | None:
+    """What the run in `out` says of itself; None where it holds nothing yet.
 
     Raises DavidError where it holds something else.
     """
     path = out / RECIPE
     if path.is_file():
+        if not begun(out):
+            return None
         try:
             content = json.loads(path.read_bytes())
-            return recipes.from_json(content["recipe"]), content["shards"]
+            return Stored(recipes.from_json(content["recipe"]), content["shards"])
         except (ValueError, KeyError, TypeError) as error:
             raise DavidError(f"{path}: not the recipe of a run ({error}); use another --out folder") from error
     if out.exists() and (not out.is_dir() or any(not entry.name.startswith(".") for entry in out.iterdir())):
         raise DavidError(f"{out}: not empty and holds no run (no {RECIPE}); use another --out folder")
     return None
+
+
+def begun(out: Path) -> bool:
+    """Whether a run has recorded anything there."""
+    records = (out / name for name in RECORDS)
+    return any(path.is_file() and path.stat().st_size for path in records) or any(out.glob("checkpoints/step-*"))
 
 
 def check(recipe: Recipe, shards: Shards, out: Path | None, ranks: int) -> None:
@@ -89,13 +104,16 @@ def compare(out: Path, old: Recipe, old_shards: str, new: Recipe, new_shards: st
 
 @contextmanager
 def claimed(out: Path, recipe: Recipe, shards: Shards) -> Iterator[None]:
-    """Make the folder, or take it up again, and keep every other process from training in it meanwhile."""
+    """Make the folder, or take it up again, and keep every other process from training in it meanwhile.
+
+    Where nothing was recorded at the end, nothing is left."""
+    missing = [path for path in (out, *out.parents) if not path.exists()]
     out.mkdir(parents=True, exist_ok=True)
-    with (out / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise DavidError(f"{out}: another process trains there; wait for it or use another --out folder") from error
+    for path in missing:
+        sync(path.parent)
+    with locked(out):
+        if not begun(out):
+            clear(out)
         content = {
             "david": __version__,
             "shards": sets.load(shards).fingerprint,
@@ -104,17 +122,37 @@ def claimed(out: Path, recipe: Recipe, shards: Shards) -> Iterator[None]:
         write_whole(out / RECIPE, json.dumps(content, indent=1).encode() + b"\n")
         for name in ("checkpoints", "pictures"):
             (out / name).mkdir(exist_ok=True)
-        yield
+        sync(out)
+        try:
+            yield
+        finally:
+            if not begun(out):
+                clear(out)
+                if missing:
+                    (out / LOCK).unlink()
+                    out.rmdir()
 
 
-def resolve(out: Path | None, chosen: Recipe | None, default: Recipe, assignments: list[str], steps: int) -> Recipe:
-    """The recipe that a command means: the chosen one, else that of the run in `out`, else the default; with --set.
+@contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Hold the folder's lock. Raises DavidError where another process has it."""
+    while True:
+        with (out / LOCK).open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise DavidError(
+                    f"{out}: another process trains there; wait for it or use another --out folder"
+                ) from error
+            if (out / LOCK).exists() and os.path.samestat(os.fstat(lock.fileno()), (out / LOCK).stat()):
+                yield
+                return
+        # its holder took it away when it left
 
-    It is stretched to `steps` where it has fewer, and a run that was stretched once stays so.
-    """
-    found = stored(out) if out is not None else None
-    base = chosen or (found[0] if found else default)
-    if found:
-        base = replace(base, steps=max(base.steps, found[0].steps))
-    recipe = recipes.override(base, assignments)
-    return replace(recipe, steps=max(recipe.steps, steps))
+
+def clear(out: Path) -> None:
+    """Take away what a start left that recorded nothing."""
+    for name in (RECIPE, *RECORDS):
+        (out / name).unlink(missing_ok=True)
+    for name in ("checkpoints", "pictures", "tensorboard", "bad"):
+        shutil.rmtree(out / name, ignore_errors=True)

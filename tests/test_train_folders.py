@@ -1,0 +1,115 @@
+"""Where a run goes, what makes it the same run, and that a start that came to nothing leaves nothing."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from david.cli import app
+from david.pack.errors import DavidError
+from david.pack.files import write_whole
+from david.train import identity, loop, recipes, run
+from david.train.journal import read
+from david.train.loop import train
+from david.train.recipe import Recipe, flat, override, to_json
+from david.train.start import PRETRAINED, Start
+
+SETTINGS = [
+    *("data.height=16", "data.width=12", "model.backbone_size=32", "model.width=16", "model.head_widths=8,8"),
+    *("model.reassemble=8,8,8,8", "batch_size=4", "steps=2", "optim.warmup=1", "picture_every=0"),
+]
+TINY = override(recipes.recipe("smoke"), SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def small(tiny: Callable[[Path, list[int]], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny(tmp_path_factory.mktemp("small") / "shards", [5, 4])
+
+
+@pytest.fixture(scope="module")
+def other(tiny: Callable[[Path, list[int]], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny(tmp_path_factory.mktemp("small") / "shards", [6, 4])
+
+
+def david(shards: Path, *more: str) -> str:
+    """What `david train` says of the tiny recipe."""
+    sets = [word for setting in SETTINGS for word in ("--set", setting)]
+    done = CliRunner().invoke(app, ["train", "--shards", str(shards), "--device", "cpu", *sets, *more])
+    if done.exception and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def test_the_default_folder_depends_on_what_must_not_change_and_on_nothing_else(small: Path, other: Path):
+    def folder(*changes: str, shards: Path = small, begin: Start = PRETRAINED) -> Path:
+        return identity.default_folder(override(TINY, list(changes)), shards, begin)
+
+    own = folder()
+    assert own == folder() and own.parent == Path("runs") and own.name.startswith("smoke-")
+    leaves = flat(to_json(TINY))
+    free = {path: leaves[path] for path in (*run.FREE, "steps")}
+    changes = {path: "alpha_iou" if path == "best" else int(value) + 3 for path, value in free.items()}
+    assert all(folder(f"{path}={value}") == own for path, value in changes.items())
+    others = {
+        *(folder(change) for change in ("seed=1", "optim.rate=1e-3", "data.augment.flip=0.25", "batch_size=2")),
+        *(folder("name=mine"), folder("micro_batch=2"), folder(shards=other), folder(begin=Start(Path("a")))),
+        *(folder(begin=Start(Path("b"))), folder(begin=Start(backbone=Path("a")))),
+    }
+    assert len(others) == 10 and own not in others
+
+
+def test_a_field_that_a_later_version_adds_moves_no_run(small: Path):
+    longer = dataclasses.make_dataclass("Later", [("new", int, 7)], bases=(Recipe,), frozen=True)
+    later = longer(**{field.name: getattr(TINY, field.name) for field in dataclasses.fields(TINY)})
+    assert identity.default_folder(later, small, PRETRAINED) == identity.default_folder(TINY, small, PRETRAINED)
+
+
+def test_the_same_command_without_a_folder_goes_on_and_another_begins_its_own(small: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    said = david(small, "--steps", "1")
+    (out,) = (tmp_path / "runs").iterdir()
+    assert f"the run's folder is runs/{out.name}; the same command goes on there" in said
+    assert "this trains `smoke`, a toy" in said
+    david(small, "--steps", "1")
+    david(small, "--nproc", "2")
+    assert "toy" not in david(small, "--steps", "3", "--batch-size", "auto", "--set", "log_every=2")
+    assert [out] == list((tmp_path / "runs").iterdir())
+    assert [line["step"] for line in read(out / "journal.jsonl")] == [1, 2, 3]
+    said = david(small, "--set", "seed=1", "--batch-size", "auto", "--steps", "1")
+    assert "nothing to find, summation=exact computes one sample at a time" in said
+    assert len(list((tmp_path / "runs").iterdir())) == 2 and len(list(read(out / "journal.jsonl"))) == 3
+
+
+@pytest.mark.parametrize("standing", [False, True], ids=["new", "empty"])
+def test_a_start_that_fails_leaves_nothing_that_refuses_the_corrected_command(
+    small: Path, tmp_path: Path, monkeypatch, standing: bool
+):
+    out = tmp_path / "deep" / "run"
+    if standing:
+        out.mkdir(parents=True)
+    with pytest.raises(DavidError, match="--from .*nowhere: no such file or folder"):
+        david(small, "--out", str(out), "--from", str(tmp_path / "nowhere"))
+    with pytest.raises(DavidError, match="expected backbone weights"):
+        david(small, "--out", str(out), "--backbone-weights", str(small))
+    with monkeypatch.context() as patch:  # as late as can be: out of memory in the first step
+        patch.setattr(loop.Step, "__call__", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            david(small, "--out", str(out), "--set", "optim.rate=0.5")
+    assert out.exists() == standing and (not standing or [path.name for path in out.iterdir()] == [".lock"])
+    assert "step 2: " in david(small, "--out", str(out))
+
+
+def test_a_start_that_was_killed_before_anything_was_recorded_is_no_run(small: Path, tmp_path: Path):
+    content = {"shards": "0" * 64, "recipe": to_json(override(TINY, ["optim.rate=0.5"]))}
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "step-00000000.png").write_bytes(b"of another network")
+    (tmp_path / "journal.jsonl").touch()
+    write_whole(tmp_path / "recipe.json", json.dumps(content).encode())
+    assert run.stored(tmp_path) is None
+    assert train(TINY, small, tmp_path, device="cpu", speaks=False).step == 2
+    assert run.stored(tmp_path).recipe == TINY  # type: ignore[union-attr]
+    assert (tmp_path / "pictures" / "step-00000000.png").read_bytes().startswith(b"\x89PNG")
