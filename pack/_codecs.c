@@ -16,7 +16,7 @@
 #define FAST
 #endif
 
-enum { AXES = 3, CENTRE = 2047 };
+enum { AXES = 3, CENTRE = 2047, NONE = 4095 }; /* codes of 0, and of no normal; real ones run from 0 to 4094 */
 
 static const uint16_t NOT_A_NUMBER = 0x7E00;
 static const double SHIFT = 268435456; /* 2**28, whose last bit is float16's smallest subnormal, 2**-24 */
@@ -85,6 +85,13 @@ static PyObject *normalise(PyObject *module, PyObject *arguments)
     return PyErr_Occurred() ? NULL : Py_BuildValue("dd", offset, scale);
 }
 
+/* Whether a vector is a normal: of length 1 to 0.01; one that is not finite is none. */
+static inline int is_normal(float x, float y, float z)
+{
+    float square = x * x + y * y + z * z;
+    return square >= 0.9801f && square <= 1.0201f;
+}
+
 /* A coordinate in -1 .. 1, scaled by 2047, to its code; what is not finite to one of the ends. */
 static inline int32_t code(float value)
 {
@@ -101,8 +108,9 @@ FAST static void split_all(const float *restrict x, const float *restrict y, con
         float a = x[i] * scale, b = y[i] * scale;
         float folded_a = copysignf(CENTRE - fabsf(b), a), folded_b = copysignf(CENTRE - fabsf(a), b);
         int32_t u = code(z[i] < 0 ? folded_a : a), v = code(z[i] < 0 ? folded_b : b);
-        u = valid[i] ? u : CENTRE;
-        v = valid[i] ? v : CENTRE;
+        int known = valid[i] && is_normal(x[i], y[i], z[i]);
+        u = known ? u : NONE;
+        v = known ? v : NONE;
         tops[i] = (uint8_t)(u >> 8 << 4 | v >> 8);
         us[i] = (uint8_t)u;
         vs[i] = (uint8_t)v;

@@ -15,11 +15,11 @@ from david.pack import _codecs
 from david.pack.errors import DavidError
 from david.pack.schema import BLOCK_BYTES, Compression, ImageCodec, blocks
 
-REVISION = 1  # raise it with any change after which the same sample gives other bytes: resuming compares it
+REVISION = 2  # raise it with any change after which the same sample gives other bytes: resuming compares it
 JPEG_QUALITY = 95
 LZ4_LEVEL = 4  # level 9 takes four times as long for 0.7 % fewer bytes
 ZSTD_LEVEL = 9  # level 19 takes twelve times as long for 2 % fewer bytes
-NORMAL_CENTRE = 2047  # the code of 0; codes run from 0 to 4094
+NORMAL_CENTRE = 2047  # the code of 0; codes run from 0 to 4094, and 4095, 4095 is no normal: every bit of its planes
 _BAND_ROWS = 32
 
 IMAGE_ENCODERS = {
@@ -157,7 +157,8 @@ def _bands(height: int) -> Iterator[slice]:
 def split_normals(normals: np.ndarray, valid: np.ndarray) -> np.ndarray:
     """(H, W, 3) float32 unit normals to 3 planes of 12-bit octahedral codes (Cigolle et al. 2014).
 
-    Fastest where each axis lies in memory by itself."""
+    Pixels that are not valid get the code of no normal, and so does what is none: not finite, or of a length that is
+    off 1 by more than 0.01. Fastest where each axis lies in memory by itself."""
     planes = np.empty((3, *valid.shape), np.uint8)
     x, y, z = (np.ascontiguousarray(normals[..., axis], np.float32) for axis in range(3))
     _codecs.split(x, y, z, np.ascontiguousarray(valid), planes)
@@ -165,7 +166,8 @@ def split_normals(normals: np.ndarray, valid: np.ndarray) -> np.ndarray:
 
 
 def join_normals(planes: np.ndarray) -> np.ndarray:
-    """3 planes to (H, W, 3) float32 unit normals; (0, 0, 1) where the codes are 2047, 2047."""
+    """3 planes to (H, W, 3) float32 unit normals; (0, 0, 1) where the codes are 2047, 2047, and 0 where there is none
+    (`known_normals`)."""
     normals = np.empty((*planes.shape[1:], 3), np.float32)
     for rows in _bands(planes.shape[1]):
         top = planes[0, rows].astype(np.int16)
@@ -176,8 +178,14 @@ def join_normals(planes: np.ndarray) -> np.ndarray:
         x -= np.copysign(fold, x)
         y -= np.copysign(fold, y)
         scale = 1 / np.sqrt(x * x + y * y + z * z)
+        scale *= known_normals(planes[:, rows])
         cv2.merge((x * scale, y * scale, z * scale), dst=normals[rows])
     return normals
+
+
+def known_normals(planes: np.ndarray) -> np.ndarray:
+    """3 planes to (H, W) bool: where the codes are those of a normal, and not 4095, 4095."""
+    return (planes[0] & planes[1] & planes[2]) != 255
 
 
 def normalise_depth(depth_cm: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, float, float]:

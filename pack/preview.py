@@ -93,7 +93,7 @@ def pictures(sample: Sample) -> list[np.ndarray]:
     return [
         sample.rgb,
         colour_depth(sample.depth_cm, sample.valid),
-        colour_normals(sample.normals, sample.valid),
+        colour_normals(sample.normals, sample.normals_valid),
         colour_alpha(sample.alpha),
     ]
 

@@ -57,14 +57,16 @@ class Report:
     def add_precision(self, sample: Sample, members: list[bytes], compression: Compression) -> None:
         """Decode what was encoded and compare it with its source."""
         back, valid, table = shard.decode(members, compression), sample.valid, self.precision
+        facing = sample.normals_valid & back.normals_valid
         levels = np.abs(back.rgb.astype(np.int16) - sample.rgb)
         mean_square = float(np.square(levels, dtype=np.float64).mean())
         table["rgb_levels"].add_levels(levels)
         table["rgb_psnr_db"].add(10 * np.log10(255**2 / mean_square) if mean_square else 100.0)
         table["alpha_levels"].add_levels(np.abs(back.alpha.astype(np.int16) - sample.alpha))
         table["depth_cm"].add(np.abs(back.depth_cm - sample.depth_cm)[valid])
-        table["normals_degrees"].add(codecs.angle_degrees(back.normals[valid], sample.normals[valid]))
-        table["validity_pixels"].add((back.valid != valid).astype(np.float64))
+        table["normals_degrees"].add(codecs.angle_degrees(back.normals[facing], sample.normals[facing]))
+        changed = (back.valid != valid) | (back.normals_valid != sample.normals_valid)
+        table["validity_pixels"].add(changed.astype(np.float64))
         self.measured += 1
 
     def merge(self, other: "Report") -> None:

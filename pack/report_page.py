@@ -13,7 +13,7 @@ from david.pack.report import PRECISION_EVERY, Report
 NAME = "report.html"
 
 MEANING = {
-    "valid_share": "share of the pixels where depth and normals mean something",
+    "valid_share": "share of the pixels where depth means something",
     "nearest_cm": "depth of a sample's nearest pixel, cm",
     "median_cm": "median depth of a sample, cm",
     "farthest_cm": "depth of a sample's farthest pixel, cm",
@@ -28,7 +28,7 @@ MEANING = {
     "alpha_levels": "error of alpha, levels of 255",
     "depth_cm": "error of depth, cm",
     "normals_degrees": "error of normals, degrees",
-    "validity_pixels": "pixels whose validity changed (1) or not (0)",
+    "validity_pixels": "pixels whose validity, of depth or normals, changed (1) or not (0)",
 }
 
 LOW_TAIL = {  # where a low value is the bad one; of every other figure it is a high one

@@ -14,7 +14,7 @@ A **shard** is an uncompressed USTAR archive. A sample is five members that stan
 | `rgb.jpg` or `rgb.webp`     | (H, W, 3) sRGB: JPEG 4:4:4 quality 95 (default), or lossless WebP                    |
 | `alpha.lz4` or `alpha.zst`  | 1 plane: soft foreground, 0 .. 255                                                   |
 | `depth.lz4` or `depth.zst`  | 2 planes: high byte, then low byte, of float16 relative depth; NaN where invalid     |
-| `normals.lz4` or `.zst`     | 3 planes: octahedral codes u, v of 12 bits each (below); 2047, 2047 where invalid    |
+| `normals.lz4` or `.zst`     | 3 planes: octahedral codes u, v of 12 bits each (below); 4095, 4095 where invalid    |
 | `json`                      | `id`, `height`, `width`, `depth_offset_cm`, `depth_scale_cm`, `intrinsics` (3 x 3, in|
 |                             | pixels, or null), `scenario` (or null), `source` (archive, members and their CRC-32) |
 
@@ -37,7 +37,9 @@ without a valid pixel is refused. `valid` is "the stored float16 is not NaN": va
 Representations for Independent Unit Vectors", JCGT 2014): p = (x, y) / (|x| + |y| + |z|); where z < 0,
 p = (1 - |p_yx|) * sign(p_xy). Codes are u = round(2047 p_x) + 2047 and v alike, 0 .. 4094, so that 2047 is exactly 0
 and a mirror image is u -> 4094 - u. Planes: `(u >> 8) << 4 | v >> 8`, `u & 255`, `v & 255`. The largest error is 0.06
-degrees. Where `valid` is False normals mean nothing.
+degrees. Codes of 4095, 4095, which no normal has, say that there is none: all 24 bits of such a pixel are set, so a
+reader looks for them before it mirrors. `normals_valid` is "`valid`, and the codes are not 4095, 4095": exact as well,
+and right for sets packed before normals had a mask of their own, where they are 2047, 2047 wherever depth is invalid.
 
 Why these codecs (real SynthHuman faces, one core): JPEG 4:4:4 at quality 95 is 46 dB in 44 kB, 0.8 ms to decode, and
 the only one with a hardware decoder; LZ4 decodes three times as fast as Zstandard for 6 % more bytes; the smooth top
@@ -82,8 +84,9 @@ class Sample:
     rgb: (H, W, 3) uint8, sRGB
     alpha: (H, W) uint8, soft foreground
     depth_cm: (H, W) float32, along the optical axis, growing with distance; NaN where invalid
-    normals: (H, W, 3) float32, unit X (right), Y (up), Z (towards the camera); meaningless where invalid
-    valid: (H, W) bool, where depth and normals mean something
+    normals: (H, W, 3) float32, unit X (right), Y (up), Z (towards the camera); meaningless where not `normals_valid`
+    valid: (H, W) bool, where depth means something
+    normals_valid: (H, W) bool, where normals mean something: nowhere but where `valid` is True
     intrinsics: (3, 3) float64 in pixels, or None where the source gives none
     meta: `scenario`, `source` and whatever else the JSON member holds
     """
@@ -94,5 +97,6 @@ class Sample:
     depth_cm: np.ndarray
     normals: np.ndarray
     valid: np.ndarray
+    normals_valid: np.ndarray
     intrinsics: np.ndarray | None
     meta: dict[str, Any] = field(default_factory=dict)

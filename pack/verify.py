@@ -172,7 +172,7 @@ def _decoded(path: Path, data: memoryview, rows: list[list[index.Member]], datas
             yield f"{where}: its JSON member is of sample {sample.key}"
         if not sample.valid.any():
             yield f"{where}: no pixel is valid"
-        elif np.abs(np.linalg.norm(sample.normals[sample.valid], axis=-1) - 1).max() > 1e-3:
+        elif np.abs(np.linalg.norm(sample.normals[sample.normals_valid], axis=-1) - 1).max(initial=0) > 1e-3:
             yield f"{where}: normals are not of unit length"
 
 

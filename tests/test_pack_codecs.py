@@ -53,6 +53,7 @@ def test_normals_come_back_within_0_06_degrees(vectors: np.ndarray) -> None:
 @given(hnp.arrays(np.float32, (9, 13, 3), elements=finite), hnp.arrays(bool, (9, 13)), st.booleans())
 def test_the_compiled_codes_are_those_of_the_formula(vectors: np.ndarray, valid: np.ndarray, planar: bool) -> None:
     vectors[np.abs(vectors).sum(-1) < 1e-3] = 1
+    vectors = vectors / np.sqrt((vectors.astype(np.float64) ** 2).sum(-1, keepdims=True)).astype(np.float32)
     if planar:
         vectors = np.moveaxis(np.moveaxis(vectors, -1, 0).copy(), 0, -1)
     x, y, z = np.moveaxis(vectors, -1, 0)
@@ -60,16 +61,37 @@ def test_the_compiled_codes_are_those_of_the_formula(vectors: np.ndarray, valid:
     a, b = x * scale, y * scale
     folded = np.copysign(2047 - np.abs(b), a), np.copysign(2047 - np.abs(a), b)
     u, v = (np.rint(np.where(z < 0, fold, flat)).astype(int) + 2047 for fold, flat in zip(folded, (a, b), strict=True))
-    u, v = np.where(valid, u, 2047), np.where(valid, v, 2047)
+    u, v = np.where(valid, u, 4095), np.where(valid, v, 4095)
     expected = np.stack([u >> 8 << 4 | v >> 8, u & 255, v & 255])
     assert np.array_equal(codecs.split_normals(vectors, valid), expected)
+    assert np.array_equal(codecs.known_normals(expected.astype(np.uint8)), valid)
 
 
-def test_normals_that_are_no_numbers_harm_no_others() -> None:
-    normals = np.full((3, 5, 3), np.float32(0.57735))
-    normals[1, 1:4] = [[np.nan] * 3, [np.inf] * 3, [0] * 3]
-    planes = codecs.split_normals(normals, np.ones((3, 5), bool))
-    assert (planes[:, normals[..., 0] == np.float32(0.57735)] == planes[:, :1, 0]).all()
+ODD = [np.nan, np.inf, -np.inf, 1e30, -1e30, 1e-30, 0.0, -0.0, 2.0, 0.5]
+
+
+@settings(deadline=None)
+@given(hnp.arrays(np.float32, (4, 17, 3), elements=st.one_of(st.sampled_from(ODD), finite)), hnp.arrays(bool, (4, 17)))
+def test_what_is_no_unit_vector_is_no_normal_and_harms_no_other(vectors: np.ndarray, usual: np.ndarray) -> None:
+    vectors[usual] = np.float32([0.6, 0, -0.8])
+    planes = codecs.split_normals(vectors, np.ones((4, 17), bool))
+    with np.errstate(all="ignore"):
+        length = np.linalg.norm(vectors.astype(np.float64), axis=-1)
+        known = codecs.known_normals(planes)
+        assert known[usual].all()
+        assert not known[~(np.abs(length - 1) < 0.0101)].any()
+        assert known[np.abs(length - 1) < 0.0099].all()
+    back = codecs.join_normals(planes)
+    assert not back[~known].any()
+    np.testing.assert_allclose(np.linalg.norm(back[known], axis=-1), 1, atol=1e-6)
+    np.testing.assert_allclose(back[usual], np.broadcast_to([0.6, 0, -0.8], back[usual].shape), atol=1e-3)
+
+
+def test_no_normal_has_the_code_of_none_nor_has_its_mirror_image() -> None:
+    u, v = np.meshgrid(np.arange(4095), np.arange(4095))
+    for across in (u, 4094 - u):
+        planes = np.stack([across >> 8 << 4 | v >> 8, across & 255, v & 255]).astype(np.uint8)
+        assert codecs.known_normals(planes).all()
 
 
 @pytest.mark.parametrize("compression", ["lz4", "zstd"])

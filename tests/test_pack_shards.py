@@ -6,8 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
-from david.pack import BadSample, DavidError, Sample, archive, build, index, manifest, plan, read
+from david.pack import BadSample, DavidError, Sample, archive, build, codecs, index, manifest, plan, read, shard
 from david.pack.sources import synthhuman
 
 
@@ -39,6 +42,7 @@ def test_what_was_packed_comes_back(
         original = source[sample.key]
         valid = original.valid
         assert np.array_equal(sample.valid, valid)
+        assert np.array_equal(sample.normals_valid, valid)
         assert np.array_equal(sample.alpha, original.alpha)
         depth_error = np.abs(sample.depth_cm - original.depth_cm)[valid].max()
         half_range = np.ptp(original.depth_cm[valid]) / 2
@@ -96,8 +100,8 @@ def test_loose_files_and_one_zip_pack_like_the_folder_of_zips(raw: Path, tmp_pat
 
 def test_gnu_tar_lists_and_extracts_every_member(shards: Path, tmp_path: Path) -> None:
     dataset = manifest.load(shards)
-    for shard in dataset.split("train"):
-        path = shards / f"{shard.name}.tar"
+    for one in dataset.split("train"):
+        path = shards / f"{one.name}.tar"
         subprocess.run(["tar", "-xf", path, "-C", tmp_path], check=True, capture_output=True)
         for line in path.with_suffix(".idx").read_text().splitlines()[1:]:
             words = line.split()
@@ -187,3 +191,28 @@ def test_an_index_of_something_else_is_refused(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(DavidError, match="no index"):
             index.load(path, ("json",))
+
+
+@settings(deadline=None, max_examples=30)
+@given(hnp.arrays(bool, (9, 14)), hnp.arrays(bool, (9, 14)), st.sampled_from(["lz4", "zstd"]))
+def test_both_masks_come_back_exactly(valid: np.ndarray, known: np.ndarray, compression: str) -> None:
+    valid[0, 0], normals_valid = True, valid & known
+    rgb, normals = np.zeros((9, 14, 3), np.uint8), np.tile(np.float32([0, 0.6, 0.8]), (9, 14, 1))
+    depth_cm = np.where(valid, np.float32(100), np.float32(np.nan))
+    sample = Sample("a", rgb, rgb[..., 0], depth_cm, normals, valid, normals_valid, None)
+    back = shard.decode(shard.encode(sample, "jpeg", compression), compression)
+    assert np.array_equal(back.valid, valid)
+    assert np.array_equal(back.normals_valid, normals_valid)
+
+
+def test_normals_of_sets_packed_before_they_had_a_mask_are_valid_where_depth_is() -> None:
+    valid = np.arange(12).reshape(3, 4) % 3 > 0
+    rgb, normals = np.zeros((3, 4, 3), np.uint8), np.tile(np.float32([0, 0, 1]), (3, 4, 1))
+    sample = Sample("a", rgb, rgb[..., 0], np.where(valid, np.float32(9), np.nan), normals, valid, valid, None)
+    members = shard.encode(sample, "jpeg", "lz4")
+    centre = np.broadcast_to(np.uint8([0x77, 0xFF, 0xFF])[:, None, None], (3, 3, 4))  # 2047, 2047 everywhere
+    members[3] = codecs.encode_planes(centre, "lz4")
+    back = shard.decode(members, "lz4")
+    assert np.array_equal(back.valid, valid)
+    assert np.array_equal(back.normals_valid, valid)
+    assert (back.normals == [0, 0, 1]).all()

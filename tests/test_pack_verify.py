@@ -82,7 +82,8 @@ def test_deep_finds_what_was_wrong_before_it_was_signed(tmp_path: Path) -> None:
     ramp = np.linspace(100, 200, 64 * 48, dtype=np.float32).reshape(64, 48)
     normals = np.tile(np.float32([0, 0, 1]), (64, 48, 1))
     alpha = np.full((64, 48), 255, np.uint8)
-    sample = Sample("a", np.zeros((64, 48, 3), np.uint8), alpha, ramp, normals, np.ones((64, 48), bool), None)
+    whole = np.ones((64, 48), bool)
+    sample = Sample("a", np.zeros((64, 48, 3), np.uint8), alpha, ramp, normals, whole, whole, None)
     good = shard.encode(sample, "jpeg", "lz4")
     bad = [*good[:2], good[2][:24] + bytes(len(good[2]) - 24), *good[3:]]
     written = shard.write(tmp_path / "train-000000.tar", [("a", good), ("b", bad)], "jpeg", "lz4")

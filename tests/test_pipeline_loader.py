@@ -61,7 +61,7 @@ def made(
         depth_cm = np.where(valid, rng.uniform(90, 110, (h, w)), np.nan).astype(np.float32)
         rgb, alpha = rng.integers(0, 256, (h, w, 3), np.uint8), rng.integers(0, 256, (h, w), np.uint8)
         camera = None if number % 2 else np.array([[300.0, 2, w / 3], [0, 310, h / 3], [0, 0, 1]])
-        sample = Sample(f"{number:07}", rgb, alpha, depth_cm, normals, valid, camera)
+        sample = Sample(f"{number:07}", rgb, alpha, depth_cm, normals, valid, valid, camera)
         members = shard.encode(sample, image, compression)
         if damage and number in damage:
             members[0] = members[0][: int(len(members[0]) * damage[number])] or b"no image"

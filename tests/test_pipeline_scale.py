@@ -31,7 +31,8 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
         depth_cm = rng.uniform(90, 110, (16, 16)).astype(np.float32)
         normals = np.tile(np.array([0, 0, 1], np.float32), (16, 16, 1))
         rgb = rng.integers(0, 256, (16, 16, 3), np.uint8)
-        sample = Sample(f"{number:07}", rgb, rgb[..., 0].copy(), depth_cm, normals, np.ones((16, 16), bool), None)
+        whole = np.ones((16, 16), bool)
+        sample = Sample(f"{number:07}", rgb, rgb[..., 0].copy(), depth_cm, normals, whole, whole, None)
         return sample.key, shard.encode(sample, "jpeg", "lz4")
 
     samples = [members(number) for number in range(SHARD)]

@@ -105,6 +105,7 @@ def decode(key: str, kinds: dict[str, Member], data: dict[str, bytes], max_pixel
         depth_cm=np.where(valid, depth, np.float32(np.nan)),
         normals=normals,
         valid=valid,
+        normals_valid=valid,
         intrinsics=intrinsics(kinds["cam"], data["cam"]) if "cam" in kinds else None,
         meta={
             "scenario": _scenario(kinds["rgb"].archive, key),

@@ -70,6 +70,7 @@ def render(seed: int, index: int, scenario: str | None = None, height: int = 512
         depth_cm=np.where(valid, depth, np.float32(np.nan)),
         normals=cv2.merge(list(normals.reshape(3, height, width))),
         valid=valid,
+        normals_valid=valid,
         intrinsics=intrinsics,
         meta={"scenario": scenario},
     )
