@@ -1,10 +1,14 @@
 "use strict";
-// entries: [{name, split, scenario, numbers, titles, pictures}], set by the page.
+// entries: [{name, split, scenario, numbers, titles, pictures, depth}], set by the page.
+// depth: {levels, least_cm, most_cm, near_cm, far_cm}: a grey PNG whose 0 is invalid and whose 1 .. 255 are least .. most.
+const MOST_ZOOM = 16;
 const byId = (id) => document.getElementById(id);
 const opened = location.hash;
 const chosen = { split: "", scenario: "" };
 let shown = entries;
 let at = 0;
+let zoom = 1;
+let levels = null; // of the depth shown: {width, height, data}, once the browser has decoded it
 
 function element(tag, content = {}) {
   return Object.assign(document.createElement(tag), content);
@@ -16,11 +20,15 @@ function show(place) {
   byId("pictures").replaceChildren();
   byId("numbers").replaceChildren();
   byId("place").textContent = entry ? `${entry.name}   ${at + 1} of ${shown.length}` : "nothing matches";
+  look(1);
+  read(entry?.depth);
   if (!entry) return;
   entry.pictures.forEach((source, index) => {
-    const figure = element("figure");
-    figure.append(element("img", { src: source, alt: entry.titles[index] }));
-    figure.append(element("figcaption", { textContent: entry.titles[index] }));
+    const figure = element("figure"), frame = element("div"), told = element("figcaption");
+    frame.append(element("img", { src: source, alt: entry.titles[index] }));
+    told.append(entry.titles[index]);
+    if (entry.depth && index === 1) told.append(scale(entry.depth));
+    figure.append(frame, told);
     byId("pictures").append(figure);
   });
   const numbers = { split: entry.split, scenario: entry.scenario, ...entry.numbers };
@@ -34,10 +42,53 @@ function show(place) {
   history.replaceState(null, "", `#${entry.name}`);
 }
 
+function scale(depth) {
+  const line = element("span", { className: "scale" });
+  line.append(`${depth.near_cm.toFixed(1)} `, element("i"), ` ${depth.far_cm.toFixed(1)} cm`);
+  return line;
+}
+
+function read(depth) {
+  levels = null;
+  byId("readout").textContent = "";
+  if (!depth) return;
+  const image = element("img");
+  image.onload = () => {
+    const canvas = element("canvas", { width: image.width, height: image.height });
+    const context = canvas.getContext("2d");
+    context.drawImage(image, 0, 0);
+    if (shown[at]?.depth === depth) levels = context.getImageData(0, 0, image.width, image.height);
+  };
+  image.src = depth.levels;
+}
+
+function look(times, place) {
+  zoom = Math.max(1, Math.min(MOST_ZOOM, times));
+  byId("pictures").style.setProperty("--zoom", zoom);
+  if (place) byId("pictures").style.setProperty("--origin", `${100 * place[0]}% ${100 * place[1]}%`);
+  byId("pictures").classList.toggle("near", zoom > 1);
+}
+
+// Where the cursor is, as shares of width and height. Pictures grow around it, so zoom does not move what is under it.
+function point(event) {
+  if (event.target.tagName !== "IMG") return;
+  const frame = event.target.parentNode.getBoundingClientRect();
+  const place = [(event.clientX - frame.left) / frame.width, (event.clientY - frame.top) / frame.height];
+  if (levels) {
+    const [x, y] = [Math.floor(place[0] * levels.width), Math.floor(place[1] * levels.height)];
+    const level = levels.data[4 * (y * levels.width + x)], { least_cm, most_cm } = shown[at].depth;
+    const depth = level ? `${(least_cm + (level - 1) / 254 * (most_cm - least_cm)).toFixed(1)} cm` : "no depth";
+    byId("readout").textContent = `column ${x}, row ${y}: ${depth}`;
+  }
+  return place;
+}
+
 function filter() {
+  const text = byId("search").value.trim().toLowerCase();
+  const told = (entry) => [entry.name, entry.split, entry.scenario, entry.numbers?.from].join(" ").toLowerCase();
   const matches = (entry) => Object.entries(chosen).every(([field, value]) => !value || entry[field] === value);
   const current = shown[at];
-  shown = entries.filter(matches);
+  shown = entries.filter((entry) => matches(entry) && told(entry).includes(text));
   byId("strip").replaceChildren(...shown.map((entry, index) =>
     element("img", { src: entry.pictures[0], title: entry.name, onclick: () => show(index) })));
   show(Math.max(0, shown.indexOf(current)));
@@ -54,11 +105,17 @@ for (const field of Object.keys(chosen)) {
 
 const keys = { ArrowRight: () => at + 1, ArrowLeft: () => at - 1, Home: () => 0, End: () => shown.length - 1 };
 document.addEventListener("keydown", (event) => {
-  if (event.key === "/") document.querySelector("select")?.focus();
+  if (event.key === "Escape") { look(1); document.activeElement?.blur(); return; }
+  if (["INPUT", "SELECT"].includes(document.activeElement?.tagName)) return;
+  if (event.key === "/") byId("search").focus();
+  else if (event.key === "+" || event.key === "-") look(event.key === "+" ? zoom * 2 : zoom / 2);
   else if (keys[event.key]) show(keys[event.key]());
   else return;
   event.preventDefault();
 });
+byId("search").oninput = filter;
+byId("pictures").onmousemove = (event) => look(zoom, point(event));
+byId("pictures").onclick = (event) => { if (event.target.tagName === "IMG") look(zoom > 1 ? 1 : 4, point(event)); };
 
 filter();
 show(Math.max(0, entries.findIndex((entry) => `#${entry.name}` === opened)));

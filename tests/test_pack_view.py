@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from david.pack import DavidError, preview, read, view
+from david.pack import DavidError, preview, read, synth, view
 from david.pack.sources import synthhuman
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -100,7 +100,7 @@ def test_keys_step_filters_narrow_and_links_open_in_a_browser(shards: Path, tmp_
     names = [one["name"] for one in every]
     dom = browse(page)
     assert shown(dom) == f"{names[0]}   1 of 24"
-    assert dom.count("<figcaption>") == 4
+    assert dom.count("<figcaption>") == 4 and not re.search(r"""(src|href)=["'](?!data:)""", dom)
     assert shown(browse(page, PRESS % "ArrowRight" * 3 + PRESS % "ArrowLeft")) == f"{names[2]}   3 of 24"
     assert shown(browse(page, PRESS % "End")) == f"{names[-1]}   24 of 24"
     assert shown(browse(page, fragment=f"#{names[7]}")) == f"{names[7]}   8 of 24"
@@ -121,3 +121,64 @@ def test_a_run_shows_its_sheets_and_its_loss(tmp_path: Path, browse) -> None:
         preview.write_png(run / name, picture)
     assert view.gallery(run, tmp_path / "page.html", 0, 1, None) == 3
     assert shown(browse(tmp_path / "page.html", PRESS % "End")) == "loss   3 of 3"
+
+
+def test_a_page_of_a_run_weighs_a_tenth_of_its_pictures(tmp_path: Path) -> None:
+    run, page = tmp_path / "run", tmp_path / "page.html"
+    (run / "recipe.json").parent.mkdir()
+    (run / "recipe.json").write_text("{}")
+    drawn = [synth.render(0, number, height=128, width=96) for number in range(4)]
+    for step in range(3):
+        preview.contact_sheet(drawn, run / "pictures" / f"step-{step:08d}.png")
+    assert view.gallery(run, page, 0, 1, None) == 3
+    assert page.stat().st_size < 0.25 * sum(path.stat().st_size for path in (run / "pictures").iterdir())
+    (run / "pictures" / "step-00000002.png").write_bytes(b"torn")
+    with pytest.raises(DavidError, match="step-00000002.png: not a picture"):
+        view.gallery(run, page, 0, 1, None)
+
+
+def test_a_search_narrows_by_any_part_of_a_name(shards: Path, tmp_path: Path, browse) -> None:
+    page = tmp_path / "page.html"
+    view.gallery(shards, page, 0, 6, None)
+    name = entries(page)[4]["name"]
+    find = (
+        "byId('search').value = '%s'; byId('search').oninput(); document.body.append(`${byId('place').textContent};`);"
+    )
+    dom = browse(page, find % name[-4:] + find % "no such sample")
+    assert f"{name}   1 of 1;nothing matches;" in dom
+
+
+def test_the_depth_under_the_cursor_is_the_samples_own_and_a_click_magnifies(
+    shards: Path, tmp_path: Path, browse
+) -> None:
+    page = tmp_path / "page.html"
+    view.gallery(shards, page, 0, 1, None)
+    _, sample = view.samples(shards, 0, 1)[0]
+    rows, columns = np.nonzero(sample.valid)
+    row, column = int(rows[len(rows) // 2]), int(columns[len(rows) // 2])
+    height, width = sample.valid.shape
+    dom = browse(
+        page,
+        f"""const pointed = () => {{
+          if (!levels) return setTimeout(pointed, 20);
+          const image = document.querySelector("#pictures img"), box = image.getBoundingClientRect();
+          const at = {{bubbles: true, clientX: box.left + box.width * {(column + 0.5) / width},
+                      clientY: box.top + box.height * {(row + 0.5) / height}}};
+          for (const kind of ["mousemove", "click"]) image.dispatchEvent(new MouseEvent(kind, at));
+        }}; pointed();""",
+    )
+    told = re.search(r"column (\d+), row (\d+): ([\d.]+) cm", dom)
+    assert told and abs(int(told[1]) - column) <= 1 and abs(int(told[2]) - row) <= 1
+    depths = sample.depth_cm[sample.valid]
+    found = sample.depth_cm[int(told[2]), int(told[1])]
+    assert abs(float(told[3]) - found) <= 0.06 + (depths.max() - depths.min()) / 254
+    assert "--zoom: 4" in dom
+
+
+def test_the_colour_scale_says_the_colours_of_the_picture(shards: Path, tmp_path: Path) -> None:
+    view.gallery(shards, tmp_path / "page.html", 0, 1, None)
+    _, sample = view.samples(shards, 0, 1)[0]
+    near_cm, far_cm = preview.depth_span(sample.depth_cm, sample.valid)
+    told = entries(tmp_path / "page.html")[0]["depth"]
+    assert (told["near_cm"], told["far_cm"]) == (near_cm, far_cm)
+    assert told["least_cm"] <= near_cm < far_cm <= told["most_cm"]
