@@ -109,19 +109,23 @@ def contact_sheet(samples: Iterable[Sample], path: Path, cell: tuple[int, int] =
     """Write a PNG with RGB, depth, normals and alpha of each sample, so many side by side that it fits a screen.
 
     Raises DavidError where there is no sample."""
-    shown = [(pictures(sample), caption(sample)) for sample in samples]
+    shown = list(samples)
     if not shown:
         raise DavidError(f"{path}: no samples to show")
     height, width = cell[0] + BAR_PX + GAP_PX, 4 * (cell[1] + GAP_PX)
-    across = _across(len(shown), height, width)
+    write_png(path, contact_sheet_of(shown, cell, _across(len(shown), height, width)))
+
+
+def contact_sheet_of(samples: Sequence[Sample], cell: tuple[int, int], across: int) -> np.ndarray:
+    """RGB, depth, normals and alpha of each sample, `across` samples side by side: (H, W, 3) uint8."""
+    shown = [(pictures(sample), caption(sample)) for sample in samples]
     lines = [shown[start : start + across] for start in range(0, len(shown), across)]
-    picture = sheet(
+    return sheet(
         rows=[[one for row, _ in line for one in row] for line in lines],
         labels=["rgb", "depth, near is warm", "normals", "alpha"] * across,
         captions=[[text for _, text in line] + [""] * (across - len(line)) for line in lines],
         cell=cell,
     )
-    write_png(path, picture)
 
 
 def _across(count: int, height: int, width: int) -> int:

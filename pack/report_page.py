@@ -1,10 +1,17 @@
 """The report of a shard set for people: a table for the screen, and one HTML page with a plot for each figure."""
 
+import base64
 from html import escape
+from itertools import islice
 from pathlib import Path
 
+import cv2
+import numpy as np
 from rich.table import Table
 
+from david.pack import dataset as samples
+from david.pack import preview
+from david.pack.errors import DavidError
 from david.pack.files import write_whole
 from david.pack.histogram import Histogram
 from david.pack.manifest import Manifest
@@ -35,6 +42,8 @@ LOW_TAIL = {  # where a low value is the bad one; of every other figure it is a 
     *("valid_share", "normals_x_agrees", "normals_y_agrees", "normals_face_camera", "alpha_covers_valid"),
     "rgb_psnr_db",
 }
+THUMBNAILS, THUMBNAIL_PX = 8, (160, 120)  # how many samples the page shows, and the rows and columns of each picture
+TICKS = 5  # on the axis of a plot
 TAIL = 0.001  # of the values lie beyond the tail that is told
 
 _STYLE = """
@@ -42,8 +51,11 @@ body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:72rem;padding
 h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2rem}
 .grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(21rem,1fr));gap:1rem}
 figure{margin:0;padding:.8rem;background:#fff;border:1px solid #e3e3df;border-radius:6px}
-figcaption{font-size:.85rem}svg{width:100%;height:5rem}rect{fill:#3b6ea5}
-small{color:#666}table{border-collapse:collapse}td,th{padding:.15rem .8rem .15rem 0;text-align:left}
+figcaption{font-size:.85rem;margin-top:.4rem}small{color:#666}
+svg{display:block;width:100%;height:5rem;border-bottom:1px solid #999}rect{fill:#3b6ea5}
+.ticks{display:flex;justify-content:space-between;font-size:.75rem;color:#666}
+.wide{overflow-x:auto}.wide img{width:100%;min-width:40rem}
+table{border-collapse:collapse}td,th{padding:.15rem 1.2rem .15rem 0;text-align:left}
 """
 
 
@@ -75,23 +87,40 @@ def write(dataset: Manifest) -> Path:
     """`report.html` beside the manifest."""
     report = Report.from_json(dataset.report)
     rows = "".join(
-        f"<tr><td>{escape(split)}</td><td>{dataset.samples(split):,} samples</td><td>{len(shards)} shards</td>"
+        f"<tr><td>{escape(split)}</td><td>{dataset.samples(split):,}</td><td>{len(shards):,}</td>"
         f"<td>{sum(one.bytes for one in shards) / 1e9:,.3f} GB</td></tr>"
         for split, shards in dataset.splits.items()
     )
     bad = "".join(f"<li>{escape(one['where'])}: {escape(one['reason'])}</li>" for one in dataset.quarantined)
     page = (
-        f"<!doctype html><meta charset=utf-8><title>pack report</title>"
-        f"<style>{_STYLE}</style><h1>What packing saw</h1><table>{rows}</table>"
-        f"<p><small>{escape(dataset.fingerprint)}</small></p>"
+        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+        f"<title>What packing saw</title><style>{_STYLE}</style><h1>What packing saw</h1>"
+        f"<table><tr><th>split</th><th>samples</th><th>shards</th><th>size</th></tr>{rows}</table>"
+        f"<p><small>content {escape(dataset.fingerprint)}</small></p>"
+        f"<h2>The first samples</h2>{_thumbnails(dataset)}"
         f"<h2>Geometry, one value a sample</h2><div class=grid>{_plots(report.geometry)}</div>"
-        f"<h2>Precision of {report.measured:,} samples decoded again, one value a pixel</h2>"
-        f"<div class=grid>{_plots(report.precision)}</div>"
-        f"<h2>Quarantined: {len(dataset.quarantined)}</h2><ul>{bad}</ul>"
+        f"<h2>Precision: what {report.measured:,} samples lost by packing (one in {PRECISION_EVERY} is decoded again), "
+        f"one value a pixel</h2><div class=grid>{_plots(report.precision)}</div>"
+        f"<h2>Set aside as bad: {len(dataset.quarantined):,}</h2><ul>{bad}</ul>"
     )
     path = dataset.folder / NAME
     write_whole(path, page.encode())
     return path
+
+
+def _thumbnails(dataset: Manifest) -> str:
+    """The first samples of the first split, as a picture; a set that can't be read says so in its place."""
+    split = next((name for name, shards in dataset.splits.items() if shards), None)
+    try:
+        shown = list(islice(samples.read(dataset.folder, split), THUMBNAILS)) if split else []
+    except DavidError as error:
+        return f"<p>{escape(str(error))}</p>"
+    if not shown:
+        return "<p>no samples</p>"
+    sheet = preview.contact_sheet_of(shown, cell=THUMBNAIL_PX, across=2)
+    jpeg = cv2.imencode(".jpg", sheet[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
+    data = base64.b64encode(jpeg).decode()
+    return f'<div class=wide><img alt="RGB, depth, normals, alpha" src="data:image/jpeg;base64,{data}"></div>'
 
 
 def _plots(group: dict[str, Histogram]) -> str:
@@ -99,19 +128,21 @@ def _plots(group: dict[str, Histogram]) -> str:
 
 
 def _plot(name: str, one: Histogram) -> str:
-    """Bars over the bins from the first to the last that is not empty."""
+    """Bars over the bins from the first to the last that is not empty, with ticks below and the counts told."""
     used = one.counts.nonzero()[0]
-    counts = one.counts[used[0] : used[-1] + 1]
+    counts, edges = one.counts[used[0] : used[-1] + 1], one.edges[used[0] : used[-1] + 2]
     width, top = 100 / len(counts), counts.max()
     bars = "".join(
         f'<rect x="{place * width:.2f}" y="{40 - 40 * count / top:.2f}" width="{width * 0.92:.2f}" '
-        f'height="{40 * count / top:.2f}"><title>{one.edges[used[0] + place]:.4g} to '
-        f"{one.edges[used[0] + place + 1]:.4g}: {count:,}</title></rect>"
+        f'height="{40 * count / top:.2f}"><title>{edges[place]:.4g} to {edges[place + 1]:.4g}: {count:,}</title></rect>'
         for place, count in enumerate(counts.tolist())
     )
+    marks = np.interp(np.linspace(0, len(counts), TICKS), np.arange(len(edges)), edges)
+    ticks = "".join(f"<span>{mark:.3g}</span>" for mark in marks)
     least, median, (told, tail), most = _numbers(name, one)
     return (
-        f'<figure><svg viewBox="0 0 100 40" preserveAspectRatio="none">{bars}</svg><figcaption><b>{escape(name)}</b> '
-        f"{escape(MEANING[name])}<br><small>least {least}, median {median}, {told} {tail}, most {most}</small>"
+        f'<figure><svg viewBox="0 0 100 40" preserveAspectRatio="none">{bars}</svg><div class=ticks>{ticks}</div>'
+        f"<figcaption><b>{escape(name)}</b> {escape(MEANING[name])}<br><small>{counts.sum():,} values, "
+        f"{top:,} in the tallest bar; least {least}, median {median}, {told} {tail}, most {most}</small>"
         "</figcaption></figure>"
     )

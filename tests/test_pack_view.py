@@ -52,7 +52,8 @@ def test_a_page_shows_every_sample_asked_for_in_order(shards: Path, raw: Path, t
 
 def test_a_contact_sheet_is_a_png_of_the_samples(shards: Path, tmp_path: Path) -> None:
     preview.contact_sheet([s for _, s in view.samples(shards, 0, 5, "train")], tmp_path / "sheet.png")
-    assert cv2.imread(str(tmp_path / "sheet.png")).shape[0] > 3 * 256
+    picture = cv2.imread(str(tmp_path / "sheet.png"))
+    assert picture is not None and picture.shape[0] > 2 * 256
 
 
 def test_a_name_cannot_end_the_script(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
