@@ -19,6 +19,7 @@ from david.train.losses.dice import dice
 from david.train.losses.gradient_matching import gradient_matching
 from david.train.losses.l1 import l1
 from david.train.losses.laplacian import laplacian
+from david.train.losses.masked import wide
 from david.train.losses.ssi_l1 import ssi_l1
 from david.train.losses.ssi_mse import ssi_mse
 
@@ -74,7 +75,7 @@ def alpha_logits(prediction: Prediction, batch: Batch) -> Compared:
 
 def alpha(prediction: Prediction, batch: Batch) -> Compared:
     logits, target, valid = alpha_logits(prediction, batch)
-    return logits.float().sigmoid(), target, valid
+    return wide(logits).sigmoid(), target, valid
 
 
 # name of the term, which begins with its head's: what it compares, and how
