@@ -10,7 +10,7 @@ from rich.table import Table
 from david.bench import rows
 from david.bench.suites.learn import learn, sentence
 from david.pack import manifest
-from david.train.eval.metrics import METRICS
+from david.train.eval.metric import METRICS
 from david.train.recipe import Recipe, to_json
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from david.model import Network, Prediction, build
+from david.model import Network, Prediction, build, config
 from david.model.config import configure
 from david.model.heads import HEADS
 from david.model.layers import layer_ids
@@ -308,6 +308,11 @@ def test_impossible_configurations_are_refused_when_made(changes, says):
 def test_a_backbone_that_does_not_fit_is_refused(changes, says):
     with pytest.raises(DavidError, match=says), torch.device("meta"):
         build("david-smoke", **changes)
+
+
+def test_the_configuration_knows_the_heads_and_what_they_may_end_with():
+    """Told twice, so that a configuration needs no torch."""
+    assert list(config.HEADS.items()) == [(name, tuple(head.activations)) for name, head in HEADS.items()]
 
 
 def test_an_unknown_model_is_refused_with_the_known_ones():

@@ -19,7 +19,7 @@ from david.pipeline.config import DataConfig
 from david.train import checkpoint, distributed, journal, recipes
 from david.train.eval import best, measure
 from david.train.eval.evaluate import Scores
-from david.train.eval.metrics import METRICS
+from david.train.eval.metric import METRICS
 from david.train.loop import train
 from david.train.recipe import override
 

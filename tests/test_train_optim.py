@@ -12,7 +12,7 @@ from torch.optim import lr_scheduler
 from david.model import build
 from david.pack.errors import DavidError
 from david.train import optim
-from david.train.optim import OptimConfig
+from david.train.config import OptimConfig
 from david.train.schedule import rate_factor
 
 

@@ -15,11 +15,11 @@ from david.model import Network
 from david.pipeline.batch import Batch
 from david.pipeline.loader import Loader
 from david.train import checkpoint, distributed, recipes, scaling
+from david.train.config import ObjectiveConfig
 from david.train.distributed import World
 from david.train.journal import read
 from david.train.learner import Balance
 from david.train.loop import train
-from david.train.objective import ObjectiveConfig
 from david.train.recipe import Recipe, override
 from david.train.step import Step
 

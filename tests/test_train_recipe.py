@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from david.cli import app
 from david.pack.errors import DavidError
 from david.train import recipes, run
-from david.train.objective import TERMS, ObjectiveConfig, terms
+from david.train.config import WEIGHTS, ObjectiveConfig, terms
+from david.train.objective import TERMS
 from david.train.recipe import flat, from_json, override, to_json
 
 SMOKE = recipes.recipe("smoke")
@@ -79,6 +80,7 @@ def test_an_unknown_recipe_is_refused_with_a_list():
 
 def test_every_term_has_a_weight_and_every_weight_a_term():
     assert set(flat(to_json(SMOKE)["objective"])) == {*TERMS, "uncertainty"}
+    assert tuple(TERMS) == WEIGHTS  # told twice, so that recipes need no torch
     assert terms(("normals",), ObjectiveConfig()) == ("normals_cosine",)
     with pytest.raises(DavidError, match=r"every weight objective\.normals_\* is 0"):
         terms(("depth", "normals"), ObjectiveConfig(normals_cosine=0))
@@ -158,7 +160,7 @@ def test_a_users_own_file_that_gives_none_is_refused_in_a_sentence(tmp_path: Pat
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text(OWN)
     (tmp_path / "typo.py").write_text("def recipe():\n    return (\n")
-    (tmp_path / "refused.py").write_text("from david.train.optim import OptimConfig\nrecipe = OptimConfig(rate=-1)\n")
+    (tmp_path / "refused.py").write_text("from david.train.config import OptimConfig\nrecipe = OptimConfig(rate=-1)\n")
     with pytest.raises(DavidError, match=said) as error:
         recipes.recipe(name)
     assert "\n" not in str(error.value)

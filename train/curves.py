@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from david.model.heads import HEADS
+from david.model.config import HEADS
 from david.pack.errors import DavidError
-from david.train.eval.metrics import METRICS
+from david.train.config import WEIGHTS
+from david.train.eval.metric import METRICS
 from david.train.journal import read
-from david.train.objective import TERMS
 
 ACROSS = 4  # panels in a row of `compare`
 PACE = {  # what is drawn besides losses and metrics -> its unit, and which way is better
@@ -27,7 +27,7 @@ def draw(journal: Path, out: Path) -> None:
     """Draw the journal's loss and its terms into the PNG `out`, a panel for each head: steps faint, means strong."""
     pyplot = plotting()
     records = [record for record in read(journal) if record["loss"] is not None]
-    names = [name for name in ("loss", *TERMS) if records and name in records[0]]
+    names = [name for name in ("loss", *WEIGHTS) if records and name in records[0]]
     steps = [record["step"] for record in records]
     panels = {"all": ["loss"]} | {head: [name for name in names if name.startswith(f"{head}_")] for head in HEADS}
     panels = {head: found for head, found in panels.items() if found}
@@ -57,7 +57,7 @@ def compare(runs: Sequence[Path], out: Path) -> None:
     Raises DavidError for a folder without a step in its journal."""
     pyplot = plotting()
     curves = {run: series(run) for run in runs}
-    names = [name for name in ("loss", *TERMS, *METRICS, *PACE) if any(name in found for found in curves.values())]
+    names = [name for name in ("loss", *WEIGHTS, *METRICS, *PACE) if any(name in found for found in curves.values())]
     rows = -(-len(names) // ACROSS)
     figure, grid = pyplot.subplots(rows, ACROSS, figsize=(4.2 * ACROSS, 2.9 * rows), squeeze=False)
     for axes in grid.flat[len(names) :]:
@@ -70,7 +70,7 @@ def compare(runs: Sequence[Path], out: Path) -> None:
                 axes.plot(steps, values, marker="." if name in METRICS else "", **how)
             else:
                 over(axes, steps, values, **how)
-        lossy = name == "loss" or name in TERMS
+        lossy = name == "loss" or name in WEIGHTS
         axes.set(title=name, xlabel="step", ylabel=meaning(name), yscale="log" if lossy else "linear")
         plain(axes)
     figure.legend(loc="upper center", ncols=ACROSS, frameon=False, bbox_to_anchor=(0.5, 0))

@@ -14,7 +14,8 @@ from david.model.network import Network
 from david.model.prediction import Prediction
 from david.pack.errors import DavidError
 from david.pipeline.batch import Batch
-from david.train.objective import ObjectiveConfig, objective
+from david.train.config import ObjectiveConfig
+from david.train.objective import objective
 from david.train.recipe import Recipe
 
 HALVES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}

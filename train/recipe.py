@@ -14,9 +14,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from david.model.config import ModelConfig
 from david.pack.errors import DavidError
 from david.pipeline.config import DataConfig
+from david.train.config import ObjectiveConfig, OptimConfig
 from david.train.eval import best
-from david.train.objective import ObjectiveConfig
-from david.train.optim import OptimConfig
 
 
 @dataclass(frozen=True)

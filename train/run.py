@@ -28,7 +28,7 @@ from david.pack.files import sync, write_whole
 from david.pipeline import sets
 from david.pipeline.sets import Shards
 from david.train import recipe as recipes
-from david.train.objective import terms
+from david.train.config import terms
 from david.train.recipe import Recipe
 
 RECIPE, LOCK = "recipe.json", ".lock"

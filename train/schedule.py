@@ -4,7 +4,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Callable
 
-from david.train.optim import OptimConfig
+from david.train.config import OptimConfig
 
 
 def rate_factor(step: int, steps: int, config: OptimConfig) -> float:

@@ -16,10 +16,10 @@ from david.model.network import Network
 from david.pipeline.batch import Batch
 from david.train import optim
 from david.train.average import Average
+from david.train.config import terms
 from david.train.distributed import World
 from david.train.gradients import gradients
 from david.train.learner import Learner
-from david.train.objective import terms
 from david.train.recipe import Recipe
 from david.train.scaling import LossScale
 from david.train.schedule import rate_factor

@@ -19,7 +19,8 @@ from david.bench.peers import endless, raw_loader
 from david.bench.suites.load import WARM_UP, finish
 from david.model import Network
 from david.pipeline.batch import Batch
-from david.train.objective import objective, terms
+from david.train.config import terms
+from david.train.objective import objective
 from david.train.recipe import Recipe
 
 

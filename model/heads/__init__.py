@@ -1,4 +1,4 @@
-"""One head a task. A new one is a file here, a row in this table and a field of `Prediction`."""
+"""One head a task. A new one is a file here, a row in this table and in `config.HEADS`, and a field of `Prediction`."""
 
 from david.model.heads.alpha import AlphaLogits
 from david.model.heads.dense import DenseHead

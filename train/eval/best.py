@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from david.pack.errors import DavidError
-from david.train.eval.metrics import METRICS
+from david.train.eval.metric import METRICS
 from david.train.journal import read
 
 

@@ -12,7 +12,8 @@ from torch import nn
 
 from david.pipeline.batch import Batch
 from david.train.distributed import World
-from david.train.eval.metrics import METRICS, metrics
+from david.train.eval.metric import METRICS
+from david.train.eval.metrics import metrics
 
 
 @dataclass(frozen=True)

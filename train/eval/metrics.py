@@ -5,43 +5,16 @@ al., TPAMI 2022), its share within 1.25 as Eigen et al. (NeurIPS 2014), normals 
 al., "Data-Driven 3D Primitives", ICCV 2013), alpha as in matting (Rhemann et al., CVPR 2009) and as a mask.
 """
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 
 from david.model.prediction import Prediction
 from david.pipeline.batch import Batch
 from david.train.alignment import align
+from david.train.eval.metric import WITHIN_DEGREES, WITHIN_RATIO
 from david.train.losses.masked import mean, wide
 
-WITHIN_RATIO = 1.25
-WITHIN_DEGREES = (11.25, 22.5, 30.0)
 UNKNOWN_SHARE = 0.02  # of the image's height: how far the trimap's unknown band reaches beyond soft pixels
-
-
-@dataclass(frozen=True)
-class Metric:
-    """unit: of its values, `share` is 0 .. 1; grows: whether more is better"""
-
-    unit: str
-    grows: bool = False
-
-
-METRICS = {  # by name, which begins with the head's
-    "depth_abs_rel": Metric("share"),
-    "depth_rmse_cm": Metric("cm"),
-    f"depth_within_{WITHIN_RATIO:g}": Metric("share", grows=True),
-    "normals_mean_deg": Metric("degrees"),
-    "normals_median_deg": Metric("degrees"),
-    **{f"normals_within_{degrees:g}": Metric("share", grows=True) for degrees in WITHIN_DEGREES},
-    "alpha_mae": Metric("share"),
-    "alpha_mse": Metric("share"),
-    "alpha_sad": Metric("1000 pixels"),
-    "alpha_sad_unknown": Metric("1000 pixels"),
-    "alpha_iou": Metric("share", grows=True),
-}
-RANKED_BY = {"depth": "depth_abs_rel", "normals": "normals_mean_deg", "alpha": "alpha_mae"}  # head -> its worst cases
 
 
 def depth(prediction: torch.Tensor, depth_cm: torch.Tensor, valid: torch.Tensor) -> dict[str, torch.Tensor]:

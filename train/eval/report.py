@@ -18,7 +18,7 @@ from david.pipeline.loader import Loader
 from david.pipeline.reader import Reader
 from david.train import pictures
 from david.train.eval.evaluate import Scores
-from david.train.eval.metrics import METRICS, RANKED_BY
+from david.train.eval.metric import METRICS, RANKED_BY
 
 
 def table(title: str, scores: Scores) -> Table:

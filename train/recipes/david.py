@@ -15,7 +15,7 @@ could not be read. Chosen here, after the published practice for dense predictio
 
 from david.model.config import configure
 from david.pipeline.config import DataConfig
-from david.train.optim import OptimConfig
+from david.train.config import OptimConfig
 from david.train.recipe import Recipe
 
 

@@ -2,8 +2,7 @@
 
 from david.model.config import configure
 from david.pipeline.config import AugmentConfig, DataConfig
-from david.train.objective import ObjectiveConfig
-from david.train.optim import OptimConfig
+from david.train.config import ObjectiveConfig, OptimConfig
 from david.train.recipe import Recipe
 
 

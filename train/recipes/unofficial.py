@@ -14,8 +14,7 @@ takes every step.
 
 from david.model.config import configure
 from david.pipeline.config import DataConfig
-from david.train.objective import ObjectiveConfig
-from david.train.optim import OptimConfig
+from david.train.config import ObjectiveConfig, OptimConfig
 from david.train.recipe import Recipe
 
 
