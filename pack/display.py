@@ -4,10 +4,11 @@ import time
 from collections import Counter
 from contextlib import AbstractContextManager
 
-from rich.console import Console, Group
+from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
 from david.pack.crew import Event
 from david.pack.plan import Plan
@@ -90,18 +91,18 @@ class PackDisplay(AbstractContextManager):
         total = sum(self.seconds.values()) or 1.0
         return {name: self.seconds[name] / total for name in STAGES}
 
-    def panel(self) -> Group:
-        figures = Table.grid(padding=(0, 2))
-        figures.add_row(
-            f"{self.kept + self.done:,} of {self.total:,} samples",
-            f"{self.done / self.elapsed_s:.1f} samples/s",
-            f"{self.bytes_in / 1e6 / self.elapsed_s:.1f} MB/s in",
-            f"{self.bytes_out / 1e6 / self.elapsed_s:.1f} MB/s out",
-            f"{self.quarantined} quarantined",
-            self.eta(),
+    def panel(self) -> Table:
+        """A row each for the bar, what is done and left, what flows, where the time goes, and the workers."""
+        done, total, elapsed_s = self.kept + self.done, max(self.total, 1), self.elapsed_s
+        flow_in, flow_out = self.bytes_in / 1e6 / elapsed_s, self.bytes_out / 1e6 / elapsed_s
+        rows = (
+            f"{done:,} of {self.total:,} samples ({done / total:.0%})  {self.done / elapsed_s:.1f}/s  {self.eta()}",
+            f"{flow_in:.1f} MB/s in  {flow_out:.1f} MB/s out  {self.quarantined:,} quarantined",
+            "time in  " + "  ".join(f"{name} {share:.0%}" for name, share in self.shares().items()),
+            "workers  " + "  ".join(f"{number}: {what}" for number, what in sorted(self.doing.items())),
         )
-        stages = Table.grid(padding=(0, 2))
-        stages.add_row("time in", *(f"{name} {share:.0%}" for name, share in self.shares().items()))
-        workers = Table.grid(padding=(0, 2))
-        workers.add_row("workers", *(f"{number}: {what}" for number, what in sorted(self.doing.items())[:8]))
-        return Group(ProgressBar(total=max(self.total, 1), completed=self.kept + self.done), figures, stages, workers)
+        panel = Table.grid(expand=True)
+        panel.add_row(ProgressBar(total=total, completed=done))  # in a row of its own: a bar ends no line by itself
+        for row in rows:
+            panel.add_row(Text(row, no_wrap=True, overflow="ellipsis"))
+        return panel

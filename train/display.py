@@ -1,10 +1,12 @@
 """What a person sees while it trains: a live bar on a terminal, plain lines elsewhere."""
 
 import time
+from collections.abc import Iterable
 from typing import Any, Protocol
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
 PLAIN_SECONDS = 5.0  # between two plain lines
 
@@ -19,25 +21,37 @@ class Display(Protocol):
     def close(self) -> None: ...
 
 
+class Bar(Progress):
+    """A bar with steps, time taken and time left, and under it a line of figures: neither pushes the other out."""
+
+    figures = ""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield self.make_tasks_table(self.tasks)
+        if self.figures:
+            yield Text(self.figures)
+
+
 class Live:
-    """A bar with loss, rates and the time left."""
+    """A bar with the time left, over loss, rates and memory."""
 
     def __init__(self, console: Console, start: int, stop: int):
-        self._bar = Progress(
+        self._bar = Bar(
             TextColumn("[bold]step"),
-            BarColumn(),
+            BarColumn(bar_width=None),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[shown]}"),
             TimeElapsedColumn(),
-            TextColumn("left"),
             TimeRemainingColumn(),
+            TextColumn("left"),
             console=console,
+            expand=True,
         )
-        self._task = self._bar.add_task("", total=stop, completed=start, shown="")
+        self._task = self._bar.add_task("", total=stop, completed=start)
         self._bar.start()
 
     def update(self, record: dict[str, Any]) -> None:
-        self._bar.update(self._task, completed=record["step"], shown=summary(record))
+        self._bar.figures = summary(record)
+        self._bar.update(self._task, completed=record["step"])
 
     def note(self, text: str) -> None:
         self._bar.console.print(text, highlight=False, soft_wrap=True)
