@@ -15,10 +15,11 @@ def read(folder: str | Path, split: str = "train", *, start: int = 0) -> Iterato
 
     Raises DavidError where the folder holds no such split, BadSample where a sample can't be decoded."""
     dataset = manifest.load(Path(folder))
-    return _samples(dataset, dataset.split(split), start)
+    return samples(dataset, dataset.split(split), start)
 
 
-def _samples(dataset: manifest.Manifest, shards: tuple[manifest.Shard, ...], start: int) -> Iterator[Sample]:
+def samples(dataset: manifest.Manifest, shards: tuple[manifest.Shard, ...], start: int = 0) -> Iterator[Sample]:
+    """As `read`, of shards whose manifest need not be written yet."""
     for one in shards:
         if start >= one.samples:
             start -= one.samples

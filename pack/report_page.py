@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from rich.table import Table
 
-from david.pack import dataset as samples
+from david.pack import dataset as shard_set
 from david.pack import preview
 from david.pack.errors import DavidError
 from david.pack.files import write_whole
@@ -112,7 +112,7 @@ def _thumbnails(dataset: Manifest) -> str:
     """The first samples of the first split, as a picture; a set that can't be read says so in its place."""
     split = next((name for name, shards in dataset.splits.items() if shards), None)
     try:
-        shown = list(islice(samples.read(dataset.folder, split), THUMBNAILS)) if split else []
+        shown = list(islice(shard_set.samples(dataset, dataset.split(split)), THUMBNAILS)) if split else []
     except DavidError as error:
         return f"<p>{escape(str(error))}</p>"
     if not shown:
