@@ -1,6 +1,7 @@
 """The one command `david`: each room brings its own subcommands; what goes wrong comes out of one door."""
 
 import errno
+import io
 import os
 import signal
 import sys
@@ -8,7 +9,7 @@ from contextlib import AbstractContextManager
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from david.pack.errors import DavidError
+from david.pack.errors import DavidError, shown
 
 if TYPE_CHECKING:
     import typer
@@ -91,6 +92,9 @@ def main() -> None:
     # Threads of OpenMP (torch on a CPU) spin where they wait; on a machine that others use too, a step that waits for
     # a thread without a core then takes four times as long. Read when torch is loaded, and a user's own value stays.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # paths need not be text
     with Interrupts() as interrupts:
         code, told = 0, ""
         try:
@@ -146,8 +150,9 @@ def say(sentence: str) -> None:
     from rich.console import Console
     from rich.markup import escape
 
-    shown = "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in sentence)
-    Console(stderr=True, soft_wrap=True).print(f"[bold red]david:[/] {escape(shown)}", emoji=False, highlight=False)
+    Console(stderr=True, soft_wrap=True).print(
+        f"[bold red]david:[/] {escape(shown(sentence))}", emoji=False, highlight=False
+    )
 
 
 if __name__ == "__main__":

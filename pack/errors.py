@@ -18,3 +18,8 @@ class BadSample(DavidError):
 
     def __reduce__(self):  # crosses process borders whole
         return type(self), (self.where, self.reason)
+
+
+def shown(text: str) -> str:
+    """`text` as it may be shown, printed or written: what moves a cursor, colours or can't be encoded is spelt out."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)

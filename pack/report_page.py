@@ -11,7 +11,7 @@ from rich.table import Table
 
 from david.pack import dataset as shard_set
 from david.pack import preview
-from david.pack.errors import DavidError
+from david.pack.errors import DavidError, shown
 from david.pack.files import write_whole
 from david.pack.histogram import Histogram
 from david.pack.manifest import Manifest
@@ -91,7 +91,8 @@ def write(dataset: Manifest) -> Path:
         f"<td>{sum(one.bytes for one in shards) / 1e9:,.3f} GB</td></tr>"
         for split, shards in dataset.splits.items()
     )
-    bad = "".join(f"<li>{escape(one['where'])}: {escape(one['reason'])}</li>" for one in dataset.quarantined)
+    told = (shown(f"{one['where']}: {one['reason']}") for one in dataset.quarantined)
+    bad = "".join(f"<li>{escape(one)}</li>" for one in told)
     page = (
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
         f"<title>What packing saw</title><style>{_STYLE}</style><h1>What packing saw</h1>"

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from david.pack import dataset, manifest, preview
-from david.pack.errors import DavidError
+from david.pack.errors import DavidError, shown
 from david.pack.files import write_whole
 from david.pack.schema import Sample
 from david.pack.sources import synthhuman
@@ -145,7 +145,7 @@ def _page(title: str, entries: list[dict[str, Any]]) -> str:
     near_to_far = np.linspace(0, 1, 9, dtype=np.float32)[None]
     colours = ",".join(f"rgb({r},{g},{b})" for r, g, b in preview.colour_depth(near_to_far, near_to_far >= 0)[0])
     return (
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(title)}</title>"
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(shown(title))}</title>"
         f"<style>{STYLE.read_text()}:root{{--depth:linear-gradient(to right,{colours})}}</style>"
         "<header><b id=place></b><input id=search type=search placeholder='search (/)'><span id=filters></span>"
         "<output id=readout></output><small>← → Home End: step; click, + and -: zoom; Esc: whole</small></header>"
