@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from david.pack import crew, files, manifest, report_page, shard
+from david.pack import archive, crew, files, manifest, report_page, shard
 from david.pack.crew import Event
 from david.pack.errors import BadSample, DavidError
 from david.pack.manifest import Manifest
@@ -80,17 +80,20 @@ def build(
     restart: bool = False,
     hear: Callable[[Event], None] = lambda event: None,
     planned: Callable[[Plan, list[Done]], None] = lambda plan, done: None,
+    hashing: archive.Watch = lambda done, total: None,
 ) -> Manifest | None:
     """Pack `raw` (a folder, a zip, or some zips) into the folder `shards`; going on with an earlier run is the default.
 
     Returns the manifest, or None where other parts or groups have still to write theirs.
     group: names these zips where a set of `groups` groups is packed as it is downloaded; engine: writes the shards
     (`crew.run` here, `ray_engine.run` on a cluster); restart: take away what an earlier run wrote; hear: gets every
-    event; planned: gets the plan and the shards that are done already.
+    event; planned: gets the plan and the shards that are done already; hashing: gets the bytes read and to be read
+    while loose files are hashed.
     Raises DavidError where the raw data or what is in `shards` does not allow it, BadSample as `bad` says."""
     options, bad, part = options or PackOptions(), bad or BadPolicy(), part or Part()
     listed_bad: dict[str, BadSample] | None = {} if bad.quarantine else None
-    whole = plan(synthhuman.scan(raw, listed_bad), options, group, listed_bad)
+    found, listed_bad = archive.hashed(synthhuman.scan(raw, listed_bad), listed_bad, hashing)
+    whole = plan(found, options, group, listed_bad)
     agreed = whole.as_json() | {"groups": groups}
     if restart:
         remove(shards)
@@ -192,7 +195,7 @@ def _manifest(shards: Path, plans: list[dict[str, Any]], done: list[Done]) -> Ma
         options=plans[0]["options"],
         splits={split: tuple(one.shard for one in done if one.split == split and one.shard) for split in SPLITS},
         raw={
-            "archives": [archive for one in plans for archive in one["raw"]["archives"]],
+            "archives": [named for one in plans for named in one["raw"]["archives"]],
             "samples": sum(one["raw"]["samples"] for one in plans),
             "digest": ",".join(one["raw"]["digest"] for one in plans),
         },

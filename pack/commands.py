@@ -13,7 +13,7 @@ from david.pack import crew, ray_engine
 from david.pack.build import BadPolicy, Engine, Part, build, merge
 from david.pack.display import PackDisplay
 from david.pack.download_command import download
-from david.pack.errors import DavidError
+from david.pack.errors import DavidError, shown
 from david.pack.manifest import Manifest
 from david.pack.plan import PackOptions
 
@@ -103,6 +103,7 @@ def pack(
             restart=restart,
             hear=display.hear,
             planned=display.planned,
+            hashing=display.hashing,
         )
     if manifest is None:
         console.print(f"part {part} is done; other parts have still to write theirs")
@@ -125,7 +126,7 @@ def verify(
         console.print(table)
     _tell(dataset)
     for fault in faults:
-        console.print(fault, soft_wrap=True, style="red", highlight=False)
+        console.print(shown(fault), soft_wrap=True, style="red", highlight=False, markup=False)
     if faults:
         count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
         raise DavidError(f"{shards}: {count}, listed above; pack or copy those shards again")
@@ -166,4 +167,4 @@ def _tell(manifest: Manifest) -> None:
     size = sum(shard.bytes for rows in manifest.splits.values() for shard in rows)
     console.print(f"{counts} samples in {size / 1e6:,.1f} MB under {manifest.folder}")
     for sample in manifest.quarantined:
-        console.print(f"quarantined: {sample['where']}: {sample['reason']}", soft_wrap=True)
+        console.print(shown(f"quarantined: {sample['where']}: {sample['reason']}"), soft_wrap=True, markup=False)

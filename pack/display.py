@@ -42,6 +42,12 @@ class PackDisplay(AbstractContextManager):
         elif self.done:
             self.console.print(self.line(), soft_wrap=True)
 
+    def hashing(self, done: int, total: int) -> None:
+        """Bytes of loose files read so far, and to be read before packing begins."""
+        if time.monotonic() - self.last_line >= LINE_EVERY_S:
+            self.last_line = time.monotonic()
+            self.console.print(f"reading loose files: {done / 1e9:,.1f} of {total / 1e9:,.1f} GB", highlight=False)
+
     def planned(self, plan: Plan, done: list[Done]) -> None:
         sizes = {one.name: len(one.samples) for one in plan.shards}
         self.total, self.kept = plan.samples, len(plan.quarantined) + sum(sizes[one.name] for one in done)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import OpenEXR
 
-from david.pack.archive import Member
+from david.pack.archive import Member, require_pixels
 from david.pack.errors import BadSample
 
 MAGIC = b"\x76\x2f\x31\x01"
@@ -54,10 +54,7 @@ def decode(member: Member, data: bytes, channels: tuple[str, ...], max_pixels: i
         if header.channels != dict.fromkeys(channels, "float32"):
             told = ", ".join(f"{name} {pixels}" for name, pixels in header.channels.items())
             raise ValueError(f"expected float32 channels {', '.join(channels)}, found {told or 'none'}")
-        if header.height * header.width > max_pixels:
-            raise ValueError(
-                f"declares {header.height:,} rows x {header.width:,} columns, at most {max_pixels:,} pixels are read"
-            )
+        require_pixels(header.height, header.width, max_pixels)
         check_chunks(data, header)
         parts = OpenEXR.File(io.BytesIO(data), separate_channels=True, num_threads=0).parts
         if len(parts) != 1 or set(parts[0].channels) != set(channels):

@@ -4,13 +4,14 @@ Shard k of a split is a pure function of the raw data, the options and k.
 """
 
 import hashlib
+import zlib
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from david.pack import codecs
-from david.pack.archive import Member
+from david.pack.archive import MAX_PIXELS, Member
 from david.pack.errors import BadSample, DavidError
 from david.pack.schema import SPLITS, Compression, ImageCodec
 
@@ -42,7 +43,7 @@ class PackOptions:
     seed: int = 0
     val_fraction: float = 0.02
     shard_samples: int = 1000
-    max_pixels: int = 64_000_000
+    max_pixels: int = MAX_PIXELS
 
     def __post_init__(self) -> None:
         for name, choices in (
@@ -89,11 +90,13 @@ def one_in(many: int, key: str) -> bool:
 class Plan:
     """All that the shards depend on.
 
+    contents: for each sample a CRC-32 of what is listed of it (names, sizes and CRC-32s of its members), in hex;
     quarantined: samples that the listings alone show to be bad, with reasons; group: names the zips that this plan
     covers where a set is packed as it is downloaded (its shards are `SPLIT-GROUP-NUMBER`), None: the whole set."""
 
     options: PackOptions
     raw: dict[str, Any]
+    contents: dict[str, str]
     shards: tuple[ShardPlan, ...]
     quarantined: tuple[dict[str, str], ...] = ()
     group: str | None = None
@@ -109,6 +112,7 @@ class Plan:
             "options": self.options.as_json(),
             "libraries": encoders(),
             "raw": self.raw,
+            "contents": self.contents,
             "quarantined": list(self.quarantined),
             "shards": [[shard.split, shard.name, len(shard.samples)] for shard in self.shards],
         }
@@ -133,7 +137,8 @@ def plan(
     set_aside = tuple({"id": key, "where": one.where, "reason": one.reason} for key, one in (bad or {}).items())
     raw = describe_raw(found)
     raw["samples"] += len(set_aside)
-    return Plan(options, raw, tuple(shards), set_aside, group)
+    contents = {key: f"{zlib.crc32(_listed(key, kinds)):08x}" for key, kinds in found.items()}
+    return Plan(options, raw, contents, tuple(shards), set_aside, group)
 
 
 def describe_raw(found: dict[str, dict[str, Member]]) -> dict[str, Any]:
@@ -145,5 +150,10 @@ def describe_raw(found: dict[str, dict[str, Member]]) -> dict[str, Any]:
             about = archives.setdefault(member.archive, {"name": member.archive.name, "members": 0, "bytes": 0})
             about["members"] += 1
             about["bytes"] += member.size
-        digest.update(repr((key, [(kind, m.name, m.size, m.crc) for kind, m in sorted(kinds.items())])).encode())
+        digest.update(_listed(key, kinds))
     return {"archives": list(archives.values()), "samples": len(found), "digest": digest.hexdigest()}
+
+
+def _listed(key: str, kinds: dict[str, Member]) -> bytes:
+    """What is listed of a sample, in words."""
+    return repr((key, [(kind, m.name, m.size, m.crc) for kind, m in sorted(kinds.items())])).encode()

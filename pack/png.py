@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import cv2
 import numpy as np
 
-from david.pack.archive import Member
+from david.pack.archive import Member, require_pixels
 from david.pack.errors import BadSample
 
 Colour = Literal["RGB", "grey"]
@@ -41,10 +41,7 @@ def decode(member: Member, data: bytes, colour: Colour, max_pixels: int) -> np.n
         header = read_header(data)
         if (header.colour, header.bits) != (colour, 8):
             raise ValueError(f"expected an 8-bit {colour} PNG, found {header.bits}-bit {header.colour}")
-        if header.height * header.width > max_pixels:
-            raise ValueError(
-                f"declares {header.height:,} rows x {header.width:,} columns, at most {max_pixels:,} pixels are read"
-            )
+        require_pixels(header.height, header.width, max_pixels)
         pixels = cv2.imdecode(np.frombuffer(essential(data, header), np.uint8), _FLAGS[colour])
     except (ValueError, cv2.error) as error:
         raise BadSample(member.where, str(error)) from error

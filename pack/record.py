@@ -22,6 +22,7 @@ from david.pack.plan import CODECS
 from david.pack.report import Report
 
 FOLDER = ".pack"
+SHOWN = 5  # samples named in a message
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,8 @@ def compare(shards: Path, there: dict[str, Any], asked: dict[str, Any]) -> None:
     if groups and asked_groups and groups != asked_groups:
         differences.append(f"the set has {groups} groups there and {asked_groups} now")
     if there["raw"]["digest"] != asked["raw"]["digest"]:
-        differences.append(f"the raw data is {_told(there['raw'])} there and {_told(asked['raw'])} now")
+        samples = _samples(there.get("contents"), asked.get("contents"))
+        differences.append(f"the raw data is {_told(there['raw'])} there and {_told(asked['raw'])} now{samples}")
     if differences:
         raise DavidError(
             f"{shards}: was begun otherwise: {'; '.join(differences)}; go on with the same or start over with --restart"
@@ -128,3 +130,20 @@ def compare(shards: Path, there: dict[str, Any], asked: dict[str, Any]) -> None:
 
 def _told(raw: dict[str, Any]) -> str:
     return f"{raw['samples']:,} samples in {len(raw['archives'])} archives (digest {raw['digest'][:12]})"
+
+
+def _samples(there: dict[str, str] | None, asked: dict[str, str] | None) -> str:
+    """Which samples differ, in words; none where that was not kept."""
+    if there is None or asked is None:
+        return ""
+    differing = {
+        "no longer there": sorted(there.keys() - asked.keys()),
+        "new": sorted(asked.keys() - there.keys()),
+        "changed": sorted(key for key in there.keys() & asked.keys() if there[key] != asked[key]),
+    }
+    return "".join(
+        f", {len(keys):,} {'sample' if len(keys) == 1 else 'samples'} {how} ({', '.join(keys[:SHOWN])}"
+        f"{', ...' if len(keys) > SHOWN else ''})"
+        for how, keys in differing.items()
+        if keys
+    )

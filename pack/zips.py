@@ -2,16 +2,15 @@
 
 After PKWARE's APPNOTE 6.3.10 (sections 4.3.6 to 4.3.16, 4.4, 4.5.3). Stricter than `zipfile`: a zip is refused where
 two readers could take it for different things (data behind its end, two ends, entries that overlap or are listed
-twice, local headers that disagree with the directory), and nothing is inflated beyond its declared size. Members are
-stored or deflated. Every fault is a ValueError that says what was found.
+twice, local headers that disagree with the directory), and nothing is inflated beyond its declared size. Every such
+fault is a ValueError that says what was found. A member that can't be read here (a link, one that is encrypted, or
+neither stored nor deflated) is listed with what is wrong with it, for it may be nobody's concern (`zip_faults.py`).
 """
 
 import os
 import re
-import stat
 import struct
 import zlib
-from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,8 +18,9 @@ import numpy as np
 from isal.isal_zlib import crc32
 from numpy.lib.stride_tricks import sliding_window_view
 
+from david.pack.zip_faults import STORED, UNREADABLE, dishonest, require_honest, unreadable
+
 MAX_DIRECTORY_BYTES = 1 << 28  # of central directory: two million members
-STORED, DEFLATED = 0, 8
 _END = struct.Struct("<4s4H2LH")
 _LOCATOR64 = struct.Struct("<4sLQL")
 _END64 = struct.Struct("<4sQ2H2L4Q")
@@ -33,15 +33,16 @@ _ENTRY = np.dtype(
 _LENGTHS = struct.Struct("<4s24x3H12x")  # an entry's signature, and the lengths of its name, extra field and comment
 _SIGNATURE_BYTES = 4
 _LOCAL = struct.Struct("<4s5H3L2H")
-_UNREADABLE = 0x2061  # flag bits: encrypted, patch data, strongly encrypted, masked headers
 _DESCRIPTOR, _UTF8 = 0x0008, 0x0800  # flag bits: CRC and sizes may follow the data; the name is UTF-8
 _FULL16, _FULL32 = 0xFFFF, 0xFFFFFFFF  # "see the zip64 field"
+_BEGIN_ROOM = 4096  # bytes that deflate may need more than it gives: tables of codes, and blocks that don't shrink
 _EXTRA_GUESS = 64  # bytes of a local header's extra field that are read along with its name
 
 
 class Entry(NamedTuple):
     """One file of a zip. name: as decoded; size, packed: its bytes unpacked and as they lie there; crc: CRC-32 of the
-    unpacked bytes; offset: of its local header in the zip; method: STORED or DEFLATED."""
+    unpacked bytes; offset: of its local header in the zip; method: STORED or DEFLATED; fault: what keeps it from being
+    read, as "is a link", None where nothing does."""
 
     name: str
     size: int
@@ -49,6 +50,7 @@ class Entry(NamedTuple):
     offset: int
     packed: int
     method: int
+    fault: str | None = None
 
 
 class End(NamedTuple):
@@ -69,8 +71,8 @@ def comment(path: Path) -> bytes:
 def entries(path: Path) -> list[Entry]:
     """A zip's files in the order of its central directory, folders left out.
 
-    Raises ValueError where the file is no whole zip or one of its members is not to be trusted, OSError where it can't
-    be read."""
+    Raises ValueError where the file is no whole zip, Untrusted where it lists what no honest zip does, OSError where it
+    can't be read."""
     with path.open("rb", buffering=0) as file:
         end = _end(file.fileno())
         if end.size > MAX_DIRECTORY_BYTES:
@@ -92,6 +94,21 @@ def read(path: Path, entry: Entry) -> bytes:
     return data
 
 
+def begin(path: Path, entry: Entry, size: int) -> bytes:
+    """The first bytes of one file, `size` or all of them; only as much as that is read and inflated.
+
+    Raises as `read` does, but for what only the whole file can show."""
+    with path.open("rb", buffering=0) as file:
+        handle = file.fileno()
+        packed = _pread(handle, min(entry.packed, size + _BEGIN_ROOM), _data_offset(handle, entry))
+    if entry.method == STORED:
+        return packed[:size]
+    try:
+        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, size)
+    except zlib.error as error:
+        raise ValueError(f"its deflated bytes are damaged ({error})") from error
+
+
 def _inflate(packed: bytes, size: int) -> bytes:
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
@@ -107,6 +124,8 @@ def _inflate(packed: bytes, size: int) -> bytes:
 
 def _pread(handle: int, size: int, offset: int) -> bytes:
     data = os.pread(handle, size, offset)
+    while len(data) < size and (more := os.pread(handle, size - len(data), offset + len(data))):
+        data += more  # a file system may give fewer bytes than it has
     if len(data) != size:
         raise ValueError(f"cut short: {size:,} bytes expected at {offset:,}, {len(data):,} are there")
     return data
@@ -168,17 +187,14 @@ def _entries(directory: bytes, end: End) -> list[Entry]:
         words[row] = _long(directory[stop : stop + int(table["extra_size"][row])], words[row].tolist())
     size, packed, offset = words.T
     stop = offset + _LOCAL.size + table["name_size"] + packed
-    faults = _faults(names, table, size, packed) | {"lies outside the file": stop > end.offset}
-    for fault, where in faults.items():
-        if where.any():
-            told = [repr(names[row]) for row in np.flatnonzero(where)[:5].tolist()]
-            raise ValueError(f"{', '.join(told)} {fault} ({where.sum():,} of {len(names):,} members)")
+    require_honest(dishonest(names, table, size, packed, outside=stop > end.offset), names)
     order = offset.argsort()
     overlapping = int((offset[order][1:] < stop[order][:-1]).sum())
     if overlapping:
         raise ValueError(f"{overlapping:,} of {len(names):,} members overlap with others")
     columns = (names, *(column.tolist() for column in (size, table["crc"], offset, packed, table["method"])))
-    return [entry for entry in map(Entry, *columns) if not entry.name.endswith("/")]
+    listed = map(Entry, *columns, unreadable(names, table))
+    return [entry for entry in listed if not entry.name.endswith("/")]
 
 
 def _starts(directory: bytes, end: End) -> np.ndarray:
@@ -200,33 +216,8 @@ def _starts(directory: bytes, end: End) -> np.ndarray:
     return np.array(starts, np.int64)
 
 
-def _faults(names: list[str], table: np.ndarray, size: np.ndarray, packed: np.ndarray) -> dict[str, np.ndarray]:
-    """What makes a member one that is not to be read -> the members that have it, (members,) bool."""
-    folder = np.array([name.endswith("/") for name in names], bool)
-    kind = table["attributes"] >> 16 & 0o170000
-    method = table["method"]
-    counts = Counter(names) if len(set(names)) < len(names) else {}
-    return {
-        "is no plain relative path": np.array([_is_odd(name) for name in names], bool),
-        "is there twice": np.array([counts[name] > 1 for name in names] if counts else [False] * len(names), bool),
-        "is a link": kind == stat.S_IFLNK,
-        "is no file": (kind != 0) & (kind != np.where(folder, stat.S_IFDIR, stat.S_IFREG)),
-        "is encrypted or patched": table["flags"] & _UNREADABLE != 0,
-        "is neither stored nor deflated": (method != STORED) & (method != DEFLATED),
-        "is stored in another size": (method == STORED) & (packed != size),
-        "is a folder with bytes": folder & (size != 0),
-        "lies in another part of the zip": table["disk"] != 0,
-    }
-
-
 def _name(raw: bytes, flags: int) -> str:
     return raw.decode("ascii" if raw.isascii() else "utf-8" if flags & _UTF8 else "cp437")
-
-
-def _is_odd(name: str) -> bool:
-    """Whether a name is anything but a plain relative path."""
-    parts = name.removesuffix("/").split("/")
-    return "" in parts or ".." in parts or "\\" in name or name[1:2] == ":" or not name.isprintable()
 
 
 def _long(extra: bytes, words: list[int]) -> list[int]:
@@ -260,7 +251,7 @@ def _data_offset(handle: int, entry: Entry) -> int:
         size, packed = _long(header[_LOCAL.size + name_size : length], [size, packed])
     told, known = (method, crc, packed, size), (entry.method, entry.crc, entry.packed, entry.size)
     expected = (entry.method, 0, 0, 0) if flags & _DESCRIPTOR and not any(told[1:]) else known
-    if name != entry.name or flags & _UNREADABLE or told != expected:
+    if name != entry.name or flags & UNREADABLE or told != expected:
         raise ValueError(
             f"its local header ({name!r}, flags {flags:#x}, method, CRC-32 and sizes {told}) disagrees with the zip's "
             f"directory {known}"

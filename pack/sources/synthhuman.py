@@ -13,20 +13,24 @@ import cv2
 import numpy as np
 
 from david.pack import archive, exr, png
-from david.pack.archive import Member
+from david.pack.archive import MAX_PIXELS, Member
 from david.pack.errors import BadSample, DavidError
 from david.pack.schema import SCENARIOS, Sample
 
 BACKGROUND = np.float32(65504)  # the largest finite float16
-MAX_PIXELS = 64_000_000
 SCENARIO_ENDS = (98_040, 198_016, 298_008)  # ids are stored in the order of SCENARIOS
 _MEMBER = re.compile(r"(?:.*/)?(rgb|alpha|depth|normal|cam)_([0-9]+)\.(?:png|exr|txt)")
 REQUIRED = ("rgb", "alpha", "depth", "normal")
 _TOLD_ENDS = re.compile(rb'\{"scenario_ends": \[([0-9]{1,9}), ([0-9]{1,9}), ([0-9]{1,9})\]\}')
 _ID_DIGITS = 18
-_PIXEL_BYTES = 16  # a member's largest size: three float32 channels that don't compress, and a third on top,
-_ROOM_BYTES = 1 << 20  # with a megabyte of headers
+_PIXEL_BYTES = {"rgb": 5, "alpha": 2, "depth": 6, "normal": 16}  # a pixel in a file that does not compress, and more
+_ROOM_BYTES = 1 << 20  # for a file's headers
+_LOOK_BYTES = 1 << 23  # a file above is read only once its header has been looked at
 _CAM_BYTES = 4096
+_NUMBER = re.compile(rb"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
+_FOCAL_SIDES = 0.01, 1000.0  # a focal length in longer sides of the image: fields of view of 178 and 0.06 degrees
+_CENTRE_SIDES = 10.0  # how far the principal point may lie from the image's centre: it may be cut out of a larger one
+_SKEW = 1e-6  # of a focal length: what is left of zero by rounding
 
 
 def scan(raw: Path | list[Path], bad: dict[str, BadSample] | None = None) -> dict[str, dict[str, Member]]:
@@ -44,17 +48,22 @@ def scan(raw: Path | list[Path], bad: dict[str, BadSample] | None = None) -> dic
                 continue
             kind, key = match.groups()
             if len(key) > _ID_DIGITS:
-                raise BadSample(member.where[:200], f"an id of {len(key):,} digits, expected {_ID_DIGITS} at most")
+                short = f"{key[:_ID_DIGITS]}..."
+                reason = f"an id of {len(key):,} digits, expected {_ID_DIGITS} at most"
+                faults[short] = BadSample(member.where[:200], reason)
+                continue
+            if member.fault:
+                faults[key] = BadSample(member.where, f"{member.fault}, expected a plain file, stored or deflated")
             other = found.setdefault(key, {}).setdefault(kind, member)
             if other is not member:
                 faults[key] = BadSample(f"sample {key}", f"{kind} is there twice, in {other.archive} and in {path}")
-    if not found:
+    if not found and not faults:
         raise DavidError(
             f"{raw}: no SynthHuman samples there (rgb_ID.png and so on, in zips or loose); is it the right folder?"
         )
     for key, kinds in found.items():
         missing = [kind for kind in REQUIRED if kind not in kinds]
-        if missing:
+        if missing and key not in faults:
             beside = next(iter(kinds.values())).archive
             faults[key] = BadSample(f"sample {key}", f"{' and '.join(missing)} missing beside {beside}")
     if bad is None and faults:
@@ -81,22 +90,43 @@ def load(key: str, kinds: dict[str, Member], max_pixels: int = MAX_PIXELS) -> Sa
 
 
 def read(kinds: dict[str, Member], max_pixels: int = MAX_PIXELS) -> dict[str, bytes]:
-    """The bytes of one sample's members. Raises BadSample for one that can't be read whole, or is larger than
-    `max_pixels` pixels can be."""
-    most = _PIXEL_BYTES * max_pixels + _ROOM_BYTES
-    return {kind: archive.read(member, _CAM_BYTES if kind == "cam" else most) for kind, member in kinds.items()}
+    """The bytes of one sample's members. Raises BadSample for one that can't be read whole, or is larger than an image
+    of as many pixels as its header declares can be; nothing large is inflated before its header was looked at."""
+    for kind, member in kinds.items():
+        if kind in _PIXEL_BYTES and member.size > _LOOK_BYTES:
+            height, width = _size(kind, member, archive.begin(member, exr.MAX_HEADER_BYTES), max_pixels)
+            most = _PIXEL_BYTES[kind] * height * width + _ROOM_BYTES
+            if member.size > most:
+                raise BadSample(
+                    member.where,
+                    f"declares {height:,} rows x {width:,} columns, {most:,} bytes at most, but has {member.size:,}",
+                )
+    return {
+        kind: archive.read(member, _CAM_BYTES if kind == "cam" else _PIXEL_BYTES[kind] * max_pixels + _ROOM_BYTES)
+        for kind, member in kinds.items()
+    }
+
+
+def _size(kind: str, member: Member, data: bytes, max_pixels: int) -> tuple[int, int]:
+    """The rows and columns that an image's header declares. Raises BadSample where there is none, or it's too many."""
+    try:
+        header = (png if kind in ("rgb", "alpha") else exr).read_header(data)
+        archive.require_pixels(header.height, header.width, max_pixels)
+    except ValueError as error:
+        raise BadSample(member.where, f"{kind} can't be decoded: {error}") from error
+    return header.height, header.width
 
 
 def decode(key: str, kinds: dict[str, Member], data: dict[str, bytes], max_pixels: int = MAX_PIXELS) -> Sample:
     """Decode and convert the bytes of one sample's members. Raises BadSample as `load` does."""
+    sizes = {kind: _size(kind, kinds[kind], data[kind], max_pixels) for kind in REQUIRED}
+    if len(set(sizes.values())) > 1:
+        told = ", ".join(f"{kind} {height} x {width}" for kind, (height, width) in sizes.items())
+        raise BadSample(f"{kinds['rgb'].archive}, sample {key}", f"members differ in size (rows x columns): {told}")
     bgr = png.decode(kinds["rgb"], data["rgb"], "RGB", max_pixels)
     alpha = png.decode(kinds["alpha"], data["alpha"], "grey", max_pixels)
     (depth,) = exr.decode(kinds["depth"], data["depth"], ("Y",), max_pixels)
     normals = np.moveaxis(np.stack(exr.decode(kinds["normal"], data["normal"], ("B", "G", "R"), max_pixels)), 0, -1)
-    sizes = {"rgb": bgr.shape[:2], "alpha": alpha.shape, "depth": depth.shape, "normal": normals.shape[:2]}
-    if len(set(sizes.values())) > 1:
-        told = ", ".join(f"{kind} {height} x {width}" for kind, (height, width) in sizes.items())
-        raise BadSample(f"{kinds['rgb'].archive}, sample {key}", f"members differ in size (rows x columns): {told}")
     valid = depth != BACKGROUND
     return Sample(
         key=key,
@@ -106,7 +136,7 @@ def decode(key: str, kinds: dict[str, Member], data: dict[str, bytes], max_pixel
         normals=normals,
         valid=valid,
         normals_valid=valid,
-        intrinsics=intrinsics(kinds["cam"], data["cam"]) if "cam" in kinds else None,
+        intrinsics=intrinsics(kinds["cam"], data["cam"], *valid.shape) if "cam" in kinds else None,
         meta={
             "scenario": _scenario(kinds["rgb"].archive, key),
             "source": {
@@ -117,16 +147,35 @@ def decode(key: str, kinds: dict[str, Member], data: dict[str, bytes], max_pixel
     )
 
 
-def intrinsics(member: Member, data: bytes) -> np.ndarray:
+def intrinsics(member: Member, data: bytes, height: int, width: int) -> np.ndarray:
+    """(3, 3) float64 in pixels of an image of height x width. A pinhole camera has positive focal lengths, no skew, and
+    a last row of 0, 0, 1; what lies a hundred times off a lens or ten images off the centre is no camera's either.
+
+    Raises BadSample with what was found."""
+    words = data.split()
     try:
-        matrix = np.array(data.decode("ascii").split(), np.float64).reshape(3, 3)
+        if odd := next((word for word in words if not _NUMBER.fullmatch(word)), None):
+            raise ValueError(f"{odd[:40]!r} is no number")
+        matrix = np.array([float(word) for word in words], np.float64).reshape(3, 3)
     except ValueError as error:
         raise BadSample(member.where, f"no 3 x 3 intrinsics: {error}") from error
-    if not np.isfinite(matrix).all() or min(matrix[0, 0], matrix[1, 1]) <= 0 or matrix[2].tolist() != [0, 0, 1]:
-        raise BadSample(
-            member.where,
-            f"intrinsics {matrix.tolist()}; expected positive focal lengths and a last row of 0, 0, 1",
-        )
+    (fx, skew, cx), (below, fy, cy), last = matrix.tolist()
+    side, (least, most) = max(height, width), _FOCAL_SIDES
+    for sense, expected in (
+        (np.isfinite(matrix).all(), "finite numbers"),
+        (min(fx, fy) > 0, "positive focal lengths"),
+        (last == [0, 0, 1], "a last row of 0, 0, 1"),
+        (max(abs(skew), abs(below)) <= _SKEW * max(fx, fy), "no skew"),
+        (least * side <= min(fx, fy) and max(fx, fy) <= most * side, f"focal lengths from {least} to {most:.0f} sides"),
+        (
+            abs(cx - width / 2) <= _CENTRE_SIDES * width and abs(cy - height / 2) <= _CENTRE_SIDES * height,
+            f"a principal point within {_CENTRE_SIDES:.0f} images of the centre",
+        ),
+    ):
+        if not sense:
+            raise BadSample(
+                member.where, f"intrinsics {matrix.tolist()} of {height} rows x {width} columns; expected {expected}"
+            )
     return matrix
 
 

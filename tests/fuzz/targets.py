@@ -60,7 +60,7 @@ def decode_exr(data: bytes) -> None:
 
 
 def read_intrinsics(data: bytes) -> None:
-    assert synthhuman.intrinsics(MEMBER, data).shape == (3, 3)
+    assert synthhuman.intrinsics(MEMBER, data, 512, 384).shape == (3, 3)
 
 
 def load_index(data: bytes) -> None:
