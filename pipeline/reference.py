@@ -17,15 +17,14 @@ from david.pack import codecs, manifest, shard
 from david.pipeline import draws, effects, geometry
 from david.pipeline.batch import Batch
 from david.pipeline.config import DataConfig
-from david.pipeline.sets import Shards
+from david.pipeline.sets import Shards, folders
 
 
 def batch(
     shards: Shards, split: str, config: DataConfig, *, batch_size: int, seed: int, step: int, train: bool = True
 ) -> Batch:
     """The global batch of a step; the arguments are `loader.Loader`'s."""
-    folders = [shards] if isinstance(shards, Path) else shards
-    datasets = [manifest.load(folder) for folder in folders]
+    datasets = [manifest.load(folder) for folder in folders(shards)]
     compression = datasets[0].compression
     members = [one for dataset in datasets for one in _members(dataset, split)]
     counts = [[listed.samples for listed in dataset.splits.get(split, ())] for dataset in datasets]

@@ -12,7 +12,11 @@ from david.pack.manifest import Manifest
 from david.pack.schema import Compression
 from david.pipeline.cache import GB, mount
 
-Shards = Path | Sequence[Path]  # folders of shard sets
+Shards = str | Path | Sequence[str | Path]  # the folder of a shard set, or those of several
+
+
+def folders(shards: Shards) -> list[Path]:
+    return [Path(shards)] if isinstance(shards, str | Path) else [Path(one) for one in shards]
 
 
 @dataclass(frozen=True)
@@ -57,8 +61,7 @@ def located(names: Sequence[str], cache: Path | None, cache_gb: float) -> tuple[
 
 def load(shards: Shards) -> ShardSets:
     """The shard sets in these folders. Raises DavidError where one holds none, or they are compressed unlike."""
-    folders = [shards] if isinstance(shards, Path) else list(shards)
-    sets = ShardSets(tuple(manifest.load(folder) for folder in folders))
+    sets = ShardSets(tuple(manifest.load(folder) for folder in folders(shards)))
     for one in sets.manifests:
         if one.compression != sets.compression:
             raise DavidError(

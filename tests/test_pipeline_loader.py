@@ -25,6 +25,7 @@ from david.pipeline.gpu import GpuEngine
 from david.pipeline.loader import Loader
 from david.pipeline.order import Order
 from david.pipeline.reader import Reader
+from david.pipeline.sets import Shards
 from david.pipeline.stages import NAMES, Stages
 
 PLAIN = AugmentConfig(0, 0, 0, 0, 0)
@@ -37,7 +38,7 @@ def bits(batch: Batch) -> dict[str, bytes]:
     return {one.name: getattr(batch, one.name).contiguous().numpy().tobytes() for one in fields(batch)}
 
 
-def take(steps: int, shards: Path, config: DataConfig, split: str = "train", **arguments: Any) -> list[Batch]:
+def take(steps: int, shards: Shards, config: DataConfig, split: str = "train", **arguments: Any) -> list[Batch]:
     with Loader(shards, split, config, **{"batch_size": 4, "seed": 5, **arguments}) as loader:
         return [next(loader) for _ in range(steps)]
 
@@ -262,6 +263,25 @@ def test_validation_sees_each_sample_once_as_stored(shards: Path, split: str) ->
         assert list(loader) == []
     assert [int(one) for batch in batches for one in batch.ids[batch.real]] == list(range(stored))
     assert all(len(batch) == 4 for batch in batches)
+
+
+def test_shards_may_be_named_by_a_text_a_path_or_several(shards: Path) -> None:
+    (batch,) = take(1, shards, DataConfig(augment=PLAIN))
+    for named in (str(shards), [str(shards)], (shards,)):
+        assert bits(take(1, named, DataConfig(augment=PLAIN))[0]) == bits(batch)
+
+
+def test_the_loader_is_found_where_one_looks_for_it() -> None:
+    """And looking there costs nothing: torch is loaded with the first name."""
+    code = """
+import sys
+import david.pipeline
+assert not {"torch", "numpy"} & set(sys.modules)
+from david.pipeline import AugmentConfig, Batch, DataConfig, Loader
+print(Loader.__module__, sorted(david.pipeline.__all__))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "david.pipeline.loader ['AugmentConfig', 'Batch', 'DataConfig', 'Loader']"
 
 
 def test_a_batch_that_is_kept_never_changes(shards: Path) -> None:
