@@ -1,5 +1,5 @@
-/* Depth to float16, and normals to planes of octahedral codes, in one pass each: `codecs.normalise_depth` and
-   `codecs.split_normals`, whose docstrings tell the rest.
+/* Depth to float16, normals to planes of octahedral codes, and pixels judged, in a pass each:
+   `codecs.normalise_depth`, `codecs.split_normals` and `pixels.clean`, whose docstrings tell the rest.
 
    Every operation is rounded by itself (-ffp-contract=off), so that any IEEE arithmetic gives the same bytes. */
 
@@ -16,7 +16,7 @@
 #define FAST
 #endif
 
-enum { AXES = 3, CENTRE = 2047, NONE = 4095 }; /* codes of 0, and of no normal; real ones run from 0 to 4094 */
+enum { AXES = 3, INFINITE = 0x7F800000, LEAST = -INFINITE - 1, CENTRE = 2047, NONE = 4095 }; /* codes of 0, and of no normal; real ones run from 0 to 4094 */
 
 static const uint16_t NOT_A_NUMBER = 0x7E00;
 static const double SHIFT = 268435456; /* 2**28, whose last bit is float16's smallest subnormal, 2**-24 */
@@ -35,18 +35,26 @@ static inline uint16_t half(double value)
     return (uint16_t)(rounded | (bits >> 48 & 0x8000));
 }
 
-/* The nearest and the farthest valid depth, both infinite where there is none. */
+/* A float's bits as an integer of the same order, and back. */
+static inline int32_t ordered(int32_t bits) { return bits ^ (bits >> 31 & 0x7FFFFFFF); }
+
+/* The nearest and the farthest valid depth, which are finite; both infinite where there is none. Compared as integers,
+   which compilers turn into vector code. */
 FAST static void range_of(const float *restrict depth, const uint8_t *restrict valid, int64_t count, float *nearest,
                           float *farthest)
 {
-    float least = INFINITY, most = -INFINITY;
+    int32_t least = INFINITE, most = LEAST;
     for (int64_t i = 0; i < count; i++) {
-        float low = valid[i] ? depth[i] : INFINITY, high = valid[i] ? depth[i] : -INFINITY;
+        int32_t bits, chosen = -(int32_t)(valid[i] != 0);
+        memcpy(&bits, depth + i, 4);
+        int32_t low = (ordered(bits) & chosen) | (INFINITE & ~chosen), high = (ordered(bits) & chosen) | (LEAST & ~chosen);
         least = low < least ? low : least;
         most = high > most ? high : most;
     }
-    *nearest = least;
-    *farthest = most;
+    least = ordered(least);
+    most = ordered(most);
+    memcpy(nearest, &least, 4);
+    memcpy(farthest, &most, 4);
 }
 
 FAST static void normalise_all(const float *restrict depth, const uint8_t *restrict valid, int64_t count,
@@ -89,7 +97,7 @@ static PyObject *normalise(PyObject *module, PyObject *arguments)
 static inline int is_normal(float x, float y, float z)
 {
     float square = x * x + y * y + z * z;
-    return square >= 0.9801f && square <= 1.0201f;
+    return (square >= 0.9801f) & (square <= 1.0201f);
 }
 
 /* A coordinate in -1 .. 1, scaled by 2047, to its code; what is not finite to one of the ends. */
@@ -108,7 +116,7 @@ FAST static void split_all(const float *restrict x, const float *restrict y, con
         float a = x[i] * scale, b = y[i] * scale;
         float folded_a = copysignf(CENTRE - fabsf(b), a), folded_b = copysignf(CENTRE - fabsf(a), b);
         int32_t u = code(z[i] < 0 ? folded_a : a), v = code(z[i] < 0 ? folded_b : b);
-        int known = valid[i] && is_normal(x[i], y[i], z[i]);
+        int known = (valid[i] != 0) & is_normal(x[i], y[i], z[i]);
         u = known ? u : NONE;
         v = known ? v : NONE;
         tops[i] = (uint8_t)(u >> 8 << 4 | v >> 8);
@@ -142,9 +150,47 @@ static PyObject *split(PyObject *module, PyObject *arguments)
     Py_RETURN_NONE;
 }
 
+/* Depth that is not finite or not positive becomes invalid, and what is no normal; see `pixels.py`. */
+FAST static void judge_all(const float *restrict depth, const float *restrict x, const float *restrict y,
+                           const float *restrict z, int64_t count, uint8_t *restrict valid, uint8_t *restrict known)
+{
+    for (int64_t i = 0; i < count; i++) {
+        uint8_t real = (uint8_t)(valid[i] & (depth[i] > 0) & (depth[i] < INFINITY));
+        valid[i] = real;
+        known[i] = (uint8_t)(known[i] & real & is_normal(x[i], y[i], z[i]));
+    }
+}
+
+static PyObject *judge(PyObject *module, PyObject *arguments)
+{
+    Py_buffer depth, x, y, z, valid, known;
+    float nearest = 0, farthest = 0;
+    (void)module;
+    if (!PyArg_ParseTuple(arguments, "y*y*y*y*w*w*", &depth, &x, &y, &z, &valid, &known))
+        return NULL;
+    Py_ssize_t count = valid.len, floats = count * (Py_ssize_t)sizeof(float);
+    int fits = depth.len == floats && x.len == floats && y.len == floats && z.len == floats && known.len == count;
+    if (fits) {
+        Py_BEGIN_ALLOW_THREADS
+        judge_all(depth.buf, x.buf, y.buf, z.buf, count, valid.buf, known.buf);
+        range_of(depth.buf, valid.buf, count, &nearest, &farthest);
+        Py_END_ALLOW_THREADS
+    } else {
+        PyErr_SetString(PyExc_ValueError, "the buffers do not hold the same number of pixels");
+    }
+    PyBuffer_Release(&depth);
+    PyBuffer_Release(&x);
+    PyBuffer_Release(&y);
+    PyBuffer_Release(&z);
+    PyBuffer_Release(&valid);
+    PyBuffer_Release(&known);
+    return fits ? Py_BuildValue("ff", nearest, farthest) : NULL;
+}
+
 static PyMethodDef methods[] = {
     {"normalise", normalise, METH_VARARGS, "normalise(depth_cm, valid, relative): offset_cm, scale_cm"},
     {"split", split, METH_VARARGS, "split(x, y, z, valid, planes)"},
+    {"judge", judge, METH_VARARGS, "judge(depth_cm, x, y, z, valid, normals_valid): nearest_cm, farthest_cm"},
     {NULL, NULL, 0, NULL},
 };
 static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_codecs", NULL, 0, methods, NULL, NULL, NULL, NULL};
