@@ -8,7 +8,6 @@ Legend: B samples, H rows, W columns of the batch, h, w of a sample.
 """
 
 import tarfile
-from pathlib import Path
 
 import numpy as np
 import torch

@@ -63,14 +63,35 @@ def test_the_package_list_is_the_folders() -> None:
     assert listed_packages() == {"david"} | {"david." + ".".join(folder.parts) for folder in folders}
 
 
-def test_the_wheel_holds_every_module_and_nothing_else(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
     subprocess.run(command, check=True, capture_output=True)
-    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
-        packed = {name for name in wheel.namelist() if name.endswith(".py")}
+    return next(folder.glob("*.whl"))
+
+
+def test_the_wheel_holds_every_module_and_nothing_else(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as content:
+        packed = {name for name in content.namelist() if name.endswith(".py")}
     expected = {"david/__init__.py", "david/cli.py"}
     expected |= {f"david/{path.relative_to(ROOT)}" for room in ROOMS for path in files(room)}
     assert packed == expected
+
+
+def test_one_wheel_serves_every_python_from_the_first_on(wheel: Path) -> None:
+    """Its tag says so, and what is in it keeps to it: all C code asks for the stable interface of that version."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    major, minor = project["project"]["requires-python"].removeprefix(">=").split(".")
+    assert wheel.name.split("-")[2:4] == [f"cp{major}{minor}", "abi3"]
+    with zipfile.ZipFile(wheel) as content:
+        built = {name for name in content.namelist() if name.endswith(".so")}
+    modules = project["tool"]["setuptools"]["ext-modules"]
+    assert built == {module["name"].replace(".", "/") + ".abi3.so" for module in modules}
+    for module in modules:
+        for source in module["sources"]:
+            asked = f"#define Py_LIMITED_API 0x{int(major):02X}{int(minor):02X}0000"
+            assert asked in (ROOT / source).read_text().partition("#include <Python.h>")[0], source
 
 
 def test_architecture_is_what_the_files_say_of_themselves() -> None:
