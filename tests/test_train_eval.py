@@ -17,6 +17,7 @@ from david.pack import manifest, read
 from david.pack.errors import DavidError
 from david.pipeline.config import DataConfig
 from david.train import checkpoint, distributed, journal, recipes
+from david.train import precision as precision_module
 from david.train.eval import best, measure
 from david.train.eval.evaluate import Scores
 from david.train.eval.metric import METRICS
@@ -122,6 +123,23 @@ def test_averaged_weights_are_the_ones_that_are_measured(shards: Path, tmp_path:
     assert means == pytest.approx({name: told[name] for name in means}, rel=1e-5)
     learnt = replace(subject, source=subject.source.with_name(checkpoint.MODEL))
     assert measure.measure(learnt, **how).means()["alpha_mae"] != pytest.approx(told["alpha_mae"], rel=1e-5)
+
+
+def test_evaluation_computes_as_training_did_and_says_so(run: Path, shards: Path, tmp_path: Path):
+    """bf16 on a CPU: in training and by `david eval` the same numbers, other ones than in fp32."""
+    recipe = override(TINY, ["precision=bf16", "summation=ddp", "steps=2", "evaluate_every=0", "best=none"])
+    train(recipe, shards, tmp_path / "run", device="cpu", speaks=False)
+    (told,) = journal.read(tmp_path / "run" / "metrics.jsonl")
+    found = {}
+    for precision, more in (("bf16", ()), ("fp32", ("--precision", "fp32"))):
+        measured(tmp_path / "run", shards, tmp_path / precision, "--worst", "1", "--batch-size", "4", *more)
+        content = json.loads((tmp_path / precision / "metrics.json").read_text())
+        assert content["precision"] == precision
+        found[precision] = content["metrics"]
+    assert found["bf16"] == {name: told[name] for name in found["bf16"]}
+    assert found["fp32"] != found["bf16"] and found["fp32"] == pytest.approx(found["bf16"], rel=0.1, abs=0.01)
+    with pytest.raises(DavidError, match="precision fp8: there are auto, fp32, bf16, fp16"):
+        precision_module.known("fp8")
 
 
 def test_what_is_not_there_is_named(run: Path, shards: Path, tmp_path: Path):

@@ -88,7 +88,7 @@ def test_a_fitted_run_keeps_its_batches_its_losses_and_tells_what_was_found(
     how = {"device": "cpu", "speaks": False}
     train(TINY, shards, tmp_path / "whole", **how)
     train(TINY, shards, tmp_path / "fitted", device="cpu", fit=True)
-    assert "batches of 12 (4 at once) on 1 x cpu" in " ".join(capfd.readouterr().err.split())
+    assert "batches of 12 (4 at once) on 1 x cpu in fp32" in " ".join(capfd.readouterr().err.split())
     whole, fitted = (list(read(tmp_path / name / "journal.jsonl")) for name in ("whole", "fitted"))
     assert [line["loss"] for line in fitted] == pytest.approx([line["loss"] for line in whole], rel=1e-4)
     ledgers = [list(read(tmp_path / name / "ledger.jsonl")) for name in ("whole", "fitted")]

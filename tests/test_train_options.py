@@ -18,7 +18,7 @@ from david.train import checkpoint, distributed, recipes, scaling
 from david.train.config import ObjectiveConfig
 from david.train.distributed import World
 from david.train.journal import read
-from david.train.learner import Balance
+from david.train.learner import Balance, Learner
 from david.train.loop import train
 from david.train.recipe import Recipe, override
 from david.train.step import Step
@@ -177,6 +177,52 @@ def test_a_compile_that_fails_is_told_once_and_the_network_runs_as_it_is(batch: 
     for number in (1, 2):
         plain_step(batch, number)
     assert torch.equal(weights(network), weights(plain))
+
+
+def test_a_whole_run_under_a_failing_compiler_ends_with_one_note(shards: Path, tmp_path: Path, monkeypatch, capfd):
+    """It draws before its first step, and measures and draws on its way; all but the note is as without a compiler."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=broken))
+    recipe = override(DDP, ["compile=true", "picture_every=2", "evaluate_every=2", "steps=4"])
+    train(recipe, shards, tmp_path / "compiled", device="cpu")
+    assert capfd.readouterr().err.count("torch.compile failed") == 1
+    train(override(recipe, ["compile=false"]), shards, tmp_path / "plain", device="cpu", speaks=False)
+    for name in ("journal", "metrics"):
+        one, other = (list(read(tmp_path / run / f"{name}.jsonl")) for run in ("compiled", "plain"))
+        assert len(one) == {"journal": 4, "metrics": 2}[name]
+        for line, same in zip(one, other, strict=True):
+            assert {k: v for k, v in line.items() if k not in UNTOLD} == {
+                k: v for k, v in same.items() if k not in UNTOLD
+            }
+
+
+UNTOLD = ("samples_per_s", "wait", "memory_gb")  # of a journal's line: what is not the same each time
+
+
+def test_pictures_and_evaluations_leave_trainings_graph_alone(shards: Path, tmp_path: Path, monkeypatch):
+    """One graph for each size of a micro-batch, with sizes as numbers, whatever else looks at the network."""
+    seen: list[int] = []
+
+    def compiler(graph, inputs):
+        images = [x for x in inputs if isinstance(x, torch.Tensor) and x.dtype == torch.uint8]
+        assert len(images) == 1 and all(type(size) is int for size in images[0].shape)
+        seen.append(len(images[0]))
+        return graph
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=compiler))
+    said: list[str] = []
+    recipe = override(DDP, ["compile=true", "picture_every=2", "evaluate_every=2", "steps=4", "micro_batch=3"])
+    monkeypatch.setattr(Learner, "predict", counted(Learner.predict, said))
+    train(recipe, shards, tmp_path, device="cpu", speaks=False)
+    assert seen == [3, 1] and said == ["compiled"] * 8
+
+
+def counted(predict, said: list[str]):
+    def call(learner: Learner, image: torch.Tensor):
+        prediction = predict(learner, image)
+        said.append("compiled" if learner.compiled else "as it is")
+        return prediction
+
+    return call
 
 
 def test_a_run_with_everything_on_resumes_to_the_bit_on_any_number_of_ranks(shards: Path, tmp_path: Path):

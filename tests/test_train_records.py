@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,13 @@ from typer.testing import CliRunner
 
 from david.cli import app
 from david.pack.errors import DavidError
-from david.train import checkpoint, curves, ledger
+from david.pipeline.loader import Loader
+from david.train import checkpoint, curves, ledger, loop, pictures, recipes
 from david.train.display import Plain
 from david.train.journal import Journal, read
+from david.train.recipe import override
+from david.train.recorder import Recorder
+from david.train.step import Step
 
 
 @pytest.mark.parametrize("tail", [b"", b'{"step": 9, "lo', b'{"step": 9, "loss": 1}\n{"step": 10'])
@@ -235,3 +240,44 @@ def test_a_plain_display_tells_loss_rate_pace_memory_and_the_time_left():
     first, last = text.getvalue().splitlines()
     assert first.startswith("step 5/10  loss 0.2500  rate 1.0e-03  80.0 samples/s  waits 2 %  1.3 GB  ")
     assert last.startswith("step 10/10  skipped") and "1.3 + 40.0 GB" in last and last.endswith("0 s left")
+
+
+class Slow:
+    """A clock that goes on only where it is told that something took time."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_the_pace_is_of_training_alone(shards: Path, tmp_path: Path, monkeypatch):
+    """Each step takes 2 s, a quarter of it waiting; a picture 100 s, an evaluation 1,000 s, a checkpoint 10,000 s."""
+    clock = Slow()
+
+    def taking(seconds: float, function):
+        def call(*args, **kwargs):
+            clock.now += seconds
+            return function(*args, **kwargs)
+
+        return call
+
+    def sheet(*_) -> np.ndarray:
+        return np.zeros((4, 4, 3), np.uint8)
+
+    monkeypatch.setattr(loop, "Recorder", partial(Recorder, clock=clock))
+    monkeypatch.setattr(Step, "__call__", taking(2.0, Step.__call__))
+    monkeypatch.setattr(Loader, "wait_s", property(lambda self: 0.5, lambda self, _: None), raising=False)
+    monkeypatch.setattr(pictures, "draw", taking(100, sheet))
+    monkeypatch.setattr(loop, "evaluate", taking(1000, lambda *_: {"alpha_mae": 0.5}))
+    monkeypatch.setattr(checkpoint, "save", taking(10_000, lambda *_, **__: None))
+    monkeypatch.setattr(curves, "draw", lambda *_: None)
+    settings = ["data.height=48", "data.width=32", "model.backbone_size=32", "model.width=16", "model.head_widths=8,8"]
+    settings += ["model.reassemble=8,8,8,8", "batch_size=4", "steps=8", "log_every=3", "picture_every=2"]
+    settings += ["evaluate_every=4", "checkpoint_every=5", "summation=ddp"]
+    recipe = override(recipes.recipe("smoke"), settings)
+    loop.train(recipe, shards, tmp_path, device="cpu", speaks=False)
+    records = list(read(tmp_path / "journal.jsonl"))
+    assert [record["step"] for record in records] == list(range(1, 9))
+    assert {(record["samples_per_s"], record["wait"]) for record in records} == {(2.0, 0.25)}
+    assert clock.now == 8 * 2 + 5 * 100 + 2 * 1000 + 2 * 10_000

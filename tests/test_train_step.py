@@ -92,6 +92,17 @@ def test_the_two_summations_agree(batch: Batch):
         assert (gradient - gradients[0]).norm() < 1e-4 * gradients[0].norm()
 
 
+def test_no_buffer_changes_in_a_step(batch: Batch):
+    """DDP sends none round: each rank makes its own."""
+    _, step = made(override(TINY, ["summation=ddp", "objective.uncertainty=true"]))
+    learner = step.gradients.learner
+    before = {name: buffer.clone() for name, buffer in learner.named_buffers()}
+    assert len(before) == 4  # mean and std; the weights of the terms, and their heads
+    for number in (1, 2):
+        step(batch, number)
+    assert all(torch.equal(buffer, before[name]) for name, buffer in learner.named_buffers())
+
+
 def test_every_parameter_learns(batch: Batch):
     network, step = made(TINY)
     step.gradients(batch, batch.real.sum(), torch.ones(()))

@@ -24,9 +24,8 @@ from david.model.heads.dense import DenseHead
 from david.pipeline.batch import Batch
 from david.pipeline.config import DataConfig
 from david.pipeline.loader import Loader
+from david.train.config import ObjectiveConfig, OptimConfig
 from david.train.distributed import World
-from david.train.objective import ObjectiveConfig
-from david.train.optim import OptimConfig
 from david.train.recipe import Recipe
 from david.train.step import Step
 

@@ -11,8 +11,9 @@ class ObjectiveConfig:
     """The weight of each term; 0 leaves a term out, and so does a network without its head.
 
     The terms with a weight here are the paper's (DAViD, section 4); its weights could not be read. Chosen here: 1 each,
-    but for gradient matching MiDaS's 0.5 (Ranftl et al., TPAMI 2022, section 5), and for the five levels of the pyramid
-    a fifth (Lin et al., "Robust High-Resolution Video Matting", WACV 2022, divides by their number).
+    also for gradient matching: MiDaS weighs it with 0.5 beside a data term that is divided by 2 M, not by M as ours is
+    (Ranftl et al., TPAMI 2022, eq. 3, 11 and 12), which is one to one. For the five levels of the pyramid a fifth (Lin
+    et al., "Robust High-Resolution Video Matting", WACV 2022, divides by their number).
 
     uncertainty: let each head's weight be learnt besides, see `learner.Balance`
     """
@@ -20,7 +21,7 @@ class ObjectiveConfig:
     depth_ssi_mse: float = 1.0
     depth_ssi_l1: float = 0.0
     depth_berhu: float = 0.0
-    depth_gradient_matching: float = 0.5
+    depth_gradient_matching: float = 1.0
     normals_cosine: float = 1.0
     normals_angular: float = 0.0
     alpha_bce: float = 1.0

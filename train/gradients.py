@@ -47,6 +47,7 @@ class Ddp:
                 learner,
                 device_ids=[world.device.index] if world.device.type == "cuda" else None,
                 gradient_as_bucket_view=True,
+                broadcast_buffers=False,  # none changes: they are constants that every rank makes for itself
                 static_graph=recipe.micro_batch is None,
             )
 

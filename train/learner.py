@@ -12,17 +12,16 @@ from torch._functorch import config as functorch
 from david.model.foreign import first_line
 from david.model.network import Network
 from david.model.prediction import Prediction
-from david.pack.errors import DavidError
 from david.pipeline.batch import Batch
 from david.train.config import ObjectiveConfig
 from david.train.objective import objective
+from david.train.precision import computing_in, half_precision
 from david.train.recipe import Recipe
-
-HALVES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Learner(nn.Module):
-    """tell: is called once with a sentence where torch.compile fails; the network then runs as it is."""
+    """half: what the network computes in, see `precision.py`
+    tell: is called once with a sentence where torch.compile fails; the network then runs as it is"""
 
     def __init__(
         self,
@@ -34,20 +33,22 @@ class Learner(nn.Module):
     ):
         super().__init__()
         self.network, self.terms, self.tell = network, terms, tell
-        self.reduced = half_precision(recipe, device)
+        self.half = half_precision(recipe.precision, device)
         self.balance = Balance(terms, recipe.objective).to(device)
+        self.compiled: Callable[[torch.Tensor], Prediction] | None = None
         if recipe.compile:
             # the backward too in the first forward, where what fails can still be done without
             functorch.force_non_lazy_backward_lowering = True
-            network.compile()
+            # training's graph alone: whoever else calls the network, to measure it or to draw, calls it as it is, and
+            # a last part of another size gets a graph of its own
+            self.compiled = torch.compile(network.forward, dynamic=False)
 
     def forward(self, batch: Batch, count: torch.Tensor) -> torch.Tensor:
         """(T + 1,) float32: the sum of each term over the real images of `batch`, divided by `count`; then their
         weighted sum, which is descended. Over all batches that share one `count` they add up to those of the whole."""
-        kind = batch.image.device.type
-        with torch.autocast(kind, self.reduced, enabled=self.reduced is not None):
+        with computing_in(self.half, batch.image.device):
             prediction = self.predict(batch.image)
-        with torch.autocast(kind, enabled=False):
+        with computing_in(None, batch.image.device):
             losses = objective(prediction, batch, self.terms)
         shares = torch.where(batch.real, losses, 0).sum(1) / count
         # the gradient of a loss that is not finite may be: made nan, it tells every rank through the norm
@@ -55,14 +56,14 @@ class Learner(nn.Module):
         return torch.cat([shares, total.unsqueeze(0)])
 
     def predict(self, image: torch.Tensor) -> Prediction:
-        if self.network._compiled_call_impl is None:
+        if self.compiled is None:
             return self.network(image)
         try:
-            return self.network(image)
+            return self.compiled(image)
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # of Dynamo, Inductor, Triton, the C++ compiler: they share no base
-            self.network._compiled_call_impl = None  # what `compile` set
+            self.compiled = None
             cause = getattr(error, "inner_exception", error)  # of a backend
             self.tell(f"torch.compile failed, so the network runs uncompiled ({first_line(cause)})")
             return self.network(image)
@@ -97,13 +98,3 @@ class Balance(nn.Module):
             return shares @ self.weights
         by_head = torch.zeros_like(self.log_variances).index_add(0, self.head, shares * self.weights)
         return (torch.exp(-self.log_variances) * by_head + self.log_variances * fraction).sum()
-
-
-def half_precision(recipe: Recipe, device: torch.device) -> torch.dtype | None:
-    """What the network computes in where not float32. Raises DavidError for bf16 on a GPU that has it not."""
-    able = device.type == "cpu" or torch.cuda.is_bf16_supported(including_emulation=False)
-    if recipe.precision == "bf16" and not able:
-        raise DavidError(f"recipe: precision is bf16, which {torch.cuda.get_device_name(device)} has not; take fp16")
-    if recipe.precision == "auto":
-        return torch.bfloat16 if device.type == "cuda" and able else None
-    return HALVES[recipe.precision]

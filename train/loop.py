@@ -23,6 +23,7 @@ from david.train.display import display
 from david.train.distributed import World
 from david.train.eval.evaluate import evaluate
 from david.train.journal import read
+from david.train.precision import half_precision, name_of
 from david.train.recipe import Recipe
 from david.train.recorder import Recorder
 from david.train.sharding import join
@@ -104,21 +105,24 @@ def train(
         for note in [*told, *notes, describe(recipe, network, loader, world, start, out)]:
             shown.note(note)
         if start == 0:
-            picture(0)
+            with recorder.aside():
+                picture(0)
         metrics, best = newest(out / "metrics.jsonl"), recorder.best()
         for number, batch in zip(range(start + 1, stop + 1), loader, strict=False):
             recorder.take(step(batch, number), batch, loader.wait_s)
             last = number == stop
             stopping = not last and number % recipe.log_every == 0 and world.any(signals.requested)
             if last or due(number, recipe.evaluate_every):
-                metrics = measure()
-                recorder.measured(number, metrics)
+                with recorder.aside():
+                    metrics = measure()
+                    recorder.measured(number, metrics)
                 best = world.told(recorder.best())
             if last or due(number, recipe.picture_every):
-                picture(number)
+                with recorder.aside():
+                    picture(number)
             if last or stopping or best == number or due(number, recipe.checkpoint_every):
-                recorder.flush()
-                save(number, best)
+                with recorder.aside():
+                    save(number, best)
             if stopping:
                 raise Stopped(f"{out}: stopped by a signal and saved after step {number}; the same command goes on")
         if world.leads:
@@ -203,7 +207,7 @@ def held_out(
         if not measurable:
             return {}
         with load("val", train=False, **ranks) as loader, step.judged():
-            return evaluate(step.network, loader, world)
+            return evaluate(step.network, loader, world, step.half)
 
     def stand_by(number: int) -> None:
         with step.judged():  # which all ranks enter together
@@ -216,7 +220,7 @@ def held_out(
 
     def picture(number: int) -> None:
         with step.judged():
-            sheet = pictures.draw(step.network, seen, out / "pictures" / f"step-{number:08d}.png")
+            sheet = pictures.draw(step.network, seen, out / "pictures" / f"step-{number:08d}.png", step.half)
         recorder.pictured(number, sheet)
 
     return measure, picture
@@ -226,7 +230,8 @@ def describe(recipe: Recipe, network: Network, loader: Loader, world: World, sta
     parameters = sum(p.numel() for p in network.parameters()) / 1e6
     parts = f" ({recipe.micro_batch} at once)" if recipe.micro_batch else ""
     begin = f"on from step {start}" if start else "from the beginning"
+    precision = name_of(half_precision(recipe.precision, world.device))
     return (
         f"{recipe.name}: {parameters:.1f} M parameters, {loader.samples} samples, batches of {recipe.batch_size}"
-        f"{parts} on {world.size} x {world.device.type}, {begin}, in {out}"
+        f"{parts} on {world.size} x {world.device.type} in {precision}, {begin}, in {out}"
     )

@@ -21,6 +21,7 @@ from david.pipeline.batch import Batch
 from david.train.alignment import align
 from david.train.eval.metrics import angles_deg
 from david.train.losses.ssi_mse import LEAST_CORRELATION
+from david.train.precision import computing_in
 
 MOST = {"depth": 0.05, "normals": 45.0, "alpha": 1.0}  # errors shown as brightest
 
@@ -35,12 +36,12 @@ class Column:
 
 
 @torch.inference_mode()
-def draw(network: nn.Module, batch: Batch, path: Path) -> np.ndarray:
+def draw(network: nn.Module, batch: Batch, path: Path, half: torch.dtype | None = None) -> np.ndarray:
     """Write the sheet of `batch` under the network as a PNG, and return it: (H, W, 3) uint8.
 
-    The network is left in the mode that it was in."""
+    half: what the network computes in, see `precision.py`; it is left in the mode that it was in"""
     columns = [Column("rgb", list(array(batch.image)), [f"sample {sample}" for sample in batch.ids.tolist()])]
-    for _, found in by_head(predict(network, batch), batch):
+    for _, found in by_head(predict(network, batch, half), batch):
         columns += found
     sheet = preview.sheet(
         rows=list(zip(*(column.pictures for column in columns), strict=True)),
@@ -52,11 +53,12 @@ def draw(network: nn.Module, batch: Batch, path: Path) -> np.ndarray:
 
 
 @torch.inference_mode()
-def predict(network: nn.Module, batch: Batch) -> Prediction:
+def predict(network: nn.Module, batch: Batch, half: torch.dtype | None = None) -> Prediction:
     """What the network says in evaluation mode; it is left in the mode that it was in."""
     was_training = network.training
     network.eval()
-    prediction = network(batch.image)
+    with computing_in(half, batch.image.device):
+        prediction = network(batch.image)
     network.train(was_training)
     return prediction
 

@@ -4,6 +4,8 @@ Between two flushes nothing is asked of the device but whether the step before w
 """
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +31,8 @@ class Recorder:
 
     The journal's lines: `step`, `epoch`, `loss` (weighted; null for a step that was skipped), each term's own loss,
     `norm` of the gradient, `rate`, `samples_per_s` and `wait` (the share of the time spent waiting for data), both over
-    the steps of one flush, the most memory that this process has held, see `memory.py`, and what the step finds out
-    beside the weights, see `Outcome.sought`.
+    the steps of one flush and of training alone, see `aside`, the most memory that this process has held, see
+    `memory.py`, and what the step finds out beside the weights, see `Outcome.sought`.
     """
 
     def __init__(
@@ -43,12 +45,13 @@ class Recorder:
         world: World,
         display: Display,
         track: tuple[str, ...],
+        clock: Callable[[], float] = time.perf_counter,
     ):
-        """track: writers beside TensorBoard's, see `writers/`"""
+        """track: writers beside TensorBoard's, see `writers/`; clock: seconds since whenever"""
         self._out, self._recipe, self._step, self._watch = out, recipe, step, watch
         self._world, self._display = world, display
         self._pending: list[Outcome] = []
-        self._wait_s, self._since, self._skipped = 0.0, time.perf_counter(), 0
+        self._clock, self._wait_s, self._since, self._skipped = clock, 0.0, clock(), 0
         self._files: list[Journal] = []
         self._writers: list[Writer] = []
         if world.leads:
@@ -74,7 +77,7 @@ class Recorder:
         weights = [getattr(self._recipe.objective, name) for name in self._step.terms]
         weighted = (losses @ losses.new_tensor(weights)).tolist()
         norms = torch.stack([outcome.norm for outcome in outcomes]).tolist()
-        now = time.perf_counter()
+        now = self._clock()
         seconds, self._since = now - self._since, now
         pace = {
             "samples_per_s": round(len(outcomes) * self._recipe.batch_size / seconds, 2),
@@ -92,6 +95,14 @@ class Recorder:
                 f"step {outcomes[-1].step}: the gradient was not finite in {self._skipped} steps in a row "
                 f"(max_skipped is {self._recipe.max_skipped}); lower optim.rate, or take precision=fp32"
             )
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Meanwhile something else than training goes on, whose time is not counted: measuring, drawing, saving. All
+        ranks come here together; what is pending is written down before."""
+        self.flush()
+        yield
+        self._since = self._clock()
 
     def _write(
         self, outcome: Outcome, terms: dict[str, float], loss: float, norm: float, taken: bool, pace: dict[str, Any]

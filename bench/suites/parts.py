@@ -21,8 +21,9 @@ from david.model import Network
 from david.model.config import ModelConfig
 from david.pipeline.batch import Batch
 from david.train.distributed import World
-from david.train.learner import Learner, half_precision
+from david.train.learner import Learner
 from david.train.objective import TERMS
+from david.train.precision import half_precision
 from david.train.recipe import Recipe
 from david.train.step import Step
 
@@ -162,7 +163,7 @@ def flops(model: ModelConfig, batch: Batch) -> int:
 
 def matrix_rate(recipe: Recipe, device: torch.device, times: int = 10) -> float:
     """GFLOP/s of a large matrix product here in the type that the recipe's network computes in: the best of several."""
-    side, dtype = MATRIX[device.type], half_precision(recipe, device) or torch.float32
+    side, dtype = MATRIX[device.type], half_precision(recipe.precision, device) or torch.float32
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     best = 0.0
     for _ in range(times):

@@ -27,6 +27,10 @@ def evaluate(
     ] = None,
     height: Annotated[int | None, typer.Option(help="Of the images.  [default: the run's, else the samples']")] = None,
     width: Annotated[int | None, typer.Option(help="Likewise.")] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(help="What the network computes in: auto, fp32, bf16 or fp16.  [default: the run's, else auto]"),
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Samples at once, over all ranks.")] = 16,
     worst: Annotated[int, typer.Option(min=0, help="Samples on each sheet of worst cases.")] = 8,
     nproc: Annotated[int, typer.Option(min=1, help="Ranks to start on this machine.")] = 1,
@@ -41,12 +45,15 @@ def evaluate(
     from david.pipeline.config import DataConfig
     from david.train import distributed
     from david.train.eval import measure, report
+    from david.train.precision import known
 
     if (run is None) == (weights is None):
         raise typer.BadParameter("name either a run or a file of weights", param_hint="--run / --weights")
     subject = measure.of_run(run, checkpoint) if run else measure.of_file(weights or Path(), DataConfig())
     if height is not None or width is not None:
         subject = replace(subject, data=replace(subject.data, height=height, width=width))
+    if precision is not None:
+        subject = replace(subject, precision=known(precision))
     (folder,) = sets.located([shards], cache, cache_gb)
     how: dict[str, Any] = {
         **{"subject": subject, "shards": folder, "split": split, "batch_size": batch_size, "worst": worst},
@@ -55,5 +62,6 @@ def evaluate(
     scores = measure.measure(**how) if nproc == 1 else distributed.launch(nproc, measure.measure, **how)
     if distributed.place(os.environ).rank == 0:
         console = Console()
-        console.print(report.table(f"{subject.name} on {len(scores.ids)} samples of `{split}`", scores))
+        title = f"{subject.name} on {len(scores.ids)} samples of `{split}`, in {scores.precision}"
+        console.print(report.table(title, scores))
         console.print(f"{how['out']}", soft_wrap=True, highlight=False)

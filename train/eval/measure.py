@@ -20,18 +20,21 @@ from david.train import checkpoint, distributed, run
 from david.train.eval import report
 from david.train.eval.best import best_step
 from david.train.eval.evaluate import Scores, score
+from david.train.precision import half_precision
 
 
 @dataclass(frozen=True)
 class Subject:
     """What is measured. name: for people; folder: where its evaluations go; source: the file of its weights; model:
-    what they are the weights of, None where the file says so itself; data: how images reach it"""
+    what they are the weights of, None where the file says so itself; data: how images reach it; precision: what it
+    computes in, as recipes name it"""
 
     name: str
     folder: Path
     source: Path
     model: ModelConfig | None
     data: DataConfig
+    precision: str = "auto"
 
     def network(self) -> Network:
         if self.model is None:
@@ -70,7 +73,8 @@ def of_run(folder: Path, which: str) -> Subject:
         raise DavidError(f"{folder}: no checkpoint of step {step}; there are {there}")
     if fault := checkpoint.damage(path):
         raise DavidError(f"{path}: damaged ({fault}); there are {there}")
-    return Subject(f"{recipe.name} after step {step}", folder, checkpoint.weights_of(path), recipe.model, recipe.data)
+    source = checkpoint.weights_of(path)
+    return Subject(f"{recipe.name} after step {step}", folder, source, recipe.model, recipe.data, recipe.precision)
 
 
 def measure(subject: Subject, shards: Path, split: str, out: Path, batch_size: int, worst: int, device: str) -> Scores:
@@ -79,26 +83,26 @@ def measure(subject: Subject, shards: Path, split: str, out: Path, batch_size: i
     batch_size: over all ranks; it grows to the next number that they can share
     """
     with distributed.joined(device) as world:
-        network = subject.network().to(world.device)
+        network, half = subject.network().to(world.device), half_precision(subject.precision, world.device)
 
         def load(batch_size: int, start: int = 0, **ranks: int) -> Loader:
             how = {"batch_size": batch_size, "start": start, **ranks}
             return Loader(shards, split, subject.data, seed=0, train=False, device=world.device, **how)
 
         with load(-(-batch_size // world.size) * world.size, rank=world.rank, world_size=world.size) as loader:
-            scores = score(network, shown(loader, world.leads), world)
+            scores = score(network, shown(loader, world.leads), world, half)
         if world.leads:
             reader = Reader(shards, split)
             about = {
                 **{"david": __version__, "source": str(subject.source), "split": split},
                 **{"shards": manifest.load(shards).fingerprint},
-                **{"height": subject.data.height, "width": subject.data.width},
+                **{"height": subject.data.height, "width": subject.data.width, "precision": scores.precision},
             }
             files = {
                 "metrics.json": report.metrics_json(scores, about),
                 "samples.csv": report.samples_csv(scores, reader),
             }
-            sheets = report.worst_cases(network, scores, reader, lambda sample: load(1, sample), worst)
+            sheets = report.worst_cases(network, scores, reader, lambda sample: load(1, sample), worst, half)
             report.write(out, files | sheets)
             reader.close()
         return scores

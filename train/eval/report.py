@@ -58,18 +58,23 @@ def samples_csv(scores: Scores, reader: Reader) -> bytes:
 
 @torch.inference_mode()
 def worst_cases(
-    network: nn.Module, scores: Scores, reader: Reader, one: Callable[[int], AbstractContextManager[Loader]], most: int
+    network: nn.Module,
+    scores: Scores,
+    reader: Reader,
+    one: Callable[[int], AbstractContextManager[Loader]],
+    most: int,
+    half: torch.dtype | None,
 ) -> dict[str, bytes]:
     """A PNG for each head, by file name: RGB, target, prediction and error of the samples that do worst.
 
-    one: a loader that begins with the sample of this id, in batches of one"""
+    one: a loader that begins with the sample of this id, in batches of one; half: as in `evaluate.score`"""
     sheets = {}
     for head, ranked_by in RANKED_BY.items():
         rows, captions, labels = [], [], []
         for sample in scores.worst(ranked_by, most) if ranked_by in scores.values else []:
             with one(sample) as loader:
                 batch = next(loader)
-            columns = dict(pictures.by_head(pictures.predict(network, batch), batch))[head]
+            columns = dict(pictures.by_head(pictures.predict(network, batch, half), batch))[head]
             labels = ["rgb", *(column.label for column in columns)]
             rows.append([pictures.array(batch.image)[0], *(column.pictures[0] for column in columns)])
             value = scores.values[ranked_by][scores.ids.tolist().index(sample)]

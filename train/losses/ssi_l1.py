@@ -2,9 +2,10 @@
 
     1/M sum_i |s p_i + t - d_i|      (s, t) from `david.train.alignment`, M valid pixels
 
-Ranftl et al., "Towards Robust Monocular Depth Estimation", TPAMI 2022, eq. 3 with the absolute error. The fit is the
-closed form by least squares (eq. 4), the same as under `ssi_mse`; not the paper's robust variant, which takes medians
-for the shift and leaves out the largest fifth of the residuals (eq. 5 to 7): rendered depth has no outliers.
+Ranftl et al., "Towards Robust Monocular Depth Estimation", TPAMI 2022, eq. 3 with the absolute error, there
+divided by 2 M. The fit is the closed form by least squares (eq. 4), the same as under `ssi_mse`; not the paper's robust
+variant, which takes medians for the shift and leaves out the largest fifth of the residuals (eq. 5 to 7): rendered
+depth has no outliers.
 """
 
 import torch

@@ -2,8 +2,8 @@
 
     1/M sum_i (s p_i + t - d_i)^2      (s, t) from `david.train.alignment`, M valid pixels
 
-Ranftl et al., "Towards Robust Monocular Depth Estimation", TPAMI 2022, eq. 3 with the squared error; the depth loss of
-DAViD (Saleh et al., ICCV 2025, section 4).
+Ranftl et al., "Towards Robust Monocular Depth Estimation", TPAMI 2022, eq. 3 with the squared error, there divided by
+2 M; the depth loss of DAViD (Saleh et al., ICCV 2025, section 4).
 """
 
 import torch

@@ -15,7 +15,7 @@ def smoke() -> Recipe:
         name="smoke",
         model=configure("david-smoke", backbone_size=96),
         data=DataConfig(height=128, width=96, augment=AugmentConfig(), threads=1),
-        objective=ObjectiveConfig(depth_ssi_mse=3.0, normals_cosine=3.0),
+        objective=ObjectiveConfig(depth_ssi_mse=3.0, depth_gradient_matching=0.5, normals_cosine=3.0),
         optim=OptimConfig(rate=4e-3, backbone_scale=1.0, weight_decay=0.01, beta2=0.98, warmup=40),
         batch_size=16,
         summation="exact",
