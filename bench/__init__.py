@@ -1,1 +1,1 @@
-"""Claims to evidence: the product measured against its floor and its peers, always by its own path."""
+"""Claims to evidence: david measured against its floor and its peers, always by its own path."""

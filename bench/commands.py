@@ -58,7 +58,7 @@ def load(
     peers: Annotated[
         Path | None, typer.Option(metavar="RAW", help="compare with other loaders, on the samples of this raw folder")
     ] = None,
-    samples: Annotated[int, typer.Option(min=32, help="samples of RAW that are compared on")] = 200,
+    samples: Annotated[int, typer.Option(min=32, help="samples of RAW that are compared on; fewer are repeated")] = 200,
     out: Out = RESULTS,
 ) -> None:
     """Samples/s of the loader alone, and how busy each of its stages is; or of other loaders beside it."""

@@ -1,10 +1,11 @@
-"""`david bench pack`: the product, its floor and the plain way, in turns; a table, the ratios and a row."""
+"""`david bench pack`: david, its floor and the plain way, in turns; a table, the ratios and a row."""
 
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from david.bench import raw as raw_samples
 from david.bench import report, rows
 from david.bench.harness import take_turns
 from david.bench.suites import pack
@@ -16,6 +17,7 @@ def measure(
 ) -> dict[str, Any]:
     """Measure packing `samples` samples of `raw` and print what came out. Returns the row."""
     workers = workers or crew.cores()
+    data = raw_samples.about(raw, samples)
     contenders = {
         f"david, {workers} workers": lambda: pack.david(raw, samples, workers, lossless),
         "david, 1 worker": lambda: pack.david(raw, samples, 1, lossless),
@@ -24,7 +26,7 @@ def measure(
     }
     with console.status("measuring") as status:
         figures = take_turns(contenders, rounds, told=status.update)
-    console.print(report.table(f"packing {samples} samples of {raw}", figures))
+    console.print(report.table(f"packing {raw_samples.told(data, samples)}", figures))
     all_cores, one, floor, plain = (figures[name]["rate"].median for name in contenders)
     ratios = {"of_floor": all_cores / floor, "over_plain": all_cores / plain, "over_one_worker": all_cores / one}
     console.print(
@@ -32,4 +34,4 @@ def measure(
         f"{ratios['over_one_worker']:.2f} times one worker"
     )
     measured = {name: {quantity: f.as_json() for quantity, f in found.items()} for name, found in figures.items()}
-    return rows.row("pack", measured, ratios=ratios, samples=samples, rounds=rounds, lossless=lossless)
+    return rows.row("pack", measured, ratios=ratios, data=data, samples=samples, rounds=rounds, lossless=lossless)

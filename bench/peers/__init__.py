@@ -7,7 +7,7 @@ A peer is a module of two functions:
     batches(folder: Path, batch_size: int, workers: int) -> ContextManager[Iterator[Any]]
         endless batches in shuffled order, fields as `fields.py` has them, each sample mirrored with probability 1/2
 
-`product` and `floor` have them too: david itself, and its decoders alone on bytes that are in memory already.
+`david` and `floor` have them too: david itself, and its decoders alone on bytes that are in memory already.
 """
 
 from collections.abc import Iterable, Iterator
@@ -32,5 +32,5 @@ def endless(loader: Iterable[Any]) -> Iterator[Any]:
 
 
 def loader(name: str) -> ModuleType:
-    """The module of a peer, of `product` or of `floor`."""
+    """The module of a peer, of `david` or of `floor`."""
     return import_module(f"david.bench.peers.{name}_loader")

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from david.bench.peers import product_loader
+from david.bench.peers import david_loader
 from david.pipeline import images, members, planes
 from david.pipeline.reader import Encoded, Reader
 
-prepare = product_loader.prepare
+prepare = david_loader.prepare
 
 
 @contextmanager

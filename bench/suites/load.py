@@ -1,4 +1,4 @@
-"""How fast the product's own loader makes batches when nobody else uses the machine."""
+"""How fast david's own loader makes batches when nobody else uses the machine."""
 
 import time
 from pathlib import Path

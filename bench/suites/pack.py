@@ -1,6 +1,6 @@
 """How fast packing is, against its floor and against the plain way, on the same raw samples.
 
-- `david`: the product's own `build`, with `workers` processes
+- `david`: david's own `build`, with `workers` processes
 - `floor`: the C decoders and encoders alone, called on bytes that are in memory already, one process a core: PNG and
   EXR in, JPEG (or WebP) and LZ4 out. What no arrangement around them can beat
 - `plain`: what one writes in an afternoon: a loop over OpenEXR, Pillow and `webdataset.ShardWriter`, one process
@@ -19,27 +19,19 @@ import numpy as np
 import OpenEXR
 
 from david.bench.harness import Measured
+from david.bench.raw import Kinds, repeated, samples_of
 from david.pack import archive, codecs
-from david.pack.archive import Member
 from david.pack.build import build
 from david.pack.plan import PackOptions
 from david.pack.schema import LOW_PLANES, PLANES
 from david.pack.shard import encode
 from david.pack.sources import synthhuman
 
-Kinds = dict[str, Member]
-
-
-def samples_of(raw: Path, count: int) -> list[tuple[str, Kinds]]:
-    """The first `count` samples of `raw`, over and over where it holds fewer."""
-    found = list(synthhuman.scan(raw).items())
-    return [found[number % len(found)] for number in range(count)]
-
 
 def david(raw: Path, count: int, workers: int, lossless: bool) -> Measured:
     """samples/s of packing `count` samples into a fresh folder, all that a user waits for, and MB a sample."""
     with tempfile.TemporaryDirectory() as folder:
-        source = _repeated(raw, Path(folder), count)
+        source = repeated(raw, Path(folder) / "raw", count)
         options = PackOptions(image="webp" if lossless else "jpeg", shard_samples=max(1, count // (4 * workers)))
         begin = time.perf_counter()
         manifest = build(source, Path(folder) / "shards", options, workers=workers)
@@ -47,20 +39,6 @@ def david(raw: Path, count: int, workers: int, lossless: bool) -> Measured:
         assert manifest is not None
         size = sum(shard.bytes for shards in manifest.splits.values() for shard in shards)
     return {"rate": (count / elapsed_s, "samples/s"), "size": (size / 1e6 / count, "MB a sample")}
-
-
-def _repeated(raw: Path, folder: Path, count: int) -> Path:
-    """A folder of loose samples, `count` in all, as links under new ids to what `raw` holds, unpacked once."""
-    out = folder / "raw"
-    out.mkdir()
-    for number, (_, kinds) in enumerate(samples_of(raw, count)):
-        for kind, member in kinds.items():
-            name = out / f"{kind}_{number:07d}{Path(member.name).suffix}"
-            if member.archive.is_dir():
-                name.symlink_to((member.archive / member.name).resolve())
-            else:
-                name.write_bytes(archive.read(member))
-    return out
 
 
 def in_processes(

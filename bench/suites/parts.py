@@ -1,6 +1,6 @@
 """Where the time of one optimiser step goes, and how much of the device's matrix rate it uses.
 
-The product's own step runs, with readings of the clock where its parts meet: `Learner.predict` begins and ends, the
+david's own step runs, with readings of the clock where its parts meet: `Learner.predict` begins and ends, the
 losses end, `Step.before_change` is called, the optimisers begin, the step is over. On a GPU the readings are CUDA
 events, so that nothing waits for anything that it would not wait for.
 """

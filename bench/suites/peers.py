@@ -1,4 +1,4 @@
-"""The product's loader against other loaders and its own floor, in turns, on the same samples and cores."""
+"""david's loader against other loaders and its own floor, in turns, on the same samples and cores."""
 
 import importlib.util
 import json
@@ -10,9 +10,10 @@ from pathlib import Path
 
 from david.bench.harness import Figure, Measured, take_turns
 from david.bench.peers import PEERS
+from david.bench.raw import repeated
 from david.pack.errors import DavidError
 
-OURS = ("product", "floor")
+OURS = ("david", "floor")
 TURN_S = 600  # a turn that takes longer hangs
 
 
@@ -43,30 +44,30 @@ def measure(
 
     raw: as `david pack` takes it; workers: threads or processes of each; names: of peers, else all that are installed
     """
-    from david.bench.peers import product_loader as product
+    from david.bench.peers import david_loader
 
     failed: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as work:
-        sizes = {}
+        sizes, chosen = {}, repeated(raw, Path(work) / "samples", samples)
         for name in (*OURS, *(names if names is not None else installed()[0])):
-            folder = Path(work) / ("product" if name == "floor" else name)
+            folder = Path(work) / ("david" if name == "floor" else name)
             told(f"writing the samples as {name} stores them")
             if not folder.exists():
                 folder.mkdir()
-                if name == "product":
-                    sizes[name] = product.prepare(raw, samples, folder)
+                if name == "david":
+                    sizes[name] = david_loader.prepare(chosen, samples, folder)
                     continue
                 code = f"from david.bench.peers import {name}_loader as peer; from pathlib import Path; import sys\n"
                 code += "print(peer.prepare(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])))"
-                done = _run(["-c", code, str(raw), str(samples), str(folder)])
+                done = _run(["-c", code, str(chosen), str(samples), str(folder)])
                 if done.returncode:
                     failed[name] = done.stderr.strip().splitlines()[-1]
                     continue
                 sizes[name] = int(done.stdout.split()[-1])
-        sizes["floor"] = sizes["product"]
+        sizes["floor"] = sizes["david"]
 
         def contender(name: str) -> Measured:
-            folder = Path(work) / ("product" if name == "floor" else name)
+            folder = Path(work) / ("david" if name == "floor" else name)
             numbers = map(str, (batch_size, workers, batches))
             done = _run(["-m", "david.bench.peers.turn", name, str(folder), *numbers])
             if done.returncode:

@@ -1,4 +1,4 @@
-"""How fast the product's own optimiser step is on a batch that is there already, and while it is fed by the loader."""
+"""How fast david's own optimiser step is on a batch that is there already, and while it is fed by the loader."""
 
 import time
 from pathlib import Path
