@@ -5,16 +5,17 @@ write the others, and name them all in the manifest.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from david.pack import archive, crew, files, manifest, report_page, shard
+from david.pack import archive, crew, manifest, repair, report_page, shard
 from david.pack.crew import Event
 from david.pack.errors import BadSample, DavidError
 from david.pack.manifest import Manifest
-from david.pack.plan import PackOptions, Plan, ShardPlan, plan
-from david.pack.record import FOLDER, Done, Record, compare
+from david.pack.plan import PackOptions, Plan, ShardPlan, is_name, plan
+from david.pack.record import FOLDER, Done, Record
 from david.pack.report import Report
 from david.pack.schema import SPLITS
 from david.pack.sources import synthhuman
@@ -84,38 +85,51 @@ def build(
 ) -> Manifest | None:
     """Pack `raw` (a folder, a zip, or some zips) into the folder `shards`; going on with an earlier run is the default.
 
-    Returns the manifest, or None where other parts or groups have still to write theirs.
+    Returns the manifest, or None where other parts or groups have still to write theirs. Of a set that is finished,
+    shards that changed since are written again, and nothing else.
     group: names these zips where a set of `groups` groups is packed as it is downloaded; engine: writes the shards
     (`crew.run` here, `ray_engine.run` on a cluster); restart: take away what an earlier run wrote; hear: gets every
     event; planned: gets the plan and the shards that are done already; hashing: gets the bytes read and to be read
     while loose files are hashed.
-    Raises DavidError where the raw data or what is in `shards` does not allow it, BadSample as `bad` says."""
+    Raises DavidError where the raw data or what is in `shards` does not allow it, BadSample as `bad` says, OSError
+    where the system refuses."""
     options, bad, part = options or PackOptions(), bad or BadPolicy(), part or Part()
+    workers = workers or crew.cores()
     listed_bad: dict[str, BadSample] | None = {} if bad.quarantine else None
-    found, listed_bad = archive.hashed(synthhuman.scan(raw, listed_bad), listed_bad, hashing)
+    try:
+        found, listed_bad = archive.hashed(synthhuman.scan(raw, listed_bad), listed_bad, hashing)
+    except DavidError as error:
+        repair.explain(shards, error)
+        raise
     whole = plan(found, options, group, listed_bad)
-    agreed = whole.as_json() | {"groups": groups}
-    if restart:
-        remove(shards)
-    if (shards / manifest.NAME).exists():
-        there = manifest.load(shards)
-        if group is None:
-            compare(shards, {"options": there.options, "libraries": there.libraries, "raw": there.raw}, agreed)
-        Record(shards).clear()  # a run that was killed between the two left it
-        return there
     record = Record(shards)
-    with record.claim(f"{group or 'all'}-{part}"):
-        record.agree(agreed, group)
+    if (shards / manifest.NAME).exists() and group is None and not restart:
+        repair.require_same(shards, manifest.load(shards), whole)
+    with ExitStack() as held:
+        with record.alone():
+            if restart:
+                record.refuse_others()
+                remove(shards)
+            finished = (shards / manifest.NAME).exists()
+            if finished and group is not None:
+                record.clear()  # a run that was killed between the two left it
+                return manifest.load(shards)
+            held.enter_context(record.claim(group or "all", part.number, part.of))
+            if not finished:
+                record.agree(whole.as_json() | {"groups": groups}, group)
         mine = part.of_plan(whole)
+        if finished:
+            repair.repair(whole, mine, shards, engine, workers=workers, hear=hear, planned=planned)
+            return _end(shards, required=True)
         try:
-            done = [one for one in (_kept(record, ours.name) for ours in mine) if one]
+            done = _kept(record, mine, workers)
             planned(whole, done)
             kept = {one.name for one in done}
             missing = [one for one in mine if one.name not in kept]
             set_aside = len(whole.quarantined) + sum(len(one.quarantined) for one in done)
             _refuse_too_many(shards, set_aside, whole.samples, bad)
-            for event in engine(missing, shards, options, quarantine=bad.quarantine, workers=workers or crew.cores()):
-                if isinstance(event.what, DavidError):
+            for event in engine(missing, shards, options, quarantine=bad.quarantine, workers=workers):
+                if isinstance(event.what, Exception):
                     raise event.what
                 hear(event)
                 if isinstance(event.what, Done):
@@ -123,22 +137,17 @@ def build(
                     _refuse_too_many(shards, set_aside, whole.samples, bad)
         finally:
             for one in mine:
-                for path in (
-                    shards / f"{one.name}.tar",
-                    shards / f"{one.name}.idx",
-                    record.folder / f"{one.name}.json",
-                ):
-                    files.sweep(path)  # of workers that were ended
-    return merge(shards) if complete(shards) else None
+                record.sweep(one.name)  # of workers that were ended
+        return _end(shards, required=False)
 
 
-def _kept(record: Record, name: str) -> Done | None:
-    """A shard that an earlier run finished and that is as it was; what is not is forgotten."""
-    done = record.done(name)
-    if done and done.shard and not shard.intact(record.shards, done.shard):
+def _kept(record: Record, shards: list[ShardPlan], threads: int) -> list[Done]:
+    """Those that an earlier run finished and that are as they were; what is not is forgotten."""
+    done = [one for one in (record.done(ours.name) for ours in shards) if one]
+    changed = {one.name for one in shard.changed(record.shards, [one.shard for one in done if one.shard], threads)}
+    for name in changed:
         record.forget(name)
-        return None
-    return done
+    return [one for one in done if one.name not in changed]
 
 
 def _refuse_too_many(shards: Path, set_aside: int, samples: int, bad: BadPolicy) -> None:
@@ -149,40 +158,44 @@ def _refuse_too_many(shards: Path, set_aside: int, samples: int, bad: BadPolicy)
         )
 
 
-def complete(shards: Path) -> bool:
-    """Whether every group has been planned and every planned shard finished."""
-    record = Record(shards)
-    plans = record.plans()
-    names = [name for one in plans for _, name, _ in one["shards"]]
-    return (
-        bool(plans) and len(plans) == plans[0]["groups"] and all((record.folder / f"{n}.json").exists() for n in names)
-    )
-
-
 def merge(shards: Path) -> Manifest:
     """Write the manifest of a set whose shards are all finished, and take away the record.
 
     Raises DavidError where the folder holds no record or some shards are missing."""
-    if (shards / manifest.NAME).exists():
-        Record(shards).clear()
-        return manifest.load(shards)
-    record = Record(shards)
-    plans = record.plans()
-    if not plans:
+    if not Record(shards).folder.exists() and not (shards / manifest.NAME).exists():
         raise DavidError(f"{shards}: nothing was packed there; begin with: david pack RAW {shards}")
-    done = {name: record.done(name) for one in plans for _, name, _ in one["shards"]}
-    missing = [name for name, one in done.items() if one is None]
-    if missing or len(plans) < plans[0]["groups"]:
-        told = (
-            f"{len(missing)} of {len(done)} shards are missing (the first: {missing[0]})"
-            if missing
-            else "groups are missing"
-        )
-        raise DavidError(f"{shards}: {told}; run the parts that write them")
-    written = _manifest(shards, plans, [one for one in done.values() if one])
-    report_page.write(written)
-    written.write()
-    record.clear()
+    merged = _end(shards, required=True)
+    assert merged is not None
+    return merged
+
+
+def _end(shards: Path, required: bool) -> Manifest | None:
+    """Write the manifest, or take the one that another job wrote; None where shards or groups are still missing.
+
+    required: raise DavidError then, which names what is missing."""
+    record = Record(shards)
+    with record.alone():
+        if (shards / manifest.NAME).exists():
+            written = manifest.load(shards)
+        else:
+            plans = record.plans()
+            names = [name for one in plans for _, name, _ in one["shards"]]
+            done = [one for one in map(record.done, names) if one and (not one.shard or shard.there(shards, one.shard))]
+            if not plans or len(plans) < plans[0]["groups"] or len(done) < len(names):
+                if not required:
+                    return None
+                found = {one.name for one in done}
+                missing = [name for name in names if name not in found]
+                told = (
+                    f"{len(missing)} of {len(names)} shards are missing or damaged (the first: {missing[0]})"
+                    if missing
+                    else "groups are missing"
+                )
+                raise DavidError(f"{shards}: {told}; run the parts that write them")
+            written = _manifest(shards, plans, done)
+            report_page.write(written)
+            written.write()
+        record.clear()
     return written
 
 
@@ -207,14 +220,11 @@ def _manifest(shards: Path, plans: list[dict[str, Any]], done: list[Done]) -> Ma
 
 
 def remove(shards: Path) -> None:
-    """Take away what packing wrote to a folder, and nothing else."""
+    """Take away what packing wrote to a folder, and nothing else. Call it under the record's lock."""
     record = Record(shards)
-    names = {name for one in record.plans() for _, name, _ in one["shards"]}
-    if (shards / manifest.NAME).exists():
-        names |= {one.name for rows in manifest.load(shards).splits.values() for one in rows}
-        (shards / manifest.NAME).unlink()
-        (shards / report_page.NAME).unlink(missing_ok=True)
-    for name in names:
-        for suffix in (".tar", ".idx"):
-            (shards / f"{name}{suffix}").unlink(missing_ok=True)
-    record.clear()
+    (shards / manifest.NAME).unlink(missing_ok=True)
+    (shards / report_page.NAME).unlink(missing_ok=True)
+    for path in sorted(shards.iterdir()):
+        if path.suffix in (".tar", ".idx") and is_name(path.stem):
+            path.unlink(missing_ok=True)
+    record.empty()

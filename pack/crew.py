@@ -1,7 +1,8 @@
 """Worker processes that write shards, watched from outside.
 
 A decoder of foreign bytes may crash or hang. Each worker says which sample it turns to, so that the one at fault is
-known: the worker is replaced and its shard begun again, and a sample that brings two workers down is bad.
+known: the worker is replaced and its shard begun again, and a sample that brings two workers down is bad. Only
+computing has a limit of time: a slow disk, to read from or to write to, says nothing about a sample.
 """
 
 import os
@@ -16,13 +17,15 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
+import cv2
+
 from david.pack import heap
 from david.pack.errors import BadSample, DavidError
 from david.pack.plan import PackOptions, ShardPlan
 from david.pack.record import Done
-from david.pack.worker import Start, Tally, write_shard
+from david.pack.worker import Start, Tally, Turn, write_shard
 
-PATIENCE_S = 120.0  # for one sample; a healthy one takes a thirtieth of a second
+PATIENCE_S = 120.0  # for computing one sample; a healthy one takes a thirtieth of a second
 STRIKES = 2  # workers that a sample may bring down before it is bad; one may have died of something else
 
 
@@ -36,7 +39,7 @@ class Event:
     """What a worker tells. what: a sample begun or done, a shard done, or the error that ends the pack."""
 
     worker: int
-    what: Start | Tally | Done | DavidError
+    what: Start | Tally | Done | DavidError | OSError
 
 
 @dataclass(frozen=True)
@@ -53,15 +56,18 @@ class _Worker:
     process: ForkServerProcess
     pipe: Any  # a Connection; its type differs by platform
     job: _Job | None = None
-    sample: str | None = None
+    sample: str | None = None  # that it reads or computes; None: it writes
+    computes: bool = False
     heard: float = field(default_factory=time.monotonic)
 
 
 def _work(pipe: connection.Connection) -> None:
     """The worker's life: a job in, events out. Ends with its parent, whose end of the pipe then closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # the parent decides
     _hush()
     heap.keep()
+    cv2.setNumThreads(1)  # each worker has one core
     try:
         while True:
             job: _Job = pipe.recv()
@@ -76,14 +82,10 @@ def _work(pipe: connection.Connection) -> None:
                         tell=pipe.send,
                     )
                 )
-            except DavidError as error:
-                pipe.send(error)
             except BrokenPipeError:
                 raise
-            except OSError as error:
-                pipe.send(
-                    DavidError(f"{job.folder}: can't be written ({error.strerror}); mend it and run again to go on")
-                )
+            except (DavidError, OSError) as error:
+                pipe.send(error)
     except (EOFError, BrokenPipeError):
         sys.exit(1)
 
@@ -101,7 +103,8 @@ def _hush() -> None:
 def run(
     shards: list[ShardPlan], folder: Path, options: PackOptions, *, quarantine: bool, workers: int
 ) -> Iterator[Event]:
-    """Write the shards with so many workers; events as they come. All workers have ended when the iterator has."""
+    """Write the shards with so many workers; events as they come, an error as the last. All workers have ended when
+    the iterator has."""
     context = get_context("forkserver")
     context.set_forkserver_preload(["david.pack.worker"])
     waiting = deque(_Job(one, folder, options, quarantine, {}) for one in shards)
@@ -118,7 +121,7 @@ def run(
     def assign(number: int) -> None:
         if waiting:
             worker = crew[number]
-            worker.job, worker.sample, worker.heard = waiting.popleft(), None, time.monotonic()
+            worker.job, worker.sample, worker.computes = waiting.popleft(), None, False
             worker.pipe.send(worker.job)
 
     def replace(number: int, why: str) -> Event | None:
@@ -132,7 +135,7 @@ def run(
         strikes[at] += 1
         if strikes[at] >= STRIKES:
             if sample is None:
-                return Event(number, DavidError(f"{at}: {STRIKES} workers ended before its first sample: {why}"))
+                return Event(number, DavidError(f"{at}: {STRIKES} workers ended while they wrote it: {why}"))
             reason = f"brought {STRIKES} workers down: {why}"
             if not quarantine:
                 archive = dict(job.one.samples)[sample]["rgb"].archive
@@ -157,18 +160,30 @@ def run(
                 except (EOFError, ConnectionResetError):
                     if event := replace(number, _told(worker.process)):
                         yield event
+                        return
                     continue
                 worker.heard = time.monotonic()
-                if isinstance(what, Start):
-                    worker.sample = what.key
+                match what:
+                    case Start(key):
+                        worker.sample, worker.computes = key, False
+                    case Turn(to):
+                        worker.computes = to == "compute"
+                        worker.sample = worker.sample if worker.computes else None
+                        continue
+                    case Tally():
+                        worker.sample = None
                 yield Event(number, what)
+                if isinstance(what, Exception):
+                    return
                 if isinstance(what, Done):
                     worker.job = None
                     assign(number)
             for number in busy.values():
-                silent = crew[number].job and time.monotonic() - crew[number].heard > PATIENCE_S
+                worker = crew[number]
+                silent = worker.computes and time.monotonic() - worker.heard > PATIENCE_S
                 if silent and (event := replace(number, f"nothing heard for {PATIENCE_S:.0f} s")):
                     yield event
+                    return
     finally:
         for worker in crew.values():
             _end(worker)

@@ -71,6 +71,16 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def fill(handle: int, data: memoryview, offset: int) -> int:
+    """Read a file's bytes from `offset` on into `data`; how many there were, fewer only where the file ends.
+
+    A single read may bring fewer: over a network, from FUSE, and more than 2 GB never come at once."""
+    filled = 0
+    while filled < len(data) and (got := os.preadv(handle, [data[filled:]], offset + filled)):
+        filled += got
+    return filled
+
+
 def stands(handle: int, path: Path) -> bool:
     """Whether `path` still names the file that is open."""
     try:

@@ -36,14 +36,21 @@ class Shard:
 
     @classmethod
     def parse(cls, row: dict[str, Any]) -> "Shard":
-        """From the manifest's JSON. Raises ValueError, KeyError or TypeError where a value is none of a shard's."""
+        """From JSON. Raises ValueError, KeyError or TypeError where a value is none of a shard's."""
         shard = cls(**row)
-        texts = (shard.name, _NAME), (shard.sha256, _SHA256), (shard.index_sha256, _SHA256)
-        if any(type(text) is not str or not form.fullmatch(text) for text, form in texts):
-            raise ValueError(f"a shard's name or hash is not as expected in {str(row)[:200]}")
-        if any(type(number) is not int or number < 0 for number in (shard.samples, shard.bytes)):
+        cls.parse_name(shard.name)
+        if any(type(text) is not str or not _SHA256.fullmatch(text) for text in (shard.sha256, shard.index_sha256)):
+            raise ValueError(f"a shard's hash is not as expected in {str(row)[:200]}")
+        if any(type(number) is not int or not 0 <= number < 2**63 for number in (shard.samples, shard.bytes)):
             raise ValueError(f"a shard's samples or bytes are no counts in {str(row)[:200]}")
         return shard
+
+    @staticmethod
+    def parse_name(name: Any) -> str:
+        """A shard's name, which is no path. Raises ValueError."""
+        if type(name) is not str or not _NAME.fullmatch(name):
+            raise ValueError(f"a shard's name is not as expected: {str(name)[:200]!r}")
+        return name
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ Shard k of a split is a pure function of the raw data, the options and k.
 """
 
 import hashlib
+import re
 import zlib
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -17,6 +18,7 @@ from david.pack.schema import SPLITS, Compression, ImageCodec
 
 ENCODERS = ("opencv-python-headless", "lz4", "zstandard", "openexr", "numpy")  # that shards' bytes depend on
 CODECS = "david's codecs"
+_SHARD_NAME = re.compile(rf"(?:{'|'.join(SPLITS)})(?:-[0-9]{{2,9}})?-[0-9]{{6,9}}")
 
 
 def encoders() -> dict[str, str]:
@@ -61,6 +63,18 @@ class PackOptions:
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
+    @staticmethod
+    def words(options: dict[str, Any]) -> str:
+        """How `david pack` is told these options: those that are not its defaults, from `as_json`."""
+        words = []
+        for name, value in asdict(PackOptions()).items():
+            asked = options.get(name, value)
+            if name == "image":
+                words += ["--lossless"] * (asked == "webp")
+            elif asked != value:
+                words.append(f"--{name.replace('_', '-')} {asked}")
+        return " ".join(words)
+
 
 @dataclass(frozen=True)
 class ShardPlan:
@@ -69,6 +83,11 @@ class ShardPlan:
     name: str
     split: str
     samples: tuple[tuple[str, dict[str, Member]], ...]
+
+
+def is_name(name: str) -> bool:
+    """Whether a shard may have been planned under this name: `SPLIT-NUMBER` or `SPLIT-GROUP-NUMBER`."""
+    return _SHARD_NAME.fullmatch(name) is not None
 
 
 def _hash(*words: object) -> int:

@@ -3,19 +3,21 @@
 `plan.json` (or `plan-GROUP.json`, see `plan.plan`) holds what the shards depend on; a run with other options or other
 raw data is refused against it. `NAME.json` is one finished shard: written last, so that where it is, the shard is
 whole. Shards are pure functions of the plan, so whoever finds one missing may write it.
+
+Jobs that share the work meet at two kinds of lock (`alone.py`): `lock`, held for a moment to agree on a plan, to claim
+a part and to end; and `lock-GROUP-I-of-N`, held by the job that writes part I of N.
 """
 
-import contextlib
-import fcntl
 import json
-import os
-import shutil
-from collections.abc import Iterator
+import math
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from david.pack import files
+from david.pack import alone, files
 from david.pack.errors import DavidError
 from david.pack.manifest import Shard
 from david.pack.plan import CODECS
@@ -23,6 +25,8 @@ from david.pack.report import Report
 
 FOLDER = ".pack"
 SHOWN = 5  # samples named in a message
+LOCK = "lock"
+_CLAIM = re.compile(r"lock-(?P<group>.+)-(?P<number>[0-9]{1,9})-of-(?P<of>[0-9]{1,9})")
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class Done:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "Done":
-        shard = Shard(**content["shard"]) if content["shard"] else None
+        shard = Shard.parse(content["shard"]) if content["shard"] else None
         report = Report.from_json(content["report"])
         return cls(content["split"], content["name"], shard, report, content["quarantined"])
 
@@ -64,47 +68,106 @@ class Record:
     def plan_path(self, group: str | None) -> Path:
         return self.folder / ("plan.json" if group is None else f"plan-{group}.json")
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """No other job plans, claims or ends meanwhile."""
+        with alone.alone(self.folder / LOCK):
+            yield
+
+    @contextmanager
+    def claim(self, group: str, number: int, of: int) -> Iterator[None]:
+        """Hold part `number` of `of` for the time of a run; begin it under `alone`.
+
+        Raises DavidError where another job holds it, or a part that shares shards with it."""
+        self._refuse_others(
+            lambda theirs: theirs[0] == group and (number - theirs[1]) % math.gcd(of, theirs[2]) == 0,
+            f"part {number}/{of} of it",
+        )
+        with alone.alone(self.folder / f"lock-{group}-{number}-of-{of}", wait=False):
+            yield
+
+    def refuse_others(self) -> None:
+        """Raises DavidError where any job holds a part. Ask under `alone`."""
+        self._refuse_others(lambda _: True, "it")
+
+    def _refuse_others(self, meets: Callable[[tuple[str, int, int]], bool], what: str) -> None:
+        for path in sorted(self.folder.glob("lock-*")):
+            if match := _CLAIM.fullmatch(path.name):
+                theirs = match["group"], int(match["number"]), int(match["of"])
+                if meets(theirs) and alone.is_held(path):
+                    raise DavidError(
+                        f"{self.shards}: another david pack is at work on {what}, as part {theirs[1]}/{theirs[2]}; "
+                        "wait for its end"
+                    )
+
     def plans(self) -> list[dict[str, Any]]:
-        """The plans agreed on so far, by name."""
-        return [json.loads(path.read_bytes()) for path in sorted(self.folder.glob("plan*.json"))]
+        """The plans agreed on so far, by name. Raises DavidError where one is damaged."""
+        return [self._plan(path) for path in sorted(self.folder.glob("plan*.json"))]
+
+    def plan(self, group: str | None) -> dict[str, Any] | None:
+        """The plan of a group, None where there is none yet. Raises DavidError where it is damaged."""
+        path = self.plan_path(group)
+        return self._plan(path) if path.exists() else None
+
+    def _plan(self, path: Path) -> dict[str, Any]:
+        try:
+            plan = json.loads(path.read_bytes())
+            plan["options"] | plan["libraries"], plan["raw"]["digest"], plan["raw"]["samples"], plan["quarantined"]
+            [Shard.parse_name(name) for _, name, _ in plan["shards"]]
+            return plan | {"groups": int(plan["groups"])}
+        except (ValueError, KeyError, TypeError) as error:
+            raise DavidError(
+                f"{path}: no plan of a pack ({type(error).__name__}: {error}); start over with --restart"
+            ) from error
 
     def agree(self, plan: dict[str, Any], group: str | None) -> None:
-        """Write the plan, or compare it with the one there. Raises DavidError with both values where they differ."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.plan_path(group)
-        if path.exists():
-            compare(self.shards, json.loads(path.read_bytes()), plan)
+        """Write the plan, or compare it with the one there; call it under `alone`.
+
+        Raises DavidError with both values where they differ."""
+        there = self.plan(group)
+        if there is not None:
+            compare(self.shards, there, plan)
         else:
-            files.write_whole(path, json.dumps(plan).encode())
+            files.write_whole(self.plan_path(group), json.dumps(plan).encode())
 
     def finish(self, done: Done) -> None:
-        files.write_whole(self.folder / f"{done.name}.json", json.dumps(done.as_json()).encode())
+        self.folder.mkdir(parents=True, exist_ok=True)  # another job may have ended the set meanwhile
+        files.write_whole(self.path(done.name), json.dumps(done.as_json()).encode())
 
     def done(self, name: str) -> Done | None:
-        path = self.folder / f"{name}.json"
-        return Done.from_json(json.loads(path.read_bytes())) if path.exists() else None
+        """The line of a finished shard; None where there is none, or a damaged one: the shard is written again."""
+        try:
+            return Done.from_json(json.loads(self.path(name).read_bytes()))
+        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+    def path(self, name: str) -> Path:
+        """Of a finished shard's line."""
+        return self.folder / f"{name}.json"
+
+    def sweep(self, name: str) -> None:
+        """Take away what a killed writer of a shard left half written."""
+        for path in (self.shards / f"{name}.tar", self.shards / f"{name}.idx", self.path(name)):
+            files.sweep(path)
 
     def forget(self, name: str) -> None:
-        (self.folder / f"{name}.json").unlink(missing_ok=True)
+        self.path(name).unlink(missing_ok=True)
+
+    def empty(self) -> None:
+        """Take away all but the locks; call it under `alone`."""
+        for path in self._files():
+            if not path.name.startswith(LOCK):
+                path.unlink(missing_ok=True)
 
     def clear(self) -> None:
-        """The set is whole: what was kept to go on with is no longer needed."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """The set is whole: what was kept to go on with is no longer needed. The last that is done under `alone`."""
+        for path in sorted(self._files(), key=lambda path: path.name in (LOCK, f"{LOCK}.held")):
+            path.unlink(missing_ok=True)
+        with suppress(OSError):  # another job waits there already, and clears it in its turn
+            self.folder.rmdir()
 
-    @contextlib.contextmanager
-    def claim(self, part: str) -> Iterator[None]:
-        """Hold this part for the time of a run. Raises DavidError where another run holds it."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(self.folder / f"lock-{part}", os.O_CREAT | os.O_RDWR, 0o644)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield
-        except BlockingIOError as error:
-            raise DavidError(
-                f"{self.shards}: another david pack is at work on part {part} of it; wait for its end"
-            ) from error
-        finally:
-            os.close(handle)
+    def _files(self) -> list[Path]:
+        return sorted(self.folder.iterdir()) if self.folder.is_dir() else []
 
 
 def compare(shards: Path, there: dict[str, Any], asked: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from david.pack import archive, geometry, shard
 from david.pack.errors import BadSample
@@ -37,12 +38,19 @@ class Tally:
 
 @dataclass(frozen=True)
 class Start:
-    """The sample that a worker turns to now."""
+    """The sample that a worker turns to now, and begins to read."""
 
     key: str
 
 
-Tell = Callable[[Start | Tally], None]
+@dataclass(frozen=True)
+class Turn:
+    """What a worker does from now on. to: "compute" or "write"; a disk may take as long as it likes, computing not."""
+
+    to: Literal["compute", "write"]
+
+
+Tell = Callable[[Start | Turn | Tally], None]
 
 
 def write_shard(
@@ -58,7 +66,7 @@ def write_shard(
 
     quarantine: set bad samples aside with their reasons instead of raising BadSample for the first; suspects: key ->
     reason of samples known to bring a decoder down, treated as bad without being touched; tell: hears each sample's
-    start and tally."""
+    start and tally, and when computing and writing begin. Raises OSError where the system refuses to write."""
     suspects = suspects or {}
     report = Report()
     quarantined: list[dict[str, str]] = []
@@ -71,14 +79,16 @@ def write_shard(
             try:
                 if key in suspects:
                     raise BadSample(where, suspects[key])
-                members = _encode(key, where, kinds, options, report, tally)
+                members = _encode(key, where, kinds, options, report, tally, tell)
             except BadSample as error:
                 if not quarantine:
                     raise
                 quarantined.append({"id": key, "where": error.where, "reason": error.reason})
                 tally.bad = True
+                tell(Turn("write"))  # what is buffered may go to the disk now
             else:
                 begin = time.perf_counter()
+                tell(Turn("write"))
                 yield key, members
                 tally.seconds["write"] += time.perf_counter() - begin
             tell(tally)
@@ -94,12 +104,19 @@ def write_shard(
 
 
 def _encode(
-    key: str, where: str, kinds: dict[str, archive.Member], options: PackOptions, report: Report, tally: Tally
+    key: str,
+    where: str,
+    kinds: dict[str, archive.Member],
+    options: PackOptions,
+    report: Report,
+    tally: Tally,
+    tell: Tell,
 ) -> list[bytes]:
     """One sample's members; adds to the report and the tally. Raises BadSample."""
     with tally.stage("read"):
         data = synthhuman.read(kinds, options.max_pixels)
         tally.bytes_in = sum(map(len, data.values()))
+    tell(Turn("compute"))
     with tally.stage("decode"):
         sample = synthhuman.decode(key, kinds, data, options.max_pixels)
     with tally.stage("check"):

@@ -123,11 +123,17 @@ def _inflate(packed: bytes, size: int) -> bytes:
 
 
 def _pread(handle: int, size: int, offset: int) -> bytes:
+    data = _pread_upto(handle, size, offset)
+    if len(data) != size:
+        raise ValueError(f"cut short: {size:,} bytes expected at {offset:,}, {len(data):,} are there")
+    return data
+
+
+def _pread_upto(handle: int, size: int, offset: int) -> bytes:
+    """So many bytes, or as many as there are up to the file's end."""
     data = os.pread(handle, size, offset)
     while len(data) < size and (more := os.pread(handle, size - len(data), offset + len(data))):
         data += more  # a file system may give fewer bytes than it has
-    if len(data) != size:
-        raise ValueError(f"cut short: {size:,} bytes expected at {offset:,}, {len(data):,} are there")
     return data
 
 
@@ -239,7 +245,7 @@ def _long(extra: bytes, words: list[int]) -> list[int]:
 def _data_offset(handle: int, entry: Entry) -> int:
     """Where a member's data begin, once its local header agrees with the directory."""
     start = entry.offset
-    header = os.pread(handle, _LOCAL.size + len(entry.name.encode()) + _EXTRA_GUESS, start)
+    header = _pread_upto(handle, _LOCAL.size + len(entry.name.encode()) + _EXTRA_GUESS, start)
     if len(header) < _LOCAL.size or header[:4] != b"PK\x03\x04":
         raise ValueError(f"no local header at {start:,}")
     _, _, flags, method, _, _, crc, packed, size, name_size, extra_size = _LOCAL.unpack_from(header)

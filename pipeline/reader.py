@@ -1,12 +1,11 @@
 """Encoded samples from one or several shard sets, by position in their split and in any order.
 
-A sample's members stand side by side in its tar, so each sample is one `pread`: no seek state, no lock, and a file cut
-short shows as a short read, where a memory map would end the process. Each member is held against the hash in its
-header, so changed bytes never become a batch.
+A sample's members stand side by side in its tar, so each sample is one span to read: no seek state, no lock, and a
+file cut short shows as a short read, where a memory map would end the process. Each member is held against the hash in
+its header, so changed bytes never become a batch.
 """
 
 import bisect
-import os
 import tarfile
 from collections.abc import Callable
 from itertools import accumulate
@@ -14,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from david.pack import shard
+from david.pack import files, shard
 from david.pack.errors import BadSample
 from david.pack.manifest import Shard
 from david.pack.schema import PLANES, Compression
@@ -123,7 +122,7 @@ class Reader:
 def _fill(data: memoryview, opened: Opened, start: int, where: str) -> None:
     """Fill `data` with a file's bytes from `start` on. Raises BadSample where they can't be had."""
     try:
-        got = os.preadv(opened.handle, [data], start)
+        got = files.fill(opened.handle, data, start)
     except OSError as error:
         raise BadSample(where, f"can't be read ({error.strerror}); is the disk whole?") from error
     if got != len(data):

@@ -1,14 +1,18 @@
 """A pack can be killed, split, resumed and run twice: the set is the same, byte for byte."""
 
 import contextlib
+import errno
 import json
+import multiprocessing
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
+from multiprocessing import connection
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -20,12 +24,12 @@ from david.pack import (
     crew,
     manifest,
     plan,
-    ray_engine,
     read,
     record,
     report,
     shard,
     verify,
+    worker,
 )
 from david.pack.sources import synthhuman
 
@@ -134,12 +138,6 @@ def test_parts_in_any_order_give_the_same_bytes(raw: Path, whole: dict[str, byte
     assert contents(shards) == whole
 
 
-def test_ray_gives_the_same_bytes(raw: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
-    pytest.importorskip("ray")
-    build.build(raw, tmp_path / "shards", OPTIONS, engine=ray_engine.run, workers=2)
-    assert contents(tmp_path / "shards") == whole
-
-
 def test_other_options_or_raw_data_are_refused_with_both_values(raw: Path, tmp_path: Path) -> None:
     shards = tmp_path / "shards"
     build.build(raw, shards, OPTIONS, part=build.Part(1, 2), workers=1)
@@ -172,7 +170,7 @@ def test_a_shard_that_changed_since_is_written_again(raw: Path, whole: dict[str,
 
 
 def test_two_packs_at_once_do_not_meet(raw: Path, tmp_path: Path) -> None:
-    with record.Record(tmp_path).claim("all-1-of-1"), pytest.raises(DavidError, match="another david pack is at work"):
+    with record.Record(tmp_path).claim("all", 1, 1), pytest.raises(DavidError, match="another david pack is at work"):
         build.build(raw, tmp_path, OPTIONS)
 
 
@@ -265,7 +263,7 @@ def test_a_decoder_that_crashes_or_hangs_costs_one_sample(
         return fault() if key == victim else decode(key, *rest)  # type: ignore[operator]
 
     monkeypatch.setattr(synthhuman, "decode", broken)
-    monkeypatch.setattr(crew, "get_context", lambda _: Forking())
+    forked(monkeypatch)
     monkeypatch.setattr(crew, "PATIENCE_S", 1.0 if fault is hang else 60.0)
     policy = build.BadPolicy(quarantine, max_share=0.5)
     if not quarantine:
@@ -277,6 +275,63 @@ def test_a_decoder_that_crashes_or_hangs_costs_one_sample(
     assert [one["id"] for one in written.quarantined] == [victim]
     assert ("SIGSEGV" if fault is crash else "nothing heard for 1 s") in written.quarantined[0]["reason"]
     assert sum(written.samples(split) for split in ("train", "val")) == 23
+
+
+def forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers are forked from this process; OpenCV's threads are not, and asking them to go would wait for them."""
+    monkeypatch.setattr(crew, "get_context", lambda _: Forking())
+    monkeypatch.setattr(crew.cv2, "setNumThreads", lambda _: None)
+
+
+@pytest.mark.timeout(120)
+def test_a_disk_slower_than_every_patience_accuses_nobody(
+    raw: Path, whole: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each fsync ends only after the crew has looked in vain twice, and each look comes eleven days later."""
+    forked(monkeypatch)
+    context, parent = multiprocessing.get_context("fork"), os.getpid()
+    syncing, released = context.Event(), context.Event()
+    looks = [0]
+
+    def wait(pipes: list, timeout: float) -> list:
+        ready = connection.wait(pipes, 0.005)
+        if not ready and syncing.is_set():
+            looks[0] += 1
+            if looks[0] % 2 == 0:
+                released.set()
+        return ready
+
+    def fsync(_: int) -> None:
+        if os.getpid() != parent:
+            syncing.set()
+            released.wait()
+            released.clear()
+            syncing.clear()
+
+    monkeypatch.setattr(crew, "connection", SimpleNamespace(wait=wait, Connection=connection.Connection))
+    monkeypatch.setattr(crew, "time", SimpleNamespace(monotonic=lambda: looks[0] * 1e6))
+    monkeypatch.setattr(os, "fsync", fsync)
+    begun = []
+    build.build(raw, tmp_path / "shards", OPTIONS, workers=1, hear=lambda event: begun.append(event.what))
+    assert contents(tmp_path / "shards") == whole
+    assert sum(isinstance(what, worker.Start) for what in begun) == 24
+
+
+@pytest.mark.parametrize("error", [BadSample("x.zip, sample 7", "noise"), OSError(errno.EROFS, "read only", "x.tar")])
+def test_a_crew_ends_with_the_error_that_it_tells(
+    error: Exception, raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever takes all of its events, as a Ray task does, comes to an end."""
+
+    def fails(*_: object) -> None:
+        raise error
+
+    forked(monkeypatch)
+    monkeypatch.setattr(worker, "_encode", fails)
+    shards = list(plan.plan(synthhuman.scan(raw), OPTIONS).shards)
+    *_, last = crew.run(shards, tmp_path, OPTIONS, quarantine=False, workers=2)
+    assert type(last.what) is type(error)
+    assert str(last.what) == str(error)
 
 
 class Forking:
@@ -300,8 +355,8 @@ def test_a_full_disk_is_said_and_can_be_gone_on_from(raw: Path, whole: dict[str,
     try:
         process = david_pack(raw, disk / "shards")
         output, _ = process.communicate(timeout=60)
-        assert process.returncode == 2
-        assert "No space left on device" in output
+        assert process.returncode == 1
+        assert "shards/" in output and "No space left on device" in output
         assert "Traceback" not in output
         subprocess.run(["mount", "-o", "remount,size=100m", disk], check=True)
         process = david_pack(raw, disk / "shards")
