@@ -125,6 +125,8 @@ def learn(
 
     resolved = override(recipes.recipe(recipe), assignments or [])
     _keep(learning.measure(work, samples, steps, resolved, device, console), out)
+    learning.picture(work, steps, picture := out.with_name("learn.jpg"))
+    console.print(f"{picture}: held-out samples after the last step", soft_wrap=True, highlight=False)
 
 
 def _measure(

@@ -39,5 +39,5 @@ def about(raw: Path, count: int) -> dict[str, Any]:
 
 def told(data: dict[str, Any], count: int) -> str:
     """`about` in words, for a table's title."""
-    often = f" of {data['distinct']} distinct" if data["distinct"] < count else ""
-    return f"{count}{often} samples of `{data['folder']}` ({data['raw_kb']:,.0f} kB each as published)"
+    often = f", {data['distinct']} distinct," if data["distinct"] < count else ""
+    return f"{count:,} samples{often} of `{data['folder']}`, {data['raw_kb']:,.0f} kB each as published"

@@ -7,9 +7,67 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "ARCHITECTURE.md"
 ROOMS = ("pack", "pipeline", "model", "train", "bench")
-HEAD = """# The tree
+HEAD = """# How david is made
 
-The rooms, from raw data to evidence; a room imports only from those above it (`model` and `pipeline` not each other).
+Raw zips go in at the top; a trained network and figures about it come out at the bottom.
+
+| room | what it does | may import |
+|---|---|---|
+| `pack` | raw zips to shards, and shards to samples | nothing of david; neither torch nor DALI |
+| `pipeline` | shards to batches on the model's device | `pack` |
+| `model` | an image to a prediction | `pack` |
+| `train` | batches to checkpoints | `pipeline`, `model`, `pack` |
+| `bench` | measures all of it | all above |
+
+`cli.py` is the one command; each room registers its own subcommands, and loads torch only when one of them needs it.
+`tests/test_project.py` reads every import and fails on one that this table does not allow.
+
+## The main path of each room
+
+**pack.** `build.py` lists the archives, plans which sample stands in which shard (`plan.py`, from listings alone), and
+hands shard numbers to a crew of watched processes (`crew.py`, or Ray). Each worker (`worker.py`) reads a sample's files
+in place, decodes and checks them (`sources/synthhuman.py`), and encodes them (`shard.py`, `codecs.py`) into a tar with
+an index. The manifest `dataset.json` is written last, so a folder that has one is a whole set.
+
+**pipeline.** `loader.py` asks `order.py` which samples a step takes and `draws.py` how each is augmented: both are pure
+functions of seed, epoch and sample. `reader.py` reads and checks their bytes, from the disk or from a cache that
+`prefetch.py` fills. An engine (`cpu.py`, `gpu.py`) decodes and augments them into a `Batch`; `reference.py` does the
+same slowly, and tests hold both engines to it.
+
+**model.** `network.py` resizes the image for a ViT of timm (`backbone.py`), turns its tokens back into maps
+(`reassemble.py`), and joins them with what the ViT cannot see (`resizer.py`, `decoder.py`). Each head (`heads/`) makes
+one field of a `Prediction`. `weights.py` loads and saves, without pickle.
+
+**train.** `loop.py` takes a recipe and a shard set to a run's folder: loader, step, recorder, evaluation, checkpoint.
+`step.py` makes one optimiser step that is the same on every rank; `objective.py` says which loss compares what.
+`recorder.py` writes what happened, `checkpoint.py` what is needed to go on.
+
+**bench.** `harness.py` lets what is compared take turns, so that a machine's drift falls on all alike. `suites/`
+measure david by its own path and `peers/` others on the same samples. A result is a row in `results/` with its
+hardware, versions, commit and data, and the README's figures are made from the newest rows (`tests/readme.py`).
+
+## How a byte travels from zip to gradient
+
+1. `zips.py` finds a member by the zip's directory and reads it in place; its CRC is checked.
+2. `png.py` and `exr.py` decode it; `sources/synthhuman.py` makes centimetres and unit normals (X right, Y up, Z towards
+   the camera) of it, and says which pixels mean anything.
+3. `codecs.py` encodes: RGB as JPEG or lossless WebP; depth as float16 between an offset and a scale; normals as 12-bit
+   octahedral codes; bytes split into planes, each LZ4 or zstd. A shard is a tar, and its hash stands in the manifest.
+4. `reader.py` reads the sample's members in one go and checks them. The engine decodes JPEG and planes straight into a
+   batch's reused memory, mirrors, recolours and resizes it, never mixing valid with invalid pixels.
+5. `train/step.py` hands the batch to the network; `objective.py` compares prediction and target where the target is
+   valid; gradients are summed over ranks, clipped, and AdamW changes the weights.
+
+## What must stay true
+
+- A shard is a function of the raw data, the options and its number. No clock decides a byte.
+- Order and draws are functions of seed, epoch and sample, whatever the ranks; a loader's state is one number.
+- Files are whole or absent: a temporary name, flush, fsync, rename.
+- What comes from outside is bounded and checked before it is decoded; nothing is unpickled.
+- A mistake of the user's ends in one sentence and exit code 2; what stopped by a signal and saved ends with 75.
+- A bad sample stops the work or is counted and listed, never replaced.
+
+## Every file
 """
 
 

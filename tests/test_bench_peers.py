@@ -80,7 +80,7 @@ def test_few_samples_are_taken_over_and_over_and_a_row_says_so(raw: Path, tmp_pa
     few = raw_samples.repeated(raw, tmp_path / "few", 3)
     about = raw_samples.about(few, 7)
     assert about == {"folder": "few", "distinct": 3, "raw_kb": about["raw_kb"]} and about["raw_kb"] > 100
-    assert raw_samples.told(about, 7).startswith("7 of 3 distinct samples of `few` (")
+    assert raw_samples.told(about, 7).startswith("7 samples, 3 distinct, of `few`, ")
     assert raw_samples.told(about, 3).startswith("3 samples of `few`")
     names = synthhuman.scan(raw_samples.repeated(few, tmp_path / "many", 7))
     assert len(names) == 7

@@ -1,0 +1,79 @@
+"""The README is true: its figures are the newest rows', its code runs, its options exist."""
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from readme import BLOCKS, README, ROOT, block, newest
+
+from david.cli import app
+from david.train import recipes
+
+TEXT = README.read_text()
+
+
+def code(marker: str) -> str:
+    """The block of code behind a marker."""
+    found = re.search(rf"<!-- {marker} -->\n```\w+\n(.*?)```", TEXT, re.DOTALL)
+    assert found, f"README.md has no block of code behind <!-- {marker} -->"
+    return found[1]
+
+
+@pytest.mark.parametrize("marker", BLOCKS)
+def test_a_figure_is_what_the_newest_row_says(marker: str) -> None:
+    said, (name, say) = block(marker).search(TEXT), BLOCKS[marker]
+    assert said and said[0].split() == say(newest(name)).split(), "run: python tests/readme.py"
+
+
+def test_the_recipe_of_ones_own_is_six_lines_and_resolves(tmp_path: Path) -> None:
+    lines = [line for line in code("recipe").splitlines() if line]
+    assert len(lines) <= 6
+    (tmp_path / "mine.py").write_text(code("recipe"))
+    mine = recipes.recipe(str(tmp_path / "mine.py"))
+    assert (mine.name, mine.batch_size, mine.optim.rate) == ("mine", 48, 5e-5)
+
+
+@pytest.mark.parametrize("marker", ["read", "loader"])
+def test_the_code_for_ones_own_loop_runs(marker: str, shards: Path) -> None:
+    names: dict[str, object] = {}
+    exec(code(marker).replace('"/shards"', repr(str(shards))).replace("batch_size=16", "batch_size=2"), names)
+    last = names["sample" if marker == "read" else "batch"]
+    assert last.image.shape == (2, 3, 512, 384) if marker == "loader" else last.rgb.ndim == 3  # type: ignore[attr-defined]
+
+
+def said_commands() -> list[list[str]]:
+    """Each `david ...` that the README says, as words."""
+    blocks = "\n".join(re.findall(r"```bash\n(.*?)```", TEXT, re.DOTALL)).replace("\\\n", " ")
+    lines = [line.split("#")[0] for line in blocks.splitlines() if not line.startswith("#")]
+    quoted = re.findall(r"`([^`\n]*david [^`]*)`", re.sub(r"```.*?```", "", TEXT, flags=re.DOTALL))
+    found = [re.search(r"(?:^|[ /])david(?:\.cli)? (.*)", one) for one in (*lines, *quoted)]
+    return [shlex.split(one[1].split(" && ")[0]) for one in found if one]
+
+
+def test_every_command_and_option_that_it_names_exists() -> None:
+    assert len(said_commands()) > 15
+    for words in said_commands():
+        command: Any = typer.main.get_command(app)
+        while words and words[0] in getattr(command, "commands", {}):
+            command = command.commands[words.pop(0)]
+        options = {name for one in command.params for name in (*one.opts, *one.secondary_opts)} | {"--help"}
+        for word in words:
+            if word.startswith("--"):
+                assert word.split("=")[0] in options, f"david {command.name} has no {word}"
+
+
+def test_the_slurm_script_is_one_that_bash_reads(tmp_path: Path) -> None:
+    (tmp_path / "job.sh").write_text(code("slurm"))
+    subprocess.run(["bash", "-n", str(tmp_path / "job.sh")], check=True)
+    for needed in ("--requeue", "--signal=USR1@", "--cache ", "--out ", "75", "scontrol requeue"):
+        assert needed in code("slurm")
+
+
+def test_files_that_it_names_are_there_and_it_is_short() -> None:
+    for link in re.findall(r"\]\((?!http)([^)]+)\)", TEXT):
+        assert (ROOT / link).exists(), link
+    assert len(TEXT.split()) < 1700
