@@ -7,8 +7,9 @@ import signal
 import sys
 from contextlib import AbstractContextManager
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+from david import __version__
 from david.pack.errors import DavidError, shown
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def command_line() -> "typer.Typer":
 
     from david.bench.commands import register as register_bench
     from david.pack.commands import register as register_pack
+    from david.pipeline.info import register as register_info
     from david.train.commands import register as register_train
 
     app = typer.Typer(
@@ -46,9 +48,24 @@ def command_line() -> "typer.Typer":
         pretty_exceptions_enable=False,
         rich_markup_mode="rich",
     )
-    for register in (register_pack, register_train, register_bench):
+
+    @app.callback()
+    def david(
+        version: Annotated[
+            bool, typer.Option("--version", is_eager=True, callback=tell_version, help="Show the version and exit.")
+        ] = False,
+    ) -> None: ...
+
+    for register in (register_pack, register_info, register_train, register_bench):
         register(app)
     return app
+
+
+def tell_version(asked: bool) -> None:
+    """Also which Python, since both decide what runs."""
+    if asked:
+        print(f"david {__version__}, Python {sys.version.split()[0]}")
+        sys.exit(0)
 
 
 def __getattr__(name: str) -> Any:

@@ -63,6 +63,7 @@ def load(
 ) -> None:
     """Samples/s of the loader alone, and how busy each of its stages is; or of other loaders beside it."""
     if peers is not None:
+        _scan(peers)
         from david.bench import loaders
 
         _keep(loaders.measure(peers, samples, batches, rounds, console), out)
@@ -101,6 +102,7 @@ def pack(
     out: Out = RESULTS,
 ) -> None:
     """Samples/s of packing, against the C codecs alone and against a plain loop."""
+    _scan(raw)
     from david.bench import packing
 
     _keep(packing.measure(raw, samples, rounds, workers, lossless, console), out)
@@ -119,11 +121,13 @@ def learn(
     out: Out = RESULTS,
 ) -> None:
     """What a recipe learns from samples made on the spot, measured on others, beside a constant answer; ten minutes."""
-    from david.bench import learning
     from david.train import recipes
     from david.train.recipe import override
 
     resolved = override(recipes.recipe(recipe), assignments or [])
+
+    from david.bench import learning
+
     _keep(learning.measure(work, samples, steps, resolved, device, console), out)
     learning.picture(work, steps, picture := out.with_name("learn.jpg"))
     console.print(f"{picture}: held-out samples after the last step", soft_wrap=True, highlight=False)
@@ -142,18 +146,30 @@ def _measure(
     raw: Path | None = None,
     nproc: int = 1,
 ) -> None:
-    from david.bench import training
-    from david.train import distributed, recipes
+    from david.train import first_look, recipes
     from david.train.recipe import override
 
+    chosen = override(recipes.recipe(recipe), assignments or [])
+    first_look.at_shards([str(shards)])
+
+    from david.bench import training  # torch, timm, DALI
+    from david.train import distributed
+
     how = {
-        **{"suite": suite, "contenders": contenders, "recipe": override(recipes.recipe(recipe), assignments or [])},
+        **{"suite": suite, "contenders": contenders, "recipe": chosen},
         **{"shards": shards, "batches": batches, "rounds": rounds, "device": device, "raw": raw},
     }
     measure = training.measure_as_rank
     row = measure(**how) if nproc == 1 else distributed.launch(nproc, measure, **how)
     if distributed.place(os.environ).rank == 0:
         _keep(row, out)
+
+
+def _scan(raw: Path) -> None:
+    """Raise DavidError where there are no raw samples."""
+    from david.pack.sources import synthhuman
+
+    synthhuman.scan(raw)
 
 
 def _keep(row: dict[str, Any], out: Path) -> None:

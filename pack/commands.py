@@ -1,5 +1,6 @@
 """`david synth`, `david pack`, `david verify`, `david view` and, from `download_command.py`, `david download`."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,16 +16,30 @@ from david.pack.display import PackDisplay
 from david.pack.download_command import download
 from david.pack.errors import DavidError, shown
 from david.pack.manifest import Manifest
+from david.pack.options import AsJson
 from david.pack.plan import PackOptions
 
 console = Console()
 
 
+class Tenths:
+    """Tells of work a line at each tenth of it."""
+
+    def __init__(self, what: str, unit: str):
+        self._what, self._unit, self._told = what, unit, 0
+
+    def __call__(self, done: int, total: int) -> None:
+        tenths = 10 * done // max(total, 1)
+        if tenths > self._told:
+            self._told = tenths
+            print(f"{self._what}: {done:,} of {total:,} {self._unit}", flush=True)
+
+
 @contextmanager
-def progress_bar(what: str) -> Iterator:
-    """A callback (done, total) that draws a bar with rate and time left; plain lines when not on a terminal."""
+def progress_bar(what: str, unit: str = "samples") -> Iterator:
+    """A callback (done, total) that draws a bar with rate and time left; off a terminal a line at each tenth."""
     if not console.is_terminal:
-        yield lambda done, total: print(f"{what}: {done} of {total}", flush=True)
+        yield Tenths(what, unit)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), MofNCompleteColumn())
     with Progress(*columns, TextColumn("{task.speed:.0f}/s"), TimeRemainingColumn(), console=console) as bar:
@@ -115,12 +130,19 @@ def verify(
     shards: Annotated[Path, typer.Argument(help="a shard set")],
     deep: Annotated[bool, typer.Option("--deep", help="decode every sample too")] = False,
     workers: Annotated[int | None, typer.Option(min=1, help="processes  [default: all cores]")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Check every byte of a shard set, and print what packing saw. Exit code 2 where anything is wrong."""
     from david.pack import report_page
     from david.pack.verify import verify
 
-    with progress_bar("verify") as progress:
+    if as_json:
+        dataset, faults = verify(shards, deep=deep, workers=workers, progress=lambda done, total: None)
+        about = {"shards": str(shards), "fingerprint": dataset.fingerprint, "deep": deep, "samples": {}}
+        about["samples"] = {split: dataset.samples(split) for split in dataset.splits}
+        print(json.dumps(about | {"whole": not faults, "faults": [shown(fault) for fault in faults]}, indent=2))
+        raise typer.Exit(2 if faults else 0)
+    with progress_bar("verify", "shards") as progress:
         dataset, faults = verify(shards, deep=deep, workers=workers, progress=progress)
     for table in report_page.tables(dataset):
         console.print(table)
@@ -130,7 +152,7 @@ def verify(
     if faults:
         count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
         raise DavidError(f"{shards}: {count}, listed above; pack or copy those shards again")
-    console.print("every byte is as packed" + (" and every sample decodes" if deep else ""))
+    console.print("[bold green]whole:[/] every byte is as packed" + (" and every sample decodes" if deep else ""))
 
 
 def view(

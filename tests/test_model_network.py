@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from david.model import Network, Prediction, build, config
+from david.model import Network, Prediction, build, config, size
 from david.model.config import configure
 from david.model.heads import HEADS
 from david.model.layers import layer_ids
@@ -54,6 +54,12 @@ def parameters(module: torch.nn.Module) -> int:
 )
 def test_parameters_are_those_of_the_papers_models(name, heads, count):
     assert parameters(on_meta(name, heads)) == count
+    assert size.parameters(configure(name, heads=heads)) == count  # without a network
+
+
+def test_parameters_are_counted_without_a_network(smoke):
+    assert size.parameters(smoke.config) == parameters(smoke)
+    assert size.parameters(configure("david-smoke", backbone="vit_small_patch14_dinov2.lvd142m")) is None
 
 
 @pytest.mark.parametrize(

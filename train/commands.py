@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
+from david.pack.options import AsJson
 from david.pipeline.options import DEFAULT_CACHE_GB, CacheFolder, CacheGB, ShardNames
 from david.train.eval.command import register as register_eval
 from david.train.replay import register as register_replay
@@ -71,14 +73,19 @@ def train(
     and SIGUSR1 save a checkpoint and leave with exit code 75: the same command goes on.
     """
     from david.pipeline import sets
-    from david.train import distributed, identity, loop, recipes, run
-    from david.train.signals import EXIT_STOPPED, Stopped
-    from david.train.start import Start
+    from david.train import first_look, recipes, run
 
     chosen = recipes.recipe(recipe) if recipe else None
     fit, assignments = batch_size == "auto", assignments or []
     if batch_size and not fit:
         assignments.append(f"batch_size={batch_size}")
+    first_look.before_training(chosen, assignments, shards, start_from, backbone_weights)
+
+    from david.train import distributed, identity, loop  # torch and timm: seconds, that no refusal waits for
+    from david.train.eval import metric
+    from david.train.signals import EXIT_STOPPED, Stopped
+    from david.train.start import Start
+
     begin = Start(start_from, backbone_weights)
     default = begin.recipe() or recipes.recipe("smoke")
     folders = sets.located(shards, cache, cache_gb)
@@ -111,24 +118,26 @@ def train(
         typer.echo(str(stopped), err=True)
         raise typer.Exit(EXIT_STOPPED) from stopped
     if distributed.place(os.environ).rank == 0:
-        for name, value in finished.metrics.items():
-            typer.echo(f"{name:>22}  {value:.4g}")
+        if finished.metrics:
+            Console().print(metric.table(finished.metrics))
         typer.echo(f"step {finished.step}: {finished.out}")
 
 
 def list_recipes(
     name: Annotated[str | None, typer.Argument(help="Print this one whole; your own as FILE.py[:FUNCTION].")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """List the recipes, or print one as JSON; the dotted paths of its fields are what --set takes."""
     from david.train import recipes
     from david.train.recipe import to_json
+    from david.train.recipes import listing
 
     if name is not None:
         typer.echo(json.dumps(to_json(recipes.recipe(name)), indent=2))
-        return
-    for each in recipes.RECIPES:
-        r = recipes.recipe(each)
-        typer.echo(f"{each:<20} {', '.join(r.model.heads):<22} batch {r.batch_size:<4} {r.steps} steps")
+    elif as_json:
+        typer.echo(json.dumps(listing.rows(), indent=2))
+    else:
+        listing.show()
 
 
 def plot(

@@ -55,8 +55,8 @@ def compare(runs: Sequence[Path], out: Path) -> None:
     """Draw a panel for each loss, metric and pace that any of the runs has, the runs over each other, into `out`.
 
     Raises DavidError for a folder without a step in its journal."""
-    pyplot = plotting()
     curves = {run: series(run) for run in runs}
+    pyplot = plotting()
     names = [name for name in ("loss", *WEIGHTS, *METRICS, *PACE) if any(name in found for found in curves.values())]
     rows = -(-len(names) // ACROSS)
     figure, grid = pyplot.subplots(rows, ACROSS, figsize=(4.2 * ACROSS, 2.9 * rows), squeeze=False)

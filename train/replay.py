@@ -30,10 +30,14 @@ def replay(
 
     With --bundle, compute a step that was not finite again: its losses then and now, and which samples are to blame.
     """
+    from david.train import first_look
+
     if bundle is not None:
+        first_look.at_bundle(bundle)
         return _compute_again(bundle, device)
     if run is None or shards is None or step is None:
         raise typer.BadParameter("name a run with --shards and --step, or a --bundle", param_hint="RUN / --bundle")
+    first_look.before_replaying(run, shards)
     from david.pipeline import sets
     from david.train import past
 
@@ -73,6 +77,10 @@ def verify_run(
     cache_gb: CacheGB = DEFAULT_CACHE_GB,
 ) -> None:
     """Prove from the ledger that every sample was trained on exactly once an epoch."""
+    from david.train import first_look
+
+    first_look.before_replaying(run, shards)
+
     from david.pipeline import sets
     from david.train import past
 

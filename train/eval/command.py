@@ -39,6 +39,10 @@ def evaluate(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Measure a network on a split, each sample once: a table, metrics.json, samples.csv, sheets of the worst cases."""
+    from david.train import first_look
+
+    first_look.before_evaluating(run, weights, shards)
+
     from rich.console import Console
 
     from david.pipeline import sets

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from rich.table import Table
+
 WITHIN_RATIO = 1.25
 WITHIN_DEGREES = (11.25, 22.5, 30.0)
 
@@ -28,3 +30,16 @@ METRICS = {  # by name, which begins with the head's
     "alpha_iou": Metric("share", grows=True),
 }
 RANKED_BY = {"depth": "depth_abs_rel", "normals": "normals_mean_deg", "alpha": "alpha_mae"}  # head -> its worst cases
+
+
+def table(found: dict[str, float]) -> Table:
+    """Metrics by name as a table for people: value, unit, and which way is better."""
+    drawn = Table(box=None, pad_edge=False, header_style="bold")
+    drawn.add_column("metric, on the samples held out")
+    drawn.add_column("value", justify="right")
+    drawn.add_column("unit")
+    drawn.add_column("better")
+    for name, value in found.items():
+        metric = METRICS[name]
+        drawn.add_row(name, f"{value:.4g}", metric.unit, "higher" if metric.grows else "lower")
+    return drawn

@@ -31,6 +31,21 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "unofficial-berhu": unofficial_berhu,
 }
 
+ABOUT = {  # what each is for
+    "smoke": "a toy, for a first look: learns from nothing on a CPU in two minutes",
+    "david-base": "the paper's Base: depth, normals and foreground in one network",
+    "david-base-depth": "the paper's Base, relative depth alone",
+    "david-base-normals": "the paper's Base, normals alone",
+    "david-base-alpha": "the paper's Base, foreground alone",
+    "david-large": "the paper's Large: depth, normals and foreground in one network",
+    "david-large-depth": "the paper's Large, relative depth alone",
+    "david-large-normals": "the paper's Large, normals alone",
+    "david-large-alpha": "the paper's Large, foreground alone",
+    "unofficial": "the unofficial README's numbers, four GPUs",
+    "unofficial-one-gpu": "the unofficial README's numbers, one GPU",
+    "unofficial-berhu": "the unofficial training guide's numbers, BerHu depth",
+}
+
 
 def recipe(name: str) -> Recipe:
     """The recipe of that name, or of a user's own file. Raises DavidError, listing those there are, for any other."""

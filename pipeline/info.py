@@ -1,0 +1,93 @@
+"""`david info SHARDS`: what a shard set says of itself, read from its manifest and its first sample."""
+
+import json
+import tempfile
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from david.pack import dataset, manifest
+from david.pack.errors import shown
+from david.pack.manifest import Manifest
+from david.pack.options import AsJson
+
+
+def register(app: typer.Typer) -> None:
+    app.command("info")(info)
+
+
+def info(
+    shards: Annotated[str, typer.Argument(metavar="SHARDS", help="A shard set: a folder, or an address.")],
+    as_json: AsJson = False,
+) -> None:
+    """Tell what a shard set holds: splits, samples, fields and their coding, image size, what made it."""
+    found = described(shards)
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+    else:
+        show(found)
+
+
+def described(shards: str) -> dict[str, Any]:
+    """What `david info --json` prints. Of a set at an address only the manifest is fetched, so no image size is known.
+
+    Raises DavidError where there is no shard set."""
+    if "://" not in shards:
+        return _describe(shards, manifest.load(Path(shards)), here=True)
+    from david.pipeline.cache import mount
+
+    with tempfile.TemporaryDirectory() as folder:
+        return _describe(shards, manifest.load(mount(shards, Path(folder), 0)), here=False)
+
+
+def _describe(name: str, found: Manifest, here: bool) -> dict[str, Any]:
+    splits = {
+        split: {
+            **{"samples": found.samples(split), "shards": len(rows)},
+            **{"bytes": sum(shard.bytes for shard in rows)},
+        }
+        for split, rows in found.splits.items()
+    }
+    size = None
+    for split in (split for split in splits if here and splits[split]["samples"]):
+        for sample in islice(dataset.read(found.folder, split), 1):
+            size = {"height": sample.rgb.shape[0], "width": sample.rgb.shape[1]}
+        break
+    return {
+        **{"shards": name, "fingerprint": found.fingerprint, "splits": splits, "first_sample": size},
+        **{"members": list(found.extensions), "options": found.options, "libraries": found.libraries},
+        **{"raw_samples": found.raw.get("samples"), "quarantined": found.quarantined},
+    }
+
+
+def show(found: dict[str, Any]) -> None:
+    console = Console()
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("split")
+    for heading in ("samples", "shards", "GB", "kB a sample"):
+        table.add_column(heading, justify="right")
+    for name, split in found["splits"].items():
+        each = f"{split['bytes'] / 1e3 / split['samples']:,.0f}" if split["samples"] else ""
+        table.add_row(name, f"{split['samples']:,}", f"{split['shards']:,}", f"{split['bytes'] / 1e9:,.3f}", each)
+    console.print(table)
+    size, options = found["first_sample"], found["options"]
+    facts = {
+        "image": f"{size['width']} x {size['height']} pixels, the first sample's" if size else "known once it is read",
+        "members": "  ".join(found["members"]),
+        "packed with": "  ".join(f"{name}={value}" for name, value in options.items()),
+        "libraries": "  ".join(f"{name} {value}" for name, value in found["libraries"].items()),
+        "quarantined": f"{len(found['quarantined']):,} of {found['raw_samples'] or 0:,} raw samples",
+        "fingerprint": found["fingerprint"],
+    }
+    lines = Table.grid(padding=(0, 2))
+    lines.add_column(no_wrap=True, style="bold")
+    lines.add_column(overflow="fold")
+    for name, value in facts.items():
+        lines.add_row(name, escape(shown(value)))
+    console.print()
+    console.print(lines)
