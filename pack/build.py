@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from david.pack import archive, crew, manifest, repair, report_page, shard
+from david.pack import archive, crew, manifest, repair, report_page, shard, survey
 from david.pack.crew import Event
 from david.pack.errors import BadSample, DavidError
 from david.pack.manifest import Manifest
@@ -19,8 +19,10 @@ from david.pack.record import FOLDER, Done, Record
 from david.pack.report import Report
 from david.pack.schema import SPLITS
 from david.pack.sources import synthhuman
+from david.pack.worker import Tally
 
 Engine = Callable[..., Iterator[Event]]
+DEFAULT_SHARE, DEFAULT_FREE = 0.01, 10  # of bad samples, see `BadPolicy`
 
 
 @dataclass(frozen=True)
@@ -52,17 +54,22 @@ class Part:
 @dataclass(frozen=True)
 class BadPolicy:
     """What a bad sample does. quarantine: set it aside, or stop (False); max_share: of all samples, above which
-    quarantine stops too."""
+    quarantine stops too; None: 1 %, but up to ten samples are set aside from any set, as long as half of it is left."""
 
     quarantine: bool = False
-    max_share: float = 0.01
+    max_share: float | None = None
+
+    def allows(self, set_aside: int, samples: int) -> bool:
+        if self.max_share is None:
+            return set_aside <= max(DEFAULT_SHARE * samples, min(DEFAULT_FREE, samples / 2))
+        return set_aside <= self.max_share * samples
 
     @classmethod
-    def parse(cls, on_bad: str, max_share: float) -> "BadPolicy":
+    def parse(cls, on_bad: str, max_share: float | None = None) -> "BadPolicy":
         """From the words of the command line. Raises DavidError where they are none of ours."""
         if on_bad not in ("stop", "quarantine"):
             raise DavidError(f"--on-bad is `{on_bad}`, but can only be stop or quarantine")
-        if not 0 <= max_share <= 1:
+        if max_share is not None and not 0 <= max_share <= 1:
             raise DavidError(f"--max-bad is {max_share}, but is a share from 0 to 1")
         return cls(on_bad == "quarantine", max_share)
 
@@ -82,6 +89,7 @@ def build(
     hear: Callable[[Event], None] = lambda event: None,
     planned: Callable[[Plan, list[Done]], None] = lambda plan, done: None,
     hashing: archive.Watch = lambda done, total: None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Manifest | None:
     """Pack `raw` (a folder, a zip, or some zips) into the folder `shards`; going on with an earlier run is the default.
 
@@ -90,9 +98,9 @@ def build(
     group: names these zips where a set of `groups` groups is packed as it is downloaded; engine: writes the shards
     (`crew.run` here, `ray_engine.run` on a cluster); restart: take away what an earlier run wrote; hear: gets every
     event; planned: gets the plan and the shards that are done already; hashing: gets the bytes read and to be read
-    while loose files are hashed.
-    Raises DavidError where the raw data or what is in `shards` does not allow it, BadSample as `bad` says, OSError
-    where the system refuses."""
+    while loose files are hashed; say: gets sentences for people.
+    Raises DavidError where the raw data or what is in `shards` does not allow it, or where conventions (`survey.py`)
+    are not as expected, BadSample as `bad` says, OSError where the system refuses."""
     options, bad, part = options or PackOptions(), bad or BadPolicy(), part or Part()
     workers = workers or crew.cores()
     listed_bad: dict[str, BadSample] | None = {} if bad.quarantine else None
@@ -100,7 +108,7 @@ def build(
         found, listed_bad = archive.hashed(synthhuman.scan(raw, listed_bad), listed_bad, hashing)
     except DavidError as error:
         repair.explain(shards, error)
-        raise
+        raise _advised(error) from error
     whole = plan(found, options, group, listed_bad)
     record = Record(shards)
     if (shards / manifest.NAME).exists() and group is None and not restart:
@@ -123,15 +131,20 @@ def build(
             return _end(shards, required=True)
         try:
             done = _kept(record, mine, workers)
-            planned(whole, done)
             kept = {one.name for one in done}
             missing = [one for one in mine if one.name not in kept]
             set_aside = len(whole.quarantined) + sum(len(one.quarantined) for one in done)
             _refuse_too_many(shards, set_aside, whole.samples, bad)
+            if missing:
+                survey.begin(whole, record, workers, say)
+            planned(whole, done)
+            watch = survey.Watch()
             for event in engine(missing, shards, options, quarantine=bad.quarantine, workers=workers):
                 if isinstance(event.what, Exception):
-                    raise event.what
+                    raise _advised(event.what)
                 hear(event)
+                if isinstance(event.what, Tally) and event.what.seen:
+                    watch.hear(event.what.seen)
                 if isinstance(event.what, Done):
                     set_aside += len(event.what.quarantined)
                     _refuse_too_many(shards, set_aside, whole.samples, bad)
@@ -150,11 +163,19 @@ def _kept(record: Record, shards: list[ShardPlan], threads: int) -> list[Done]:
     return [one for one in done if one.name not in changed]
 
 
+def _advised(error: Exception) -> Exception:
+    """With what a user can do about a bad sample."""
+    if not isinstance(error, BadSample):
+        return error
+    return BadSample(error.where, f"{error.reason}; mend it, or set it aside with --on-bad quarantine")
+
+
 def _refuse_too_many(shards: Path, set_aside: int, samples: int, bad: BadPolicy) -> None:
-    if set_aside > bad.max_share * samples:
+    if not bad.allows(set_aside, samples):
+        share = DEFAULT_SHARE if bad.max_share is None else bad.max_share
         raise DavidError(
-            f"{shards}: {set_aside} of {samples} samples are bad, more than {bad.max_share:.2%}; {shards / FOLDER} "
-            "names them with reasons; mend the raw data, or allow more with --max-bad"
+            f"{shards}: {set_aside} of {samples} samples are bad, more than {share:.2%}; {shards / FOLDER} names them "
+            "with reasons; mend the raw data, or allow more with --max-bad"
         )
 
 

@@ -82,7 +82,12 @@ def pack(
     shard_samples: Annotated[int, typer.Option(help="samples a shard")] = PackOptions.shard_samples,
     max_pixels: Annotated[int, typer.Option(help="a larger sample is bad")] = PackOptions.max_pixels,
     on_bad: Annotated[str, typer.Option(help="a bad sample makes the pack stop, or goes to quarantine")] = "stop",
-    max_bad: Annotated[float, typer.Option(help="share of samples that quarantine may take")] = BadPolicy.max_share,
+    max_bad: Annotated[
+        float | None,
+        typer.Option(
+            help="share of the samples that quarantine may take  [default: 0.01, or 10 samples of a small set]"
+        ),
+    ] = None,
     part: Annotated[str, typer.Option(help="i/n: the i-th of n jobs that share the work")] = "1/1",
     engine: Annotated[str, typer.Option(help="local processes, or ray tasks")] = "local",
     workers: Annotated[int | None, typer.Option(min=1, help="processes  [default: all cores]")] = None,
@@ -119,6 +124,7 @@ def pack(
             hear=display.hear,
             planned=display.planned,
             hashing=display.hashing,
+            say=display.say,
         )
     if manifest is None:
         console.print(f"part {part} is done; other parts have still to write theirs")

@@ -65,7 +65,7 @@ def _work(pipe: connection.Connection) -> None:
     """The worker's life: a job in, events out. Ends with its parent, whose end of the pipe then closes."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the parent decides
-    _hush()
+    hush()
     heap.keep()
     cv2.setNumThreads(1)  # each worker has one core
     try:
@@ -90,7 +90,7 @@ def _work(pipe: connection.Connection) -> None:
         sys.exit(1)
 
 
-def _hush() -> None:
+def hush() -> None:
     """Let nothing through of what C libraries print about damaged files: the errors that follow name the samples.
 
     What Python prints is still seen."""

@@ -57,6 +57,9 @@ class PackDisplay(AbstractContextManager):
         if self.kept:
             self.console.print(f"going on: {len(done)} of {len(sizes)} shards are done and whole")
 
+    def say(self, text: str) -> None:
+        self.console.print(text, soft_wrap=True, highlight=False)
+
     def hear(self, event: Event) -> None:
         match event.what:
             case Start(key):

@@ -106,10 +106,11 @@ def _download_and_pack(
             options,
             pack_options(settings),
             zips_on_disk=zips_on_disk,
-            bad=BadPolicy.parse(on_bad, BadPolicy.max_share),
+            bad=BadPolicy.parse(on_bad),
             report=report,
             hear=packing.hear,
             planned=packing.planned,
+            say=packing.say,
         )
     counts = ", ".join(f"{manifest.samples(split):,} {split}" for split in manifest.splits)
     print(f"{counts} samples under {shards}; the zips are deleted")

@@ -34,11 +34,12 @@ def download_and_pack(
     report: Report | None = None,
     hear: Callable[[Event], None] = lambda event: None,
     planned: Callable[[Plan, list[Done]], None] = lambda plan, done: None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Manifest:
     """Bring zips, pack them group by group, and delete them; returns the set's manifest.
 
     zips_on_disk: at most, and at least 3; half of them make a group while the others come. `report` as in `download`,
-    `bad`, `hear` and `planned` as in `build`. Raises as these two do, and where `shards` was begun otherwise."""
+    `bad`, `hear`, `planned` and `say` as in `build`. Raises as these two do, and where `shards` was begun otherwise."""
     pack_options = pack_options or PackOptions()
     if zips_on_disk < 3:
         raise DavidError(f"room for {zips_on_disk} zips: at least 3 must fit, one of each scenario")
@@ -73,6 +74,7 @@ def download_and_pack(
                 groups=len(groups),
                 hear=hear,
                 planned=planned,
+                say=say,
             )
     return built or merge(shards)
 

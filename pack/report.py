@@ -1,4 +1,4 @@
-"""What packing saw: each figure of the geometry check, and how far decoded fields lie from their source.
+"""What packing saw: each figure of the geometry check, what was odd, and how far decoded fields lie from their source.
 
 Counted in histograms shard by shard, so that the report of a set is the sum of its shards' reports.
 """
@@ -9,23 +9,40 @@ from typing import Any
 import numpy as np
 
 from david.pack import codecs, shard
+from david.pack.conventions import LEAST_FACING, LEAST_SHARE
 from david.pack.geometry import Geometry
 from david.pack.histogram import Histogram
+from david.pack.pixels import PixelCounts
 from david.pack.schema import Compression, Sample
 
 PRECISION_EVERY = 64  # decoding again costs as much as encoding, so one sample in 64 is measured, chosen by its id
 
 _SHARES = ("valid_share", "normals_x_agrees", "normals_y_agrees", "normals_face_camera", "alpha_covers_valid")
+PIXELS = tuple(field.name for field in fields(PixelCounts) if field.name != "valid")
+_SAMPLES = ("full_frame", "few_pixels", "against_slopes", "facing_away", "alpha_missing", "no_intrinsics")
 
 
 def _empty_geometry() -> dict[str, Histogram]:
     table = {name: Histogram.between(0, 1, bins=50) for name in (*_SHARES, "alpha_beyond_valid")}
-    table["normals_worst_length"] = Histogram.between(0.99, 1.01, bins=40)
-    table |= {
+    return table | {
         name: Histogram.between(20, 3000, bins=80, log=True) for name in ("nearest_cm", "median_cm", "farthest_cm")
     }
-    assert set(table) == {field.name for field in fields(Geometry)}
-    return table
+
+
+def _oddities(seen: Geometry, counts: PixelCounts) -> dict[str, int]:
+    """What is odd in a sample, by the names of `Report.odd`: pixels, or 1 where the sample as a whole is."""
+    agrees = [share for share in (seen.normals_x_agrees, seen.normals_y_agrees) if share is not None]
+    facing = seen.normals_face_camera
+    whole = {
+        "full_frame": seen.valid_share == 1,
+        "few_pixels": not agrees,
+        "against_slopes": any(share < LEAST_SHARE for share in agrees),
+        "facing_away": facing is not None and facing < LEAST_FACING,
+        "alpha_missing": seen.alpha_covers_valid < 0.99,
+        "no_intrinsics": seen.size_cm is None,
+    }
+    found = {name: getattr(counts, name) for name in PIXELS} | {name: int(odd) for name, odd in whole.items()}
+    return {name: count for name, count in found.items() if count}
 
 
 def _empty_precision() -> dict[str, Histogram]:
@@ -40,19 +57,27 @@ def _empty_precision() -> dict[str, Histogram]:
 
 
 class Report:
-    """geometry: one value a sample; precision: errors of every pixel (valid ones for depth and normals) of the samples
+    """geometry: one value a sample; odd: name -> in how many samples, and on how many pixels (in `PIXELS`) or again
+    samples; precision: errors of every pixel (valid ones for depth and normals) of the samples
     measured, but `rgb_psnr_db` one a sample."""
 
     def __init__(self) -> None:
         self.geometry = _empty_geometry()
+        self.odd: dict[str, tuple[int, int]] = dict.fromkeys((*PIXELS, *_SAMPLES), (0, 0))
         self.precision = _empty_precision()
         self.measured = 0
 
-    def add_geometry(self, seen: Geometry) -> None:
+    def add_geometry(self, seen: Geometry, counts: PixelCounts) -> None:
         for name, histogram in self.geometry.items():
             value = getattr(seen, name)
             if value is not None:
                 histogram.add(value)
+        for name, count in _oddities(seen, counts).items():
+            self._add_odd(name, 1, count)
+
+    def _add_odd(self, name: str, samples: int, count: int) -> None:
+        before = self.odd.get(name, (0, 0))
+        self.odd[name] = before[0] + samples, before[1] + count
 
     def add_precision(self, sample: Sample, members: list[bytes], compression: Compression) -> None:
         """Decode what was encoded and compare it with its source."""
@@ -73,11 +98,13 @@ class Report:
         for ours, theirs in ((self.geometry, other.geometry), (self.precision, other.precision)):
             for name, histogram in ours.items():
                 histogram.merge(theirs[name])
+        for name, (samples, count) in other.odd.items():
+            self._add_odd(name, samples, count)
         self.measured += other.measured
 
     def as_json(self) -> dict[str, Any]:
         tables = {"geometry": self.geometry, "precision": self.precision}
-        return {"measured": self.measured} | {
+        return {"measured": self.measured, "odd": {name: list(both) for name, both in self.odd.items()}} | {
             group: {name: histogram.as_json() for name, histogram in table.items()} for group, table in tables.items()
         }
 
@@ -85,6 +112,7 @@ class Report:
     def from_json(cls, content: dict[str, Any]) -> "Report":
         report = cls()
         report.measured = content["measured"]
+        report.odd = {name: (int(samples), int(count)) for name, (samples, count) in content.get("odd", {}).items()}
         report.geometry = {name: Histogram.from_json(one) for name, one in content["geometry"].items()}
         report.precision = {name: Histogram.from_json(one) for name, one in content["precision"].items()}
         return report

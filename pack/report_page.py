@@ -11,11 +11,12 @@ from rich.table import Table
 
 from david.pack import dataset as shard_set
 from david.pack import preview
+from david.pack.conventions import LEAST_FACING, LEAST_SHARE
 from david.pack.errors import DavidError, shown
 from david.pack.files import write_whole
 from david.pack.histogram import Histogram
 from david.pack.manifest import Manifest
-from david.pack.report import PRECISION_EVERY, Report
+from david.pack.report import PIXELS, PRECISION_EVERY, Report
 
 NAME = "report.html"
 
@@ -36,6 +37,21 @@ MEANING = {
     "depth_cm": "error of depth, cm",
     "normals_degrees": "error of normals, degrees",
     "validity_pixels": "pixels whose validity, of depth or normals, changed (1) or not (0)",
+}
+
+ODD = {
+    "depth_not_finite": "depth is not a finite number: the pixel is invalid",
+    "depth_not_positive": "depth is 0 or negative: the pixel is invalid",
+    "depth_outlying": "depth lies far from the sample's others: the pixel is invalid",
+    "normals_not_finite": "a normal is not a finite number: the pixel has none",
+    "normals_zero": "a normal of length 0: the pixel has none",
+    "normals_not_unit": "a normal that is not of length 1: the pixel has none",
+    "full_frame": "no pixel is background",
+    "few_pixels": "too few pixels to compare normals with slopes",
+    "against_slopes": f"normals follow the depth's slopes on less than {LEAST_SHARE:.0%} of the surface",
+    "facing_away": f"less than {LEAST_FACING:.0%} of the normals face the camera",
+    "alpha_missing": "alpha is 0 on more than 1% of the valid pixels",
+    "no_intrinsics": "no intrinsics",
 }
 
 LOW_TAIL = {  # where a low value is the bad one; of every other figure it is a high one
@@ -60,7 +76,8 @@ table{border-collapse:collapse}td,th{padding:.15rem 1.2rem .15rem 0;text-align:l
 
 
 def tables(dataset: Manifest) -> list[Table]:
-    """Geometry (one value a sample) and precision (one value a pixel) with median, bad tail and extremes."""
+    """Geometry (one value a sample) and precision (one value a pixel) with median, bad tail and extremes; and what was
+    odd, where anything was."""
     report = Report.from_json(dataset.report)
     measured = f"precision of {report.measured:,} samples (one in {PRECISION_EVERY}) decoded again"
     drawn = []
@@ -73,7 +90,21 @@ def tables(dataset: Manifest) -> list[Table]:
                 least, median, (told, tail), most = _numbers(name, one)
                 table.add_row(name, least, median, f"{told} {tail}", most, MEANING[name])
         drawn.append(table)
+    if odd := _odd(report):
+        table = Table("odd", "samples", "pixels", "meaning", title="kept, and counted", title_justify="left")
+        for row in odd:
+            table.add_row(*row)
+        drawn.insert(1, table)
     return drawn
+
+
+def _odd(report: Report) -> list[tuple[str, str, str, str]]:
+    """Rows of name, samples, pixels and meaning for what was found odd."""
+    return [
+        (name, f"{samples:,}", f"{pixels:,}" if name in PIXELS else "", ODD[name])
+        for name, (samples, pixels) in report.odd.items()
+        if samples
+    ]
 
 
 def _numbers(name: str, one: Histogram) -> tuple[str, str, tuple[str, str], str]:
@@ -91,6 +122,7 @@ def write(dataset: Manifest) -> Path:
         f"<td>{sum(one.bytes for one in shards) / 1e9:,.3f} GB</td></tr>"
         for split, shards in dataset.splits.items()
     )
+    odd = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in _odd(report))
     told = (shown(f"{one['where']}: {one['reason']}") for one in dataset.quarantined)
     bad = "".join(f"<li>{escape(one)}</li>" for one in told)
     page = (
@@ -100,6 +132,8 @@ def write(dataset: Manifest) -> Path:
         f"<p><small>content {escape(dataset.fingerprint)}</small></p>"
         f"<h2>The first samples</h2>{_thumbnails(dataset)}"
         f"<h2>Geometry, one value a sample</h2><div class=grid>{_plots(report.geometry)}</div>"
+        "<h2>Odd samples, kept and counted</h2>"
+        f"<table><tr><th>what</th><th>samples</th><th>pixels</th><th>meaning</th></tr>{odd}</table>"
         f"<h2>Precision: what {report.measured:,} samples lost by packing (one in {PRECISION_EVERY} is decoded again), "
         f"one value a pixel</h2><div class=grid>{_plots(report.precision)}</div>"
         f"<h2>Set aside as bad: {len(dataset.quarantined):,}</h2><ul>{bad}</ul>"

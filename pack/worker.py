@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from david.pack import archive, geometry, shard
+from david.pack.conventions import Seen
 from david.pack.errors import BadSample
 from david.pack.plan import PackOptions, ShardPlan, one_in
 from david.pack.record import Done, Record
@@ -19,13 +20,14 @@ STAGES = ("read", "decode", "check", "encode", "write")
 
 @dataclass
 class Tally:
-    """What one sample cost. seconds: by stage; bytes_in: raw, bytes_out: encoded."""
+    """What one sample cost. seconds: by stage; bytes_in: raw, bytes_out: encoded; seen: of its conventions."""
 
     key: str
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     bytes_in: int = 0
     bytes_out: int = 0
     bad: bool = False
+    seen: Seen | None = None
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -86,6 +88,7 @@ def write_shard(
                 quarantined.append({"id": key, "where": error.where, "reason": error.reason})
                 tally.bad = True
                 tell(Turn("write"))  # what is buffered may go to the disk now
+                tally.seen = Seen(kinds["rgb"].archive, None, error.reason)
             else:
                 begin = time.perf_counter()
                 tell(Turn("write"))
@@ -121,14 +124,15 @@ def _encode(
         sample = synthhuman.decode(key, kinds, data, options.max_pixels)
     with tally.stage("check"):
         try:
-            seen = geometry.check(sample)
+            sample, counts, seen = geometry.examine(sample)
         except BadSample as error:
             raise BadSample(where, error.reason) from error
+        tally.seen = Seen(kinds["rgb"].archive, seen)
     with tally.stage("encode"):
         members = shard.encode(sample, options.image, options.compression)
         tally.bytes_out = sum(map(len, members))
     with tally.stage("check"):
-        report.add_geometry(seen)
+        report.add_geometry(seen, counts)
         if one_in(PRECISION_EVERY, key):
             report.add_precision(sample, members, options.compression)
     return members

@@ -1,80 +1,218 @@
-"""The geometry check tells right conventions from wrong ones, on synthetic people and on real ones."""
+"""Conventions are judged over many samples: odd ones pass, wrong ones are refused and named."""
 
+import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import people
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from david.pack import geometry
-from david.pack.errors import BadSample
+from david.pack import BadSample, conventions, geometry
+from david.pack.conventions import Seen
 from david.pack.schema import Sample
 from david.pack.sources import synthhuman
 
 
 @pytest.fixture(scope="module", params=["synthetic", "real"])
-def people(request: pytest.FixtureRequest) -> list[Sample]:
-    return list(synthhuman.samples(request.getfixturevalue({"synthetic": "raw", "real": "samples_dir"}[request.param])))
+def persons(request: pytest.FixtureRequest) -> list[Sample]:
+    folder = request.getfixturevalue({"synthetic": "raw", "real": "samples_dir"}[request.param])
+    return list(itertools.islice(synthhuman.samples(folder), 4))
 
 
-def test_right_conventions_pass(people: list[Sample]) -> None:
-    for sample in people:
-        seen = geometry.check(sample)
-        assert seen.normals_face_camera > 0.9
-        assert min(seen.normals_x_agrees or 1, seen.normals_y_agrees or 1) > 0.75
+def seen(samples: list[Sample], change: Callable[[Sample], Sample] = lambda sample: sample) -> list[Seen]:
+    """What is seen in the samples, changed."""
+    found = []
+    for sample in samples:
+        try:
+            found += [Seen(Path("X.zip"), geometry.examine(change(sample))[2])]
+        except BadSample as error:
+            found += [Seen(Path("X.zip"), None, error.reason)]
+    return found
 
 
-WRONG_NORMALS = {
-    "R and B swapped": lambda n: n[..., ::-1],
-    "negated": lambda n: -n,
-    "X negated": lambda n: n * np.float32([-1, 1, 1]),
-    "Y down": lambda n: n * np.float32([1, -1, 1]),
-    "X and Y swapped": lambda n: n[..., [1, 0, 2]],
-    "twice as long": lambda n: n * 2,
+def test_right_conventions_pass(persons: list[Sample]) -> None:
+    found = seen(persons)
+    for times in (1, 40):
+        assert conventions.faults(found * times) == []
+    for one in found:
+        assert one.geometry
+        assert (one.geometry.normals_face_camera or 0) > 0.9
+        assert min(one.geometry.normals_x_agrees or 1, one.geometry.normals_y_agrees or 1) > 0.75
+        assert conventions.faults([one]) == []
+
+
+@pytest.mark.parametrize("odd", people.ODD)
+def test_an_odd_sample_passes_alone_and_among_others(odd: str, persons: list[Sample]) -> None:
+    among = seen(persons) * 3
+    for sample in persons[:3]:
+        (one,) = seen([sample], people.ODD[odd])
+        assert one.geometry, one.reason
+        assert conventions.faults([*among, one]) == []
+
+
+WHOLE_SETS = {
+    "close-ups": people.close_up,
+    "hair over everything": people.noisy,
+    "alpha everywhere": people.ODD["alpha everywhere"],
+    "silhouettes without normals": people.ODD["zero normals on the whole silhouette"],
+    "five metres away": people.ODD["a depth of 5 m"],
 }
 
 
-@pytest.mark.parametrize("wrong", WRONG_NORMALS)
-def test_wrong_normals_are_refused_with_what_was_seen(people: list[Sample], wrong: str) -> None:
-    told = []
-    for sample in people:
-        try:
-            geometry.check(replace(sample, normals=np.ascontiguousarray(WRONG_NORMALS[wrong](sample.normals))))
-        except BadSample as error:
-            assert re.search(r"normals' [XYZ] .* on \d+% of the pixels|a normal of length 2.000", str(error))
-            told.append(error)
-    assert len(told) >= 0.9 * len(people)  # a person who leans just so looks the same with X and Y swapped
+@pytest.mark.parametrize("kind", WHOLE_SETS)
+def test_a_set_of_nothing_but_odd_samples_passes(kind: str, persons: list[Sample]) -> None:
+    found = seen(persons, WHOLE_SETS[kind])
+    for times in (1, 40):
+        assert conventions.faults(found * times) == []
 
 
-def test_metres_are_refused(people: list[Sample]) -> None:
-    for sample in people:
-        with pytest.raises(BadSample, match="median depth .* cm: another unit, such as metres"):
-            geometry.check(replace(sample, depth_cm=sample.depth_cm / 100))
-        whole = np.where(sample.valid, sample.depth_cm, 65504) / 100  # the background divided as well
-        with pytest.raises(BadSample, match="no pixel has the background depth 65504; the largest is 655.04"):
-            geometry.check(replace(sample, depth_cm=whole, valid=np.ones_like(sample.valid)))
+WRONG_ORDERS = [
+    (axes, signs)
+    for axes in itertools.permutations(range(3))
+    for signs in itertools.product((1, -1), repeat=3)
+    if (axes, signs) != ((0, 1, 2), (1, 1, 1))
+]
 
 
-def test_holes_in_values_are_refused(people: list[Sample]) -> None:
-    sample = people[0]
-    row, column = np.argwhere(sample.valid)[0]
+def test_every_other_order_and_sign_of_the_channels_is_refused_and_named(persons: list[Sample]) -> None:
+    told = set()
+    for axes, signs in WRONG_ORDERS:
+        wrong = seen(
+            persons[:2],
+            lambda s, axes=axes, signs=signs: replace(s, normals=s.normals[..., axes] * np.array(signs, np.float32)),
+        )
+        for times in (1, 20):
+            (fault,) = conventions.faults(wrong * times)
+            assert "it seems that" in fault, (axes, signs)
+        told.add(fault.partition("it seems that")[2])
+    assert len(told) == len(WRONG_ORDERS)
 
-    def at(array: np.ndarray, value: float) -> np.ndarray:
-        array = array.copy()
-        array[row, column] = value
-        return array
 
-    cases: Iterator[tuple[Sample, str]] = iter(
-        [
-            (replace(sample, depth_cm=at(sample.depth_cm, np.nan)), "1 depth pixels"),
-            (replace(sample, depth_cm=at(sample.depth_cm, -3)), "1 depth pixels"),
-            (replace(sample, normals=at(sample.normals, np.nan)), "1 normals are not finite"),
-            (replace(sample, normals=at(sample.normals, 0)), "a normal of length 0.000"),
-            (replace(sample, alpha=np.zeros_like(sample.alpha)), "alpha is above 0 on 0%"),
-            (replace(sample, valid=np.zeros_like(sample.valid)), "no pixel has a valid depth"),
-        ]
+NAMED = {
+    "normals' X and Z, channels B and R, are exchanged": lambda n: n[..., ::-1],
+    "all normals are negated": lambda n: -n,
+    "normals' X points left": lambda n: n * np.array([-1, 1, 1], np.float32),
+    "normals' Y points down": lambda n: n * np.array([1, -1, 1], np.float32),
+    "as OpenCV has it": lambda n: n * np.array([1, -1, -1], np.float32),
+    "channels B, G, R hold Y, X, Z instead of X, Y, Z": lambda n: n[..., [1, 0, 2]],
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_a_wrong_order_is_named(name: str, persons: list[Sample]) -> None:
+    (fault,) = conventions.faults(seen(persons, lambda s: replace(s, normals=NAMED[name](s.normals))))
+    assert name in fault
+    assert "normals' X has the sign of the depth's slope on" in fault
+
+
+def _everywhere(sample: Sample, **changed: np.ndarray) -> Sample:
+    """Every pixel has a depth, as where the background is another value than SynthHuman's."""
+    return replace(sample, valid=np.ones_like(sample.valid), normals_valid=np.ones_like(sample.valid), **changed)
+
+
+def background(value: float) -> people.Change:
+    return lambda s: _everywhere(s, depth_cm=np.where(s.valid, s.depth_cm, np.float32(value)))
+
+
+WRONG: dict[str, tuple[people.Change, str]] = {
+    "metres": (lambda s: replace(s, depth_cm=s.depth_cm / 100), "is it in metres"),
+    "metres, the background too": (
+        lambda s: _everywhere(s, depth_cm=np.where(s.valid, s.depth_cm, np.float32(65504)) / 100),
+        "is the background not 65504",
+    ),
+    "millimetres": (lambda s: replace(s, depth_cm=s.depth_cm * 10), "is (it|depth) in (mm|millimetres)"),
+    "micrometres": (lambda s: replace(s, depth_cm=s.depth_cm * 10_000), "is it in millimetres"),
+    "inverse depth": (lambda s: replace(s, depth_cm=1 / s.depth_cm), "is it in metres, or inverse"),
+    "depth that grows towards the camera": (
+        lambda s: replace(s, depth_cm=np.nanmax(s.depth_cm[s.valid]) + 100 - s.depth_cm),
+        "depth grows towards the camera",
+    ),
+    "a background of 0": (background(0), "is the background not 65504"),
+    "a background of 1000": (background(1000), "is the background not 65504"),
+    "a background of 1e9": (background(1e9), "is the background not 65504"),
+    "a background of infinity": (background(np.inf), "is the background not 65504"),
+    "a background of NaN": (background(np.nan), "is the background not 65504"),
+    "normals in 0 .. 1": (lambda s: replace(s, normals=(s.normals + 1) / 2), "of unit length|of length 1"),
+    "normals twice as long": (lambda s: replace(s, normals=s.normals * 2), "the median length is 2"),
+    "no normals": (lambda s: replace(s, normals=0 * s.normals), "the median length is 0"),
+    "alpha inverted": (lambda s: replace(s, alpha=255 - s.alpha), "is it inverted"),
+    "alpha in 0 .. 1": (lambda s: replace(s, alpha=s.alpha // 255), "alpha reaches 1 .* expected 255"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_wrong_unit_background_length_or_alpha_is_refused(wrong: str, persons: list[Sample]) -> None:
+    change, told = WRONG[wrong]
+    broken = seen(persons, change)
+    for times in (4, 40):
+        found = conventions.faults(broken * times)
+        assert found
+        assert re.search(told, "; ".join(found)), found
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 7), st.integers(0, 46), st.floats(0.5, 2), st.floats(0, 0.35), st.integers(0, 2**31))
+def test_most_samples_decide_whatever_some_are(
+    number: int, order: int, scale: float, share_odd: float, seed: int
+) -> None:
+    """A mixture: of right samples with some that are wrong in any way, and the other way round."""
+    rng = np.random.default_rng(seed)
+    axes, signs = WRONG_ORDERS[order]
+
+    def one(right: bool) -> Seen:
+        follows = np.clip(rng.normal([[0.88, 0.5, 0.5], [0.5, 0.86, 0.57], [0.5, 0.57, 0.95]], 0.06), 0, 1)
+        if not right:
+            follows = np.stack([f if s > 0 else 1 - f for f, s in zip(follows[list(axes)], signs, strict=True)])
+        depth = 150 * scale
+        return Seen(
+            Path("X.zip"),
+            geometry.Geometry(
+                follows.astype(np.float32), 0.5, depth - 10, depth, depth + 30, 0.001, 1.0, 1.0, 40.0, 1.0, 0.02, 255
+            ),
+        )
+
+    count = 8 + 8 * number
+    odd = int(share_odd * count)
+    assert conventions.faults([one(place >= odd) for place in range(count)]) == []
+    assert conventions.faults([one(place < odd) for place in range(count)])
+
+
+def test_a_sample_that_makes_no_sense_is_refused_with_what_it_holds(persons: list[Sample]) -> None:
+    sample = persons[0]
+    nowhere = np.zeros_like(sample.valid)
+    pixels, valid = f"{sample.valid.size:,}", f"{np.count_nonzero(sample.valid):,}"
+    cases = (
+        (replace(sample, valid=nowhere, normals_valid=nowhere), f"none of its {pixels} pixels has a depth"),
+        (
+            replace(sample, depth_cm=np.full_like(sample.depth_cm, np.nan)),
+            f"none of its {valid} pixels with a depth has one that makes sense: {valid} depth not finite",
+        ),
+        (
+            replace(sample, depth_cm=-sample.depth_cm),
+            f"none of its {valid} pixels with a depth has one that makes sense: {valid} depth not positive",
+        ),
+        (
+            replace(sample, normals=0 * sample.normals),
+            f"none of its {valid} pixels with a depth has a normal of length 1: {valid} normals zero",
+        ),
     )
     for broken, told in cases:
         with pytest.raises(BadSample, match=told):
-            geometry.check(broken)
+            geometry.examine(broken)
+
+
+def test_slopes_are_compared_on_valid_normals_only(persons: list[Sample]) -> None:
+    """Garbage where there is no normal changes no figure, whatever it is."""
+    sample = persons[0]
+    where = np.random.default_rng(0).random(sample.valid.shape) < 0.05
+    masked = replace(sample, normals_valid=sample.normals_valid & ~where)
+    figures = [
+        geometry.measure(replace(masked, normals=people.at(sample.normals, where, value)), 1).follows
+        for value in (0, np.nan, -1e30, 1e30)
+    ]
+    assert all(np.array_equal(figures[0], one, equal_nan=True) for one in figures)
