@@ -4,8 +4,11 @@
 `origin.json` beside its manifest names the address. A shard comes whole: under a temporary name, held against the
 manifest's SHA-256, then renamed. Whoever brings it holds an exclusive `flock` on the temporary file, so the others wait
 for it; whoever reads it holds a shared one, so nobody takes it away; the kernel drops both with their process, however
-it ends. Shards give way in the order in which they were last read. A temporary file that nobody holds is of a process
-that died: the next start removes it.
+it ends. Shards give way as `prefetch.py` foresees, and those that it knows nothing of first, in the order in which they
+were last read. A temporary file that nobody holds is of a process that died: the next start removes it.
+
+What a disk lost or changed since is never an error: whoever finds a shard damaged has it held against the manifest,
+taken away and brought again (`mend`), and a warning names it.
 """
 
 import fcntl
@@ -15,7 +18,9 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,6 +36,9 @@ POLL_S = 0.05
 ROOM_WAIT_S = 120.0  # until a shard can give way
 COPIES = 2  # of a shard that arrives with other bytes than the manifest's, before it is given up
 GB = 10**9
+
+Place = tuple[int, float]  # of a shard among those that may give way: the least first
+UNFORESEEN: Place = (-1, 0.0)
 
 
 def mount(url: str, cache: Path, limit_bytes: int) -> Path:
@@ -66,6 +74,12 @@ class Cache:
         about = json.loads((folder / ORIGIN).read_bytes())
         self.folder, self.root, self.limit_bytes = folder, folder.parent, int(about["limit_bytes"])
         self._origin, self._closing = origin(about["url"]), threading.Event()
+        self._mended: Counter[str] = Counter()  # how often a shard was found damaged
+        self._place: Callable[[Path], Place] = lambda path: UNFORESEEN
+
+    def foresee(self, place: Callable[[Path], Place]) -> None:
+        """place: of the shards under `root`, by the paths of their tars, which one gives way first."""
+        self._place = place
 
     def open(self, shard: Shard) -> Opened:
         """A shard, which stays as long as this is held. Waits until it is there."""
@@ -110,7 +124,7 @@ class Cache:
             index = self._origin.read(f"{shard.name}.idx")
             if hashlib.sha256(index).hexdigest() != shard.index_sha256:
                 raise DavidError(f"{self._origin.url}/{shard.name}.idx: not the index that the manifest lists")
-            path.with_suffix(".idx").write_bytes(index)  # it counts only beside its tar
+            files.write_whole(path.with_suffix(".idx"), index)  # before its tar, beside which alone it counts
             self._copy(shard, part)
             with _alone(self.root):
                 name.rename(path)
@@ -147,7 +161,7 @@ class Cache:
         patience = time.monotonic() + ROOM_WAIT_S
         while time.monotonic() < patience and not self._closing.is_set():
             with _alone(self.root):
-                if _give_way(self.root, self.limit_bytes - size):
+                if _give_way(self.root, self.limit_bytes - size, self._place):
                     os.posix_fallocate(part.handle, 0, size)
                     return
             self._closing.wait(POLL_S)
@@ -156,29 +170,67 @@ class Cache:
             "give a larger --cache-gb"
         )
 
+    def mend(self, shard: Shard) -> bool:
+        """Whether a shard here was damaged; then it has been taken away, to be brought again. A warning says so.
+
+        Raises DavidError where that happens again and again."""
+        path = self.folder / f"{shard.name}.tar"
+        with _alone(self.root):
+            expected = {path: shard.sha256, path.with_suffix(".idx"): shard.index_sha256}
+            odd = [one.name for one, digest in expected.items() if _sha256(one) != digest]
+            if not path.exists() or not odd:
+                return not path.exists()  # somebody else took it away
+            _take_away(path)
+            self._mended[shard.name] += 1
+        if self._mended[shard.name] >= COPIES:
+            raise DavidError(
+                f"{path}: {' and '.join(odd)} changed on that disk {COPIES} times; is it whole? give another --cache"
+            )
+        warnings.warn(f"{path}: {' and '.join(odd)} changed on that disk since; fetched again", stacklevel=2)
+        return True
+
     def close(self) -> None:
         """End what is under way."""
         self._closing.set()
+        self._place = lambda path: UNFORESEEN
         self._origin.stop()
 
 
-def _give_way(root: Path, allowed: int) -> bool:
-    """Remove what was used longest ago until all takes `allowed` bytes; False where too much is in use."""
+def _give_way(root: Path, allowed: int, place: Callable[[Path], Place]) -> bool:
+    """Remove shards, by their place and then what was read longest ago first, until all takes `allowed` bytes; False
+    where too much is in use."""
     here = [(path.stat(), path) for path in [*root.glob("*/*.tar"), *root.glob("*/.*.tar.part")]]
     used = sum(about.st_size for about, _ in here)
-    for about, path in sorted(here, key=lambda one: one[0].st_mtime_ns):
-        if used > allowed and _remove(path):
-            path.with_suffix(".idx").unlink(missing_ok=True)
-            used -= about.st_size
+    if used > allowed:
+        for about, path in sorted(here, key=lambda one: (place(one[1]), one[0].st_mtime_ns)):
+            if used > allowed and _remove(path):
+                used -= about.st_size
     return used <= allowed
 
 
 def _remove(path: Path) -> bool:
-    """Remove a file unless somebody holds it."""
-    opened = Opened(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+    """Remove a file unless somebody holds it; a shard's index goes before it."""
+    try:
+        opened = Opened(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+    except FileNotFoundError:  # it has just been named, or given up
+        return True
     if held := _hold(opened):
-        path.unlink(missing_ok=True)
+        _take_away(path)
     return held
+
+
+def _take_away(path: Path) -> None:
+    if path.suffix == ".tar":  # whoever finds no tar may write both anew at once
+        path.with_suffix(".idx").unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
+
+
+def _sha256(path: Path) -> str | None:
+    """None where the file can't be read."""
+    try:
+        return files.sha256(path)
+    except OSError:
+        return None
 
 
 def _hold(opened: Opened) -> bool:

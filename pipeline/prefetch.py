@@ -1,28 +1,31 @@
 """Brings the shards that the steps to come will read, in the order in which they need them, as far ahead as there is
-room: the order is computed, so it is known.
+room: the order is computed, so it is known. And says which of those that are here may give way to them.
 """
 
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import lru_cache
+from pathlib import Path
 
 from david.pack.errors import DavidError
-from david.pipeline.cache import GB
+from david.pipeline.cache import GB, UNFORESEEN, Place
 from david.pipeline.config import DataConfig
+from david.pipeline.foresight import MOST_AHEAD, Foresight
 from david.pipeline.mixture import Mixture
 from david.pipeline.order import Order
 from david.pipeline.reader import Reader
 
 THREADS = 4  # shards that are brought at once
-MOST_AHEAD = 10_000  # steps that are looked at; computing them costs a second
+BEHIND = 4  # steps by which another rank may be behind this one, or so
 
 
 class Prefetch:
     """Threads that end with `close`.
 
     sizes: shard -> bytes, of all shards that may have to be brought; needs: the shards of a step
-    first: step; room_bytes: that the shards of the steps from the present one on may take
+    first: step; room_bytes: that the shards of the steps from the present one on may take; where a step's shards have
+    no room all together, as many come as have
     bring: has a shard at hand. Where it fails nothing is said: whoever reads the shard tries again, and tells"""
 
     def __init__(
@@ -36,6 +39,8 @@ class Prefetch:
         self._sizes, self._room_bytes, self._bring = sizes, room_bytes, bring
         self._needs = lru_cache(maxsize=1)(needs)  # asked again and again while there is no room
         self._all_fit = sum(sizes.values()) <= room_bytes
+        self._foresight = Foresight(sizes, needs, first)
+        self._used: dict[int, int] = {}  # shard -> the last step before the present one that needed it
         self._present, self._seen = first, first  # the step that is made now, and the first not looked at
         self._last: dict[int, int] = {}  # shard -> the last step up to _seen that needs it
         self._wanted: deque[int] = deque()
@@ -48,10 +53,25 @@ class Prefetch:
         """Steps before this one need nothing any more."""
         with self._moved:
             self._present = step
+            self._foresight.reached(step)
             self._moved.notify_all()
+
+    def place(self, shard: int) -> Place:
+        """Where a shard stands among those that may give way, the first first: what is needed furthest in the future,
+        or not as far as is known; what was needed just now, for another rank may be behind; what was brought, or is
+        to be, for the steps up to the one that there was room for."""
+        with self._moved:
+            if self._last.get(shard, -1) >= self._present:
+                rank = 2
+            else:
+                rank = int(max(self._last.get(shard, -1), self._used.get(shard, -1)) >= self._present - BEHIND)
+        step = self._foresight.next_use(shard)
+        return rank, float("-inf") if step is None else -step
 
     def _run(self) -> None:
         while (shard := self._next()) is not None:
+            if not self._all_fit:
+                self._foresight.look()
             try:
                 self._bring(shard)
             except DavidError:
@@ -70,19 +90,25 @@ class Prefetch:
         return None
 
     def _look(self) -> bool:
-        """Want what one more step needs; False where that has no room yet, or is very far ahead."""
+        """Want one more shard, or see that one more step wants none; False where there is no room yet, or where that is
+        very far ahead."""
         self._seen = max(self._seen, self._present)
         if self._seen > self._present + MOST_AHEAD:
             return False
-        needed = [shard for shard in self._needs(self._seen) if shard in self._sizes]
         if not self._all_fit:
-            self._last = {shard: step for shard, step in self._last.items() if step >= self._present}
-        taken = sum(self._sizes[shard] for shard in {*self._last, *needed})
+            for shard in [shard for shard, step in self._last.items() if step < self._present]:
+                self._used[shard] = self._last.pop(shard)
+        needed = [shard for shard in self._needs(self._seen) if shard in self._sizes]
+        fresh = [shard for shard in needed if shard not in self._last]
+        self._last |= dict.fromkeys(set(needed) & self._last.keys(), self._seen)
+        if not fresh:
+            self._seen += 1
+            return True
+        taken = sum(self._sizes[shard] for shard in {*self._last, fresh[0]})
         if taken > self._room_bytes and self._seen > self._present:
             return False
-        self._wanted.extend(shard for shard in needed if shard not in self._last)
-        self._last |= dict.fromkeys(needed, self._seen)
-        self._seen += 1
+        self._wanted.append(fresh[0])
+        self._last[fresh[0]] = self._seen
         return True
 
     def close(self) -> None:
@@ -113,7 +139,11 @@ def prefetch(reader: Reader, order: Order | Mixture, config: DataConfig, first: 
 
     largest = max(sizes.values())
     room = limit if sum(sizes.values()) <= limit else limit - largest  # for a rank that is behind
-    return Prefetch(sizes, lambda step: reader.shards_of(order.batch(step).ids).tolist(), first, room, bring)
+    ahead = Prefetch(sizes, lambda step: reader.shards_of(order.batch(step).ids).tolist(), first, room, bring)
+    numbers = {Path(held.path(one)): number for number, (held, one) in enumerate(reader.shards) if held.cache}
+    for cache in {id(held.cache): held.cache for held in reader.files if held.cache}.values():
+        cache.foresee(lambda path: ahead.place(numbers[path]) if path in numbers else UNFORESEEN)
+    return ahead
 
 
 def _require(limit: int, reader: Reader, config: DataConfig) -> None:

@@ -70,6 +70,14 @@ class Reader:
 
         room: lends memory of so many bytes, which the sample's members stay in"""
         held, one, row = self._find(sample)
+        try:
+            return self._read(held, one, row, room)
+        except BadSample:
+            if not held.mend(one):
+                raise
+            return self._read(held, one, row, room)
+
+    def _read(self, held: ShardFiles, one: Shard, row: int, room: Callable[[int], memoryview]) -> Encoded:
         opened, where = held.open(one), f"{held.path(one)}, sample {row}"
         spans = held.index(one)[row].astype(np.int64)
         bounds = spans.tolist()

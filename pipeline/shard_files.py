@@ -49,6 +49,8 @@ class ShardFiles:
             raise DavidError(f"{path}: the shard can't be opened ({error.strerror}); the manifest lists it") from error
         found = os.fstat(opened.handle).st_size
         if found != shard.bytes:
+            if self.mend(shard):
+                return self._open(shard)
             raise DavidError(f"{path}: the shard has {found} bytes, the manifest lists {shard.bytes}; copy it again")
         return opened
 
@@ -62,10 +64,22 @@ class ShardFiles:
 
     def _load(self, shard: Shard) -> np.ndarray:
         text = Path(self.path(shard)).with_suffix(".idx")
-        spans = index.load(text, self.dataset.extensions)
-        if files.sha256(text) != shard.index_sha256 or len(spans) != shard.samples:
-            raise DavidError(f"{text}: not the index that the manifest lists; copy it again, or pack the set again")
+        try:
+            spans = index.load(text, self.dataset.extensions)
+            if files.sha256(text) != shard.index_sha256 or len(spans) != shard.samples:
+                raise DavidError(f"{text}: not the index that the manifest lists; copy it again, or pack the set again")
+        except (DavidError, OSError):
+            if not self.mend(shard):
+                raise
+            held = self._open(shard)  # both are here again, and stay
+            spans = self._load(shard)
+            del held
+            return spans
         return spans.astype(np.uint32) if shard.bytes < 2**32 else spans
+
+    def mend(self, shard: Shard) -> bool:
+        """Whether a shard was only damaged on its way through a cache, and can be had again."""
+        return self.cache is not None and self.cache.mend(shard)
 
     def stop(self) -> None:
         """End what is being brought: whoever waits for it gets a DavidError."""

@@ -14,19 +14,22 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
+import power_cut
 import pytest
 
-from david.pack import DavidError, manifest
+from david.pack import DavidError, index, manifest
 from david.pipeline import cache, origin, prefetch, sets
 from david.pipeline.config import DataConfig
+from david.pipeline.foresight import Foresight
 from david.pipeline.loader import Loader
 from david.pipeline.prefetch import Prefetch
+from david.pipeline.reader import Reader
 
 Tiny = Callable[[Path, list[int]], Path]
 LARGE = 10**9
@@ -344,34 +347,102 @@ def test_a_shard_that_is_read_never_gives_way(server: Server, stored: Path, tmp_
     brought.close()
 
 
-def test_shards_are_brought_in_the_order_of_need_and_no_further_than_there_is_room() -> None:
+class Near(origin.Origin):
+    """A folder of this machine as an address. asked: how often each file was read"""
+
+    asked: ClassVar[Counter[str]] = Counter()
+
+    def copy(self, name: str, size: int | None, write: Callable[[bytes], None]) -> None:
+        self.asked[name] += 1
+        write((Path(self.url) / name).read_bytes())
+
+    def stop(self) -> None:
+        """Nothing takes time."""
+
+
+@pytest.fixture
+def near(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Folders are addresses; how often each of their files is read."""
+    monkeypatch.setattr(cache, "origin", Near)
+    monkeypatch.setattr(Near, "asked", Counter())
+    return Near.asked
+
+
+class Bringing:
+    """A Prefetch of one thread, and what it has brought whenever it has nothing to do."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *arguments: Any):
+        self.brought: list[int] = []
+        self._idle = idle = threading.Event()
+
+        class Condition(threading.Condition):
+            def wait(self, timeout: float | None = None) -> bool:
+                idle.set()
+                return super().wait(timeout)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(prefetch, "THREADS", 1)
+            patched.setattr(threading, "Condition", Condition)
+            self.ahead = Prefetch(*arguments, self.brought.append)
+
+    def settled(self, reached: int | None = None) -> list[int]:
+        if reached is not None:
+            self._idle.clear()
+            self.ahead.reached(reached)
+        assert self._idle.wait(50)
+        return self.brought
+
+
+def test_shards_are_brought_in_the_order_of_need_and_no_further_than_there_is_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     needs = [{0}, {0, 1}, {1}, {2}, {2, 3}, {4}, {5}, {6}]
-    brought: list[int] = []
-    ahead = Prefetch(dict.fromkeys(range(7), 10), lambda step: needs[step % 8], 0, 30, brought.append)
+    bringing = Bringing(monkeypatch, dict.fromkeys(range(7), 10), lambda step: needs[step % 8], 0, 30)
+    assert bringing.settled() == [0, 1, 2]
+    assert bringing.settled(2) == [0, 1, 2, 3]
+    assert bringing.settled(3) == [0, 1, 2, 3, 4]
+    assert bringing.settled(7) == [0, 1, 2, 3, 4, 6, 0, 1]
+    bringing.ahead.close()
 
-    def settled() -> list[int]:
-        time.sleep(0.1)
-        return sorted(brought)
 
-    assert settled() == [0, 1, 2]
-    ahead.reached(2)
-    assert settled() == [0, 1, 2, 3]
-    ahead.reached(3)
-    assert settled() == [0, 1, 2, 3, 4]
-    ahead.reached(7)
-    assert settled() == [0, 0, 1, 1, 2, 3, 4, 6]
-    ahead.close()
+def test_of_a_window_that_has_no_room_as_much_is_brought_as_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    needs = [[0, 1], [0, 1], [2, 3], [2, 3]]
+    bringing = Bringing(monkeypatch, dict.fromkeys(range(4), 10), lambda step: needs[step % 4], 0, 30)
+    assert bringing.settled() == [0, 1, 2]
+    assert bringing.settled(2) == [0, 1, 2, 3, 0]
+    bringing.ahead.close()
 
 
 def test_no_more_than_a_bounded_number_of_steps_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prefetch, "MOST_AHEAD", 3)
-    brought: list[int] = []
-    ahead = Prefetch(dict.fromkeys(range(20), 10), lambda step: {step}, 5, 200, brought.append)
-    time.sleep(0.1)
-    ahead.reached(7)
-    time.sleep(0.1)
-    ahead.close()
-    assert sorted(brought) == [5, 6, 7, 8, 9, 10]
+    bringing = Bringing(monkeypatch, dict.fromkeys(range(20), 10), lambda step: {step}, 5, 200)
+    assert bringing.settled() == [5, 6, 7, 8]
+    assert bringing.settled(7) == [5, 6, 7, 8, 9, 10]
+    bringing.ahead.close()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_next_use_of_a_shard_is_foreseen_as_a_search_finds_it(seed: int) -> None:
+    chance = np.random.default_rng(seed)
+    needs = [set(chance.choice(6, chance.integers(0, 4)).tolist()) for _ in range(40)] + [set(range(6))]
+    foresight = Foresight(range(6), lambda step: needs[min(step, 40)], 0)
+    for present in sorted(chance.integers(0, 41, 10).tolist()):
+        foresight.reached(present)
+        foresight.look()
+        for shard in range(6):
+            assert foresight.next_use(shard) == next(step for step in range(present, 41) if shard in needs[step])
+
+
+def test_what_is_needed_furthest_in_the_future_gives_way_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    needs = [[0], [0], [1], [2], [3], [4], [5], [0], [1], [4]]
+    bringing = Bringing(monkeypatch, dict.fromkeys(range(7), 10), lambda step: needs[step % 10], 0, 20)
+    monkeypatch.setattr(prefetch, "BEHIND", 2)
+    for step in range(1, 6):
+        bringing.settled(step)
+    assert bringing.brought[-2:] == [4, 5]
+    # 6 is never needed; 1 and 0 were long ago, 1 is needed later; 2 and 3 were just now, 3 later; 5 later than 4
+    assert sorted(range(7), key=bringing.ahead.place) == [6, 1, 0, 3, 2, 5, 4]
+    bringing.ahead.close()
 
 
 @pytest.mark.timeout(120)
@@ -401,3 +472,101 @@ def test_an_s3_bucket_gives_the_sets_own_batches(stored: Path, tmp_path: Path, m
             cache.mount("s3://shards/none", tmp_path / "cache", LARGE)
     finally:
         server.stop()
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_larger_cache_never_fetches_more(
+    ranks: int, tiny: Tiny, near: Counter[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """24 shards of one size in windows of 8, three epochs; 9 is the least room that is allowed, 24 is all there is."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)  # of no concern here, and slow
+    stored = tiny(tmp_path / "stored", [6] * 24)
+    largest, window, epochs = max(one.bytes for one in manifest.load(stored).split("train")), 8, 3
+    config = DataConfig(height=16, width=12, threads=1, shuffle="blocks", window=window)
+    fetched = {}
+    for room in (9, 13, 17, 24):
+        near.clear()
+        folder = cache.mount(str(stored), tmp_path / f"cache {room}", room * largest)
+        with ExitStack() as stack:
+            how = {"batch_size": 6, "seed": 3, "world_size": ranks}
+            loaders = [stack.enter_context(Loader(folder, "train", config, rank=r, **how)) for r in range(ranks)]
+            for _ in range(24 * epochs):
+                for loader in loaders:
+                    next(loader)
+        fetched[room] = sum(times for name, times in near.items() if name.endswith(".tar"))
+    assert fetched[9] >= fetched[13] >= fetched[17] >= fetched[24] == 24
+    assert fetched[9] <= 24 * epochs + window + 2 * (ranks - 1) * epochs  # and those of the window ahead
+
+
+def everything(folder: Path) -> list[bytes]:
+    """All samples of a set, as they stand in its shards."""
+    with closing(Reader(folder, "train")) as reader:
+        samples = [reader.read(number) for number in range(reader.samples)]
+    return [b"".join([one.rgb, *one.planes.values()]) for one in samples]
+
+
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "emptied": lambda data: b"",
+    "cut": lambda data: data[: len(data) // 2],
+    "zeros": lambda data: bytes(len(data)),
+    "flipped": lambda data: data[:700] + bytes([data[700] ^ 1]) + data[701:],
+}
+
+
+@pytest.mark.parametrize("suffix", [".tar", ".idx"])
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_what_a_disk_damaged_is_fetched_again_by_itself_and_named(
+    damage: str, suffix: str, near: Counter[str], stored: Path, tmp_path: Path
+) -> None:
+    folder = cache.mount(str(stored), tmp_path / "cache", LARGE)
+    expected = everything(stored)
+    assert everything(folder) == expected
+    path = (folder / "train-000003.tar").with_suffix(suffix)
+    path.write_bytes(DAMAGE[damage](path.read_bytes()))
+    with pytest.warns(UserWarning, match=rf"train-000003\.tar: {path.name} changed on that disk since; fetched again"):
+        assert everything(folder) == expected
+    for name in ("train-000003.tar", "train-000003.idx"):
+        assert (folder / name).read_bytes() == (stored / name).read_bytes()
+    path.unlink()
+    assert everything(folder) == expected
+
+
+@pytest.mark.filterwarnings("ignore:.*changed on that disk")
+def test_a_disk_that_damages_all_it_gets_ends_in_a_named_error(
+    near: Counter[str], stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = cache.mount(str(stored), tmp_path / "cache", LARGE)
+    load = index.load
+
+    def bad_disk(path: Path, extensions: tuple[str, ...]) -> np.ndarray:
+        path.write_bytes(b"")
+        return load(path, extensions)
+
+    monkeypatch.setattr(index, "load", bad_disk)
+    with pytest.raises(DavidError, match=r"train-000000.idx changed on that disk 2 times; is it whole\? give another"):
+        everything(folder)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.filterwarnings("ignore:.*changed on that disk")
+def test_after_a_power_cut_at_any_moment_the_cache_gives_the_right_bytes(
+    tiny: Tiny, near: Counter[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two shards with room for one, so that one is written and one gives way."""
+    stored, root = tiny(tmp_path / "stored", [1, 1]), tmp_path / "cache"
+    expected = everything(stored)
+    limit = max(one.bytes for one in manifest.load(stored).split("train")) * 3 // 2
+    root.mkdir()
+
+    def fill() -> None:
+        assert everything(cache.mount(str(stored), root, limit)) == expected
+
+    states = 0
+    for cut in power_cut.cuts(root, fill):
+        monkeypatch.setattr(os, "fsync", lambda handle: None)  # the power holds from here on
+        after = cut.lay(tmp_path / "after")
+        folder = cache.mount(str(stored), after, limit)
+        assert everything(folder) == expected, cut.when
+        assert not left_over(after), cut.when
+        states += 1
+    assert states > 30
