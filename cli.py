@@ -124,7 +124,7 @@ def main() -> None:
             if interrupts.came:
                 code = INTERRUPTED
             elif isinstance(error, DavidError):
-                code, told = 2, str(error)
+                code, told = error.exit_code, str(error)
             elif isinstance(error, OSError) and (told := of_the_system(error)):
                 code = 1
             else:

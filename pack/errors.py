@@ -8,6 +8,14 @@ sentence and ends with exit code 2; a traceback is kept for our own mistakes.
 class DavidError(Exception):
     """A mistake in what came from outside: arguments, files, data, environment."""
 
+    exit_code = 2
+
+
+class Refused(DavidError):
+    """What the operating system refused, as with a full disk: in a sentence, and nobody's mistake."""
+
+    exit_code = 1
+
 
 class BadSample(DavidError):
     """One sample that cannot be packed or read. `where` names it, `reason` says what was found."""

@@ -14,10 +14,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from david.pack.errors import Refused
 from david.pack.files import sync
 from david.pack.remote import About, Unavailable
 
 FORMAT = "david download journal 1"
+
+
+class NoDisk(Unavailable, Refused):
+    """The disk takes no more."""
 
 
 class Partial:
@@ -45,6 +50,7 @@ class Partial:
             if not clean:
                 os.ftruncate(self._file, about.size or 0)
                 self._add(json.dumps({"format": FORMAT, **version, "part_bytes": part_bytes}))
+                os.fsync(self._journal)  # else one of an older version might come back after a power cut
 
     def __enter__(self) -> "Partial":
         return self
@@ -84,12 +90,14 @@ class Partial:
             for number, (start, stop) in enumerate(self.parts)
             if any(start < last and (stop is None or first < stop) for first, last in ranges)
         ]
-        self._add(*(f"lost {number}" for number in lost))
+        with _speaking_of(self.path):
+            self._add(*(f"lost {number}" for number in lost))
         self.done -= set(lost)
 
     def cut(self, size: int) -> None:
         """End the file after `size` bytes: what an earlier, longer answer left behind goes."""
-        os.ftruncate(self._file, size)
+        with _speaking_of(self.path):
+            os.ftruncate(self._file, size)
 
     def complete(self) -> None:
         """The finished file takes its final name; the journal goes."""
@@ -112,11 +120,11 @@ def _speaking_of(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             free = shutil.disk_usage(path.parent).free
-            raise Unavailable(
+            raise NoDisk(
                 f"{path}: the disk is full ({free / 1e9:,.1f} GB free); what has arrived is kept: make room and run "
                 "the same command again to go on"
             ) from error
-        raise Unavailable(f"{path}: can't be written ({error.strerror})") from error
+        raise NoDisk(f"{path}: can't be written ({error.strerror})") from error
 
 
 def held(target: Path) -> int:

@@ -9,25 +9,26 @@ import random
 import re
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
-from urllib.parse import unquote, urljoin, urlsplit
-from urllib.request import getproxies, proxy_bypass
+from urllib.parse import urljoin, urlsplit
 
 import urllib3
-from urllib3.exceptions import HTTPError, InvalidHeader, LocationParseError, ProxySchemeUnknown, SSLError
-from urllib3.util import parse_url
+from urllib3.exceptions import HTTPError, InvalidHeader, LocationParseError, SSLError
 
+from david.pack.connections import LOOPBACK, pool
 from david.pack.errors import DavidError
 
 CHUNK_BYTES = 1 << 18
 LONGEST_PAUSE_S = 60.0
 LONGEST_RETRY_AFTER_S = 600.0
 REDIRECTS = 5
+MOST_UNTOLD_BYTES = 16 << 30  # of a file whose size no server told; SynthHuman's zips have 8.75 GB
+GATHER_S = 1.0  # bytes that trickle are handed on so often
 PASSING = {408, 425, 429, 500, 502, 503, 504}  # statuses that another try may not meet
-LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 Write = Callable[[int, bytes], None]
 Tell = Callable[[str], None]
@@ -51,11 +52,16 @@ class Changed(Exception):
 
 
 class _Broken(Exception):
-    """One try failed and another may not. at: the byte reached; pause_s: what the server asks to wait."""
+    """One try failed and another may not. at: the byte reached; pause_s: what the server asks to wait; slow: what came
+    was too little to count as getting on."""
 
-    def __init__(self, reason: str, at: int = 0, pause_s: float | None = None):
+    def __init__(self, reason: str, at: int = 0, pause_s: float | None = None, slow: bool = False):
         super().__init__(reason)
-        self.at, self.pause_s = at, pause_s
+        self.at, self.pause_s, self.slow = at, pause_s, slow
+
+
+class _Slow(Exception):
+    """Bytes come, but too few."""
 
 
 @dataclass(frozen=True)
@@ -72,11 +78,15 @@ class About:
 @dataclass(frozen=True)
 class Patience:
     """tries: in a row without one new byte, then it gives up; first_pause_s: doubles with each try up to a minute,
-    times a random factor; timeout_s: of silence, then a connection counts as broken."""
+    times a random factor; timeout_s: of silence, then a connection counts as broken; least_bytes: that must come in
+    each window_s, else it is broken too, as where an answer's headers take longer than that; clock: tells seconds."""
 
     tries: int = 10
     first_pause_s: float = 0.5
     timeout_s: float = 30.0
+    least_bytes: int = 1 << 16
+    window_s: float = 60.0
+    clock: Callable[[], float] = time.monotonic
 
 
 class Remote:
@@ -85,7 +95,7 @@ class Remote:
     def __init__(self, base_url: str, connections: int, patience: Patience):
         _require_tls(base_url)
         self._patience = patience
-        self._pool = _pool(base_url, connections, patience.timeout_s)
+        self._pool = pool(base_url, connections, patience.timeout_s, patience.window_s)
         self._stopping = threading.Event()
         self._reason: Exception | None = None
         self._open: set[urllib3.BaseHTTPResponse] = set()
@@ -118,8 +128,9 @@ class Remote:
         """Hand the bytes start .. stop of a file to write(offset, data), in order; after a break go on from there.
 
         Where `about` has no ranges, start must be 0 and stop the size, and each break starts over. stop None: to the
-        end, wherever it is. Raises Changed or RangesRefused where the answer is of another file or not the range,
-        Unavailable, which stops all others too, where patience ends; DavidError where the server refuses."""
+        end, wherever it is, within MOST_UNTOLD_BYTES. Raises Changed or RangesRefused where the answer is of another
+        file or not the range, Unavailable, which stops all others too, where patience ends; DavidError where the server
+        refuses."""
         at = start
 
         def read_on() -> None:
@@ -131,20 +142,53 @@ class Remote:
                 if not _same(_about(response), about):
                     raise Changed(url)
                 try:
-                    for data in response.stream(CHUNK_BYTES, decode_content=False):
+                    for data in self._pieces(response):
                         self.go_on()
                         if stop is not None and at + len(data) > stop:
                             raise _Broken("the server sends more bytes than it announced", at)
+                        if stop is None and at + len(data) > MOST_UNTOLD_BYTES:
+                            raise DavidError(
+                                f"{url}: more than {MOST_UNTOLD_BYTES / 1e9:,.1f} GB came, and the server told no "
+                                "length; try again later, or another --base-url"
+                            )
                         write(at, data)
                         at += len(data)
                         if at == stop:
                             return
                 except HTTPError as error:
                     raise _Broken(_plain(error), at) from error
+                except _Slow as error:
+                    raise _Broken(str(error), at, slow=True) from error
                 if stop is not None:
                     raise _Broken(f"the answer ended after {at:,} of {stop:,} bytes", at)
 
         self._patiently(url, read_on, tell)
+
+    def _pieces(self, response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
+        """The answer's bytes in order, all that came before it broke. Raises HTTPError where it breaks, _Slow where it
+        gives too little."""
+        patience, gathered, broken = self._patience, bytearray(), None
+        begun = handed = patience.clock()
+        got = 0
+        while broken is None:
+            try:
+                data = response.read1(CHUNK_BYTES, decode_content=False)
+            except HTTPError as error:
+                data, broken = b"", error
+            gathered += data
+            got += len(data)
+            now = patience.clock()
+            if now - begun >= patience.window_s and data:
+                if got < patience.least_bytes:
+                    broken = _Slow(f"the server gave {got:,} bytes in {now - begun:,.0f} s")
+                begun, got = now, 0
+            if gathered and (len(gathered) >= CHUNK_BYTES or now - handed >= GATHER_S or broken or not data):
+                yield bytes(gathered)
+                gathered.clear()
+                handed = now
+            if not data and broken is None:
+                return
+        raise broken
 
     def _patiently(self, url: str, attempt: Callable[[], T], tell: Tell) -> T:
         failures, reached = 0, -1
@@ -157,13 +201,14 @@ class Remote:
                 raise
             except _Broken as broken:
                 self.go_on()
-                failures = failures + 1 if broken.at <= reached else 1
+                failures = failures + 1 if broken.slow or broken.at <= reached else 1
                 reached = max(reached, broken.at)
                 pause_s = broken.pause_s or 0.0
                 if failures >= self._patience.tries or pause_s > LONGEST_RETRY_AFTER_S:
                     asked = f", asks to wait {pause_s:,.0f} s" if pause_s else ""
+                    progress = "enough new bytes" if broken.slow else "a new byte"
                     error = Unavailable(
-                        f"{url}: {broken}{asked}; gave up after {failures} tries without a new byte; what has arrived "
+                        f"{url}: {broken}{asked}; gave up after {failures} tries without {progress}; what has arrived "
                         "is kept: run the same command again to go on"
                     )
                     self.stop(error)
@@ -210,32 +255,18 @@ class Remote:
             if not location:
                 return response
             response.close()
-            url = urljoin(url, location)
+            try:
+                url = urljoin(url, location)
+            except ValueError as error:
+                raise DavidError(f"{url}: leads on to {location}, no address that can be opened ({error})") from error
         raise DavidError(f"{url}: {REDIRECTS} redirects in a row; is the base URL right?")
 
 
-def _pool(base_url: str, connections: int, timeout_s: float) -> urllib3.PoolManager:
-    about = urlsplit(base_url)
-    proxies = getproxies()
-    proxy = proxies.get(about.scheme) or proxies.get("all")
-    common = {
-        "num_pools": 4,
-        "maxsize": connections,
-        "timeout": urllib3.Timeout(connect=timeout_s, read=timeout_s),
-        "ssl_context": ssl.create_default_context(),
-    }
-    if not proxy or about.hostname in LOOPBACK or proxy_bypass(about.hostname or ""):
-        return urllib3.PoolManager(**common)
-    secret = parse_url(proxy).auth
-    credentials = urllib3.make_headers(proxy_basic_auth=unquote(secret)) if secret else None
-    try:
-        return urllib3.ProxyManager(proxy, proxy_headers=credentials, **common)
-    except ProxySchemeUnknown as error:
-        raise DavidError(f"the proxy named in the environment can't be used: {error}") from error
-
-
 def _require_tls(url: str) -> None:
-    about = urlsplit(url)
+    try:
+        about = urlsplit(url)
+    except ValueError as error:
+        raise DavidError(f"{url}: not an address that can be opened ({error})") from error
     if about.scheme == "https" or (about.scheme == "http" and about.hostname in LOOPBACK):
         return
     raise DavidError(f"{url}: only https addresses are read, since nothing else tells who answers; use https://")

@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from david.pack import files, manifest
-from david.pack.errors import DavidError
+from david.pack.errors import DavidError, Refused
 from david.pack.manifest import Shard
 from david.pipeline.opened import Opened
 from david.pipeline.origin import origin
@@ -261,7 +261,5 @@ def _alone(root: Path) -> Iterator[None]:
         fcntl.flock(lock.handle, fcntl.LOCK_UN)
 
 
-def _disk(path: Path, error: OSError) -> DavidError:
-    return DavidError(
-        f"{path}: can't be kept there ({error.strerror}); free some of that disk, or give another --cache"
-    )
+def _disk(path: Path, error: OSError) -> Refused:
+    return Refused(f"{path}: can't be kept there ({error.strerror}); free some of that disk, or give another --cache")

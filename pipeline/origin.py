@@ -52,7 +52,7 @@ class Origin(ABC):
 
 def origin(url: str) -> Origin:
     """Raises DavidError for an address that nothing here can read."""
-    return Server(url) if urlsplit(url).scheme in ("http", "https") else Store(url)
+    return Server(url) if url.startswith(("http://", "https://")) else Store(url)
 
 
 class Server(Origin):

@@ -275,21 +275,21 @@ def in_a_process(folder: Path, steps: int, rank: int = 0, ranks: int = 1) -> sub
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(320)
 def test_the_ranks_of_a_machine_fetch_each_shard_once_between_them(
     server: Server, stored: Path, tmp_path: Path
 ) -> None:
     folder = cache.mount(server.url, tmp_path / "cache", LARGE)
     server.pause_s = 0.05
     ranks = [in_a_process(folder, 10, rank, 2) for rank in range(2)]
-    found = [rank.communicate(timeout=100) for rank in ranks]
+    found = [rank.communicate(timeout=300) for rank in ranks]
     assert [error for _, error in found] == ["", ""]
     ids = np.stack([np.array(out.split(), int).reshape(10, 3) for out, _ in found], axis=1).reshape(10, 6)
     assert [row.astype(np.int64).tobytes() for row in ids] == [one[: 8 * 6] for one in seen(stored, 10)]
     assert {times for name, times in server.asked.items() if name.endswith(".tar")} == {1}
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(320)
 def test_what_a_killed_process_was_fetching_is_fetched_again_and_removed(
     server: Server, stored: Path, tmp_path: Path
 ) -> None:

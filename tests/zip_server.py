@@ -6,6 +6,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -48,9 +49,11 @@ class Server:
     etag: Callable[[], str | None] = lambda: '"v1"'
     spoil: Callable[[str, int, bytes], bytes] = lambda name, start, body: body
     answers: list[tuple[int, dict[str, str]]] = field(default_factory=list)  # statuses to give before all else
-    pause_s: float = 0.0  # after each 16 kB
+    pause_s: float = 0.0  # after each block
     silences: int = 0  # requests left without an answer
     chunked: bool = False
+    block_bytes: int = 16384  # written at once
+    endless_headers: bool = False
     guard: threading.Lock = field(default_factory=threading.Lock)
 
     def take(self, what: str) -> bool:
@@ -89,6 +92,15 @@ def handler(server: Server) -> type[BaseHTTPRequestHandler]:
             if answer:
                 self.begin(name, None, answer[0], {"Content-Length": "0", **answer[1]})
                 return
+            if server.endless_headers:
+                self.send_response_only(206)
+                self.flush_headers()
+                with suppress(OSError):  # until the client has gone
+                    while True:
+                        self.wfile.write(b"X-More: and more\r\n")
+                        time.sleep(0.02)
+                self.close_connection = True
+                return
             body = server.files[name]
             total = len(body)
             headers = {"Accept-Ranges": "bytes"}
@@ -114,8 +126,8 @@ def handler(server: Server) -> type[BaseHTTPRequestHandler]:
         def give(self, body: bytes, chunked: bool) -> None:
             drop = server.drop_after is not None and len(body) > server.drop_after and server.take("drops")
             end = server.drop_after if drop else len(body)
-            for first in range(0, end, 16384):
-                block = body[first : min(first + 16384, end)]
+            for first in range(0, end, server.block_bytes):
+                block = body[first : min(first + server.block_bytes, end)]
                 try:
                     self.wfile.write(b"%x\r\n%s\r\n" % (len(block), block) if chunked else block)
                 except OSError:  # the client has gone
