@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import timm
 import torch
+from huggingface_hub import constants, get_session
+from huggingface_hub.file_download import repo_folder_name
 from safetensors.torch import load_file
 from timm.models import load_state_dict_from_hf
 
@@ -22,6 +24,7 @@ from david.pack.errors import DavidError
 
 State = dict[str, torch.Tensor]
 
+ASK_S = 5.0  # for the hub to answer
 # Weights are noise to a compressor: a zip that says it grows by more than this is not weights.
 MOST_GROWTH = 4
 # Where checkpoints keep the weights among other things; averages come first, as in timm.
@@ -29,17 +32,28 @@ INSIDE = ("state_dict_ema", "model_ema", "state_dict", "model")
 
 
 def from_hub(vit: ViT, name: str) -> State:
-    """timm's weights for `name`, downloaded once into the hub's cache. Raises DavidError where they cannot be had."""
+    """timm's weights for `name`, downloaded once into the hub's cache. Raises DavidError where they cannot be had.
+
+    A machine without a network is found so within seconds: the hub is asked once before its client, which asks a dozen
+    times, has its turn."""
     hub_id = vit.pretrained_cfg.get("hf_hub_id")
     if not hub_id:
         raise DavidError(f"timm publishes no weights for {name}: give a file with --backbone-weights, or train without")
     try:
+        ask_once(hub_id)
         return load_state_dict_from_hf(hub_id)
     except Exception as error:  # of the hub's client, its HTTP library, its transfer library: they share no base
         raise DavidError(
             f"{hub_id}: its weights are not in the cache and could not be downloaded ({first_line(error)}); download "
-            f"model.safetensors from https://huggingface.co/{hub_id} elsewhere and give it with --backbone-weights FILE"
+            f"model.safetensors from https://huggingface.co/{hub_id} elsewhere and give it with --backbone-weights "
+            "FILE, or name a folder that holds the hub's cache with HF_HOME"
         ) from error
+
+
+def ask_once(hub_id: str) -> None:
+    """Raise what the network raises where the hub does not answer, unless its cache knows these weights already."""
+    if not (Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=hub_id, repo_type="model")).is_dir():
+        get_session().head(constants.ENDPOINT, timeout=ASK_S)
 
 
 def from_file(vit: ViT, name: str, path: Path) -> State:

@@ -5,9 +5,8 @@ network's file. They are matched name by name and shape by shape, and a `Report`
 one safetensors file that also says what it is the weights of, so that a file alone is enough to predict.
 """
 
-import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import nn
 
-from david.model import foreign
+from david.model import foreign, label
 from david.model.backbone import ViT
 from david.model.config import ModelConfig
 from david.model.network import Network
@@ -29,8 +28,6 @@ from david.pack.files import whole
 LEAST_MATCHED = 0.95
 # Of the whole network's: other heads or another decoder may begin anew.
 LEAST_OF_WHOLE = 0.5
-# What a safetensors file of ours says about itself, as JSON.
-ABOUT = "david"
 
 
 @dataclass(frozen=True)
@@ -175,25 +172,24 @@ def _some(names: tuple[str, ...], most: int = 4) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def save(network: Network, path: Path) -> None:
-    """Write the network's weights and its configuration to one safetensors file, whole or absent."""
+def save(network: Network, path: Path, **more: Any) -> None:
+    """Write the network's weights and its configuration to one safetensors file, whole or absent.
+
+    more: what else the file is to say about itself, see `label.py`"""
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    about = {ABOUT: json.dumps({"model": asdict(network.config)}, sort_keys=True)}
     with whole(path) as file:
-        file.write(safetensors.torch.save(state, about))
+        file.write(safetensors.torch.save(state, label.metadata(network.config, **more)))
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> Network:
-    """The network that `save` wrote, in evaluation mode. Raises DavidError where the file is another or damaged."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            about = (file.metadata() or {}).get(ABOUT)
-            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise DavidError(f"{path}: expected weights that david saved ({foreign.first_line(error)})") from error
+    """The network that `save` wrote, or a run, in evaluation mode. Raises DavidError where the file is another or
+    damaged."""
+    about = label.read(path)
     if about is None:
         raise DavidError(f"{path}: expected weights that david saved, found safetensors that do not say of what")
     config = _config(path, about)
+    with safe_open(path, framework="pt") as file:
+        shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
     with torch.device("meta"):  # before anything is allocated: what the file says it is, against what it holds
         expected = {name: list(tensor.shape) for name, tensor in Network(config).state_dict().items()}
     wrong = tuple(name for name in expected | shapes if expected.get(name) != shapes.get(name))
@@ -204,9 +200,9 @@ def load(path: Path, device: torch.device | str = "cpu") -> Network:
     return network.to(device).eval()
 
 
-def _config(path: Path, about: str) -> ModelConfig:
+def _config(path: Path, about: dict[str, Any]) -> ModelConfig:
     try:
-        fields = json.loads(about)["model"].items()
+        fields = about["model"].items()
         as_made: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in fields}
         return ModelConfig(**as_made)
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -23,6 +23,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from david.pack import files, manifest
 from david.pack.errors import DavidError, Refused
@@ -63,6 +64,14 @@ def mount(url: str, cache: Path, limit_bytes: int) -> Path:
         shutil.rmtree(folder, ignore_errors=True)
         raise DavidError(f"{url}: no shards there ({error})") from error
     return folder
+
+
+def mounted(folder: Path) -> dict[str, Any] | None:
+    """What `mount` was given for a folder that it gave; None for any other."""
+    if not (folder / ORIGIN).is_file():
+        return None
+    about = json.loads((folder / ORIGIN).read_bytes())
+    return {"url": about["url"], "cache": str(folder.absolute().parent), "limit_bytes": int(about["limit_bytes"])}
 
 
 class Cache:

@@ -5,13 +5,23 @@ from typing import Annotated
 
 import typer
 
-ShardNames = Annotated[
-    list[str],
+_HELP = (
+    "A shard set, as `david pack` made it: a folder, or an address (https://, s3://, gs://, hf://). Repeat it for "
+    "several: one epoch over all, or shares by --set data.weights=3,1."
+)
+ShardNames = Annotated[list[str], typer.Option("--shards", metavar="FOLDER|URL", help=_HELP)]
+MaybeShardNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--shards", metavar="FOLDER|URL", help=f"{_HELP} A run that goes on knows where they were when it began."
+    ),
+]
+TrainedOn = Annotated[
+    list[str] | None,
     typer.Option(
         "--shards",
         metavar="FOLDER|URL",
-        help="A shard set, as `david pack` made it: a folder, or an address (https://, s3://, gs://, hf://). Repeat it "
-        "for several: one epoch over all, or shares by --set data.weights=3,1.",
+        help="The shards that it was trained on, where they have moved; repeat it as then.  [default: as the run says]",
     ),
 ]
 CacheFolder = Annotated[

@@ -5,12 +5,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from david.pack import manifest
 from david.pack.errors import DavidError
 from david.pack.manifest import Manifest
 from david.pack.schema import Compression
-from david.pipeline.cache import GB, mount
+from david.pipeline.cache import GB, mount, mounted
 
 Shards = str | Path | Sequence[str | Path]  # the folder of a shard set, or those of several
 
@@ -57,6 +58,26 @@ def located(names: Sequence[str], cache: Path | None, cache_gb: float) -> tuple[
         mount(name, cache, int(cache_gb * GB)) if cache is not None and name in addresses else Path(name)
         for name in names
     )
+
+
+def places(shards: Shards) -> list[dict[str, Any]]:
+    """Where shard sets are, as `at` finds them again from any folder: `folder`, or what `cache.mount` was given."""
+    folders = [shards] if isinstance(shards, Path) else list(shards)
+    return [mounted(folder) or {"folder": str(folder.absolute())} for folder in folders]
+
+
+def at(places: Sequence[dict[str, Any]], cache: Path | None = None) -> tuple[Path, ...]:
+    """The folders of shard sets whose places were noted. cache: in place of the one that was used then.
+
+    Raises DavidError for a folder that holds no shards any more."""
+    found = []
+    for place in places:
+        if "folder" in place:
+            found.append(Path(place["folder"]))
+            manifest.load(found[-1])
+        else:
+            found.append(mount(place["url"], cache or Path(place["cache"]), place["limit_bytes"]))
+    return tuple(found)
 
 
 def load(shards: Shards) -> ShardSets:

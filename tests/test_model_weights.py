@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import timm
 import torch
 from rich.console import Console
 
-from david.model import Network, build, foreign, weights
+from david.model import Network, build, foreign, label, weights
 from david.model.backbone import ViT
 from david.pack.errors import DavidError
 
@@ -297,9 +298,34 @@ def test_without_the_hub_the_way_out_is_named(network, monkeypatch):
 
 def test_hub_weights_are_matched_as_files_are(vit, network, monkeypatch):
     asked = []
+    monkeypatch.setattr(foreign, "ask_once", lambda hub_id: None)
     monkeypatch.setattr(foreign, "load_state_dict_from_hf", lambda hub_id: asked.append(hub_id) or vit.state_dict())
     assert weights.load_backbone(network).share == 1
     assert asked == [f"timm/{NAME}"] and backbone_equals(network, vit)
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["refused", "silent"])
+def test_a_hub_that_does_not_answer_is_asked_once_and_not_where_its_cache_knows(vit, tmp_path, monkeypatch, there):
+    """Its own client would ask a dozen times, for a minute."""
+    asked = []
+    monkeypatch.setattr(foreign, "load_state_dict_from_hf", lambda hub_id: asked.append(hub_id) or vit.state_dict())
+    monkeypatch.setattr(foreign, "ASK_S", 0.2)
+    monkeypatch.setattr(foreign.constants, "HF_HUB_CACHE", str(tmp_path))
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        if there:
+            server.listen()
+        monkeypatch.setattr(foreign.constants, "ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
+        with pytest.raises(DavidError, match="could not be downloaded .*--backbone-weights FILE, or .* HF_HOME"):
+            foreign.from_hub(vit, NAME)
+        if there:
+            server.setblocking(False)
+            server.accept()[0].close()
+            with pytest.raises(BlockingIOError):
+                server.accept()
+        assert asked == []
+        (tmp_path / f"models--timm--{NAME}").mkdir()
+        assert foreign.from_hub(vit, NAME) and asked == [f"timm/{NAME}"]
 
 
 def test_the_report_reads_well(vit, network, tmp_path):
@@ -324,7 +350,7 @@ def test_a_saved_network_comes_back_byte_for_byte(tmp_path):
 
 def rewritten(path: Path, about: object, **tensors: torch.Tensor) -> Path:
     state = safetensors.torch.load_file(path) | tensors
-    metadata = None if about is None else {weights.ABOUT: about if isinstance(about, str) else json.dumps(about)}
+    metadata = None if about is None else {label.ABOUT: about if isinstance(about, str) else json.dumps(about)}
     safetensors.torch.save_file(state, path, metadata)
     return path
 
@@ -337,7 +363,7 @@ def saved(network, tmp_path) -> Path:
 
 def about_of(path: Path) -> dict:
     with safetensors.safe_open(path, framework="pt") as file:
-        return json.loads(file.metadata()[weights.ABOUT])
+        return json.loads(file.metadata()[label.ABOUT])
 
 
 def test_a_file_that_is_not_ours_is_refused(saved, vit, tmp_path):

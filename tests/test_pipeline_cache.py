@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -203,6 +204,8 @@ def test_folders_and_addresses_are_named_together(server: Server, stored: Path, 
     assert folders[0] == stored and folders[1].parent == tmp_path / "cache"
     assert sets.load(folders).samples("train") == 2 * sets.load(stored).samples("train")
     assert sets.located([str(stored)], None, 1) == (stored,)
+    noted = json.loads(json.dumps(sets.places(folders)))
+    assert sets.at(noted) == folders and sets.at(noted, tmp_path / "other")[1].parent == tmp_path / "other"
     with pytest.raises(DavidError, match=r"127\.0\.0\.1.* kept on a local disk .* add --cache FOLDER"):
         sets.located([str(stored), server.url], None, 1)
 

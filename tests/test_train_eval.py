@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,20 +10,22 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from david.cli import app
-from david.model import weights
+from david.model import label
 from david.pack import manifest, read
 from david.pack.errors import DavidError
-from david.pipeline.config import DataConfig
 from david.train import checkpoint, distributed, journal, recipes
 from david.train import precision as precision_module
 from david.train.eval import best, measure
 from david.train.eval.evaluate import Scores
 from david.train.eval.metric import METRICS
+from david.train.eval.subject import Subject, of_path, of_run
 from david.train.loop import train
 from david.train.recipe import override
+from david.train.start import Start
 
 TINY = override(
     recipes.recipe("smoke"),
@@ -41,11 +44,13 @@ def run(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def measured(run: Path, shards: Path, out: Path, *more: str) -> dict[str, dict[str, float]]:
-    """What `david eval` leaves: sample -> metric -> value."""
-    result = CliRunner().invoke(
-        app, ["eval", "--run", str(run), "--shards", str(shards), "--device", "cpu", "--out", str(out), *more]
-    )
+def named(run: Path) -> Path:
+    return Path(json.loads((run / "recipe.json").read_text())["places"][0]["folder"])
+
+
+def measured(run: Path, out: Path, *more: str) -> dict[str, dict[str, float]]:
+    """What `david eval` leaves on the shards that the run knows of: sample -> metric -> value."""
+    result = CliRunner().invoke(app, ["eval", "--run", str(run), "--device", "cpu", "--out", str(out), *more])
     assert result.exit_code == 0, result.output
     assert "normals_mean_deg" in result.stdout and str(out) in result.stdout.replace("\n", "")
     with (out / "samples.csv").open() as file:
@@ -53,7 +58,7 @@ def measured(run: Path, shards: Path, out: Path, *more: str) -> dict[str, dict[s
 
 
 def test_the_files_name_each_sample_once_and_agree(run: Path, shards: Path, tmp_path: Path):
-    lines = measured(run, shards, tmp_path, "--worst", "2")
+    lines = measured(run, tmp_path, "--worst", "2")
     assert list(lines) == [sample.key for sample in read(shards, split="val")]
     content = json.loads((tmp_path / "metrics.json").read_text())
     assert content["samples"] == len(lines) == manifest.load(shards).samples("val")
@@ -66,8 +71,8 @@ def test_the_files_name_each_sample_once_and_agree(run: Path, shards: Path, tmp_
 
 
 def test_any_ranks_and_batches_score_each_sample_alike(run: Path, shards: Path, tmp_path: Path):
-    alone = measured(run, shards, tmp_path / "alone", "--worst", "0", "--batch-size", "1")
-    subject = measure.of_run(run, "newest")
+    alone = measured(run, tmp_path / "alone", "--worst", "0", "--batch-size", "1")
+    subject = of_run(run, "newest")
     how = {"subject": subject, "shards": shards, "split": "val", "worst": 0, "device": "cpu"}
     scores = distributed.launch(2, measure.measure, out=tmp_path / "two", batch_size=3, **how)
     assert scores.ids.tolist() == list(range(len(alone)))  # 6 samples in batches of 4 on 2 ranks: copies do not count
@@ -80,13 +85,13 @@ def test_the_checkpoint_that_is_best_by_the_named_metric_is_kept(run: Path, shar
     records = list(journal.read(run / "metrics.jsonl"))
     step = min(records, key=lambda record: record["normals_mean_deg"])["step"]
     assert checkpoint.steps(run / "checkpoints") == sorted({10, step}, reverse=True)
-    lines = measured(run, shards, tmp_path, "--checkpoint", "best", "--worst", "0")
+    lines = measured(run, tmp_path, "--checkpoint", "best", "--worst", "0")
     value = np.mean([line["normals_mean_deg"] for line in lines.values()])
     assert value == pytest.approx(min(record["normals_mean_deg"] for record in records), rel=1e-5)
 
 
 def test_more_or_less_is_better_as_the_metric_says(tmp_path: Path):
-    lines = journal.Journal(tmp_path / "metrics.jsonl", 0)
+    lines = journal.Journal(tmp_path / "metrics.jsonl")
     for step, value in ((2, 0.5), (4, 0.7), (6, 0.7), (8, 0.4)):
         lines.write({"step": step, "alpha_iou": value, "alpha_mae": value})
     assert best.best_step(tmp_path / "metrics.jsonl", "alpha_iou") == 4  # the first of equals
@@ -103,19 +108,38 @@ def test_the_worst_stand_first_and_what_was_not_measured_nowhere():
     assert scores.means() == {"samples": 4, "alpha_iou": pytest.approx(1.1 / 3), "alpha_mae": pytest.approx(1.1 / 3)}
 
 
-def test_a_file_of_weights_scores_as_the_run_that_it_came_from(run: Path, shards: Path, tmp_path: Path):
-    subject = measure.of_run(run, "newest")
-    weights.save(subject.network(), tmp_path / "w.safetensors")
-    of_file = measure.of_file(tmp_path / "w.safetensors", DataConfig(height=48, width=32))
-    how = {"shards": shards, "split": "val", "batch_size": 4, "worst": 0, "device": "cpu", "out": tmp_path / "out"}
-    for one, other in zip(*(measure.measure(s, **how).values.items() for s in (subject, of_file)), strict=True):
-        assert one[0] == other[0] and np.array_equal(one[1], other[1], equal_nan=True)
+def test_the_weights_that_a_run_leaves_are_those_of_its_best_checkpoint_and_score_alike(run: Path, tmp_path: Path):
+    file, best = run / "weights.safetensors", of_run(run, "best")
+    assert file.samefile(best.source) and load_file(file).keys() == best.network().state_dict().keys()
+    assert (about := label.read(file)) and about["step"] == int(best.source.parent.name[5:]) and about["david"]
+    assert of_path(file) == Subject("weights.safetensors", run / "weights", file, None, TINY.data, TINY.precision)
+    lines = measured(run, tmp_path / "run", "--checkpoint", "best", "--worst", "0")
+    words = ["--weights", str(file), "--shards", str(named(run)), "--device", "cpu", "--worst", "0"]
+    result = CliRunner().invoke(app, ["eval", *words, "--out", str(tmp_path / "file")])
+    assert result.exit_code == 0, result.output
+    texts = [(tmp_path / name / "samples.csv").read_text() for name in ("run", "file")]
+    assert len(lines) == 6 and texts[0] == texts[1]
+
+
+def test_checkpoints_are_weights_too_also_those_that_older_versions_saved(run: Path, tmp_path: Path):
+    newest = of_run(run, "newest")
+    folder = newest.source.parent
+    expected = newest.network().state_dict()
+    old = shutil.copytree(folder, tmp_path / "checkpoints" / folder.name)
+    save_file(load_file(old / checkpoint.MODEL), old / checkpoint.MODEL)  # without a word about itself
+    for path in (folder, folder / checkpoint.MODEL, old / checkpoint.MODEL):
+        subject = of_path(path)
+        assert subject.data == TINY.data and subject.folder.name == folder.name and not subject.folder.is_dir()
+        assert all(value.equal(expected[name]) for name, value in subject.network().state_dict().items())
+        assert Start(network=path).recipe() == TINY
+    with pytest.raises(DavidError, match=r"damaged \(model\.safetensors is not what SHA256SUMS says\)"):
+        of_path(old)
 
 
 def test_averaged_weights_are_the_ones_that_are_measured(shards: Path, tmp_path: Path):
     recipe = override(TINY, ["optim.average=0.5", "steps=4", "evaluate_every=0", "best=none"])
     train(recipe, shards, tmp_path / "run", device="cpu", speaks=False)
-    subject = measure.of_run(tmp_path / "run", "newest")
+    subject = of_run(tmp_path / "run", "newest")
     assert subject.source.name == checkpoint.AVERAGE
     (told,) = journal.read(tmp_path / "run" / "metrics.jsonl")  # by training, on the average too
     how = {"shards": shards, "split": "val", "batch_size": 4, "worst": 0, "device": "cpu", "out": tmp_path / "out"}
@@ -132,7 +156,7 @@ def test_evaluation_computes_as_training_did_and_says_so(run: Path, shards: Path
     (told,) = journal.read(tmp_path / "run" / "metrics.jsonl")
     found = {}
     for precision, more in (("bf16", ()), ("fp32", ("--precision", "fp32"))):
-        measured(tmp_path / "run", shards, tmp_path / precision, "--worst", "1", "--batch-size", "4", *more)
+        measured(tmp_path / "run", tmp_path / precision, "--worst", "1", "--batch-size", "4", *more)
         content = json.loads((tmp_path / precision / "metrics.json").read_text())
         assert content["precision"] == precision
         found[precision] = content["metrics"]
@@ -144,11 +168,11 @@ def test_evaluation_computes_as_training_did_and_says_so(run: Path, shards: Path
 
 def test_what_is_not_there_is_named(run: Path, shards: Path, tmp_path: Path):
     with pytest.raises(DavidError, match="no run there"):
-        measure.of_run(tmp_path / "nothing", "newest")
+        of_run(tmp_path / "nothing", "newest")
     with pytest.raises(DavidError, match="no checkpoint of step 3; there are 10"):
-        measure.of_run(run, "3")
+        of_run(run, "3")
     with pytest.raises(DavidError, match="give a step, `newest` or `best`"):
-        measure.of_run(run, "first")
+        of_run(run, "first")
     torch.save({}, tmp_path / "w.pth")
     with pytest.raises(DavidError, match="expected weights that david saved"):
-        measure.of_file(tmp_path / "w.pth", DataConfig()).network()
+        of_path(tmp_path / "w.pth").network()

@@ -34,10 +34,11 @@ def other(tiny: Callable[[Path, list[int]], Path], tmp_path_factory: pytest.Temp
     return tiny(tmp_path_factory.mktemp("small") / "shards", [6, 4])
 
 
-def david(shards: Path, *more: str) -> str:
+def david(shards: Path | None, *more: str) -> str:
     """What `david train` says of the tiny recipe."""
     sets = [word for setting in SETTINGS for word in ("--set", setting)]
-    done = CliRunner().invoke(app, ["train", "--shards", str(shards), "--device", "cpu", *sets, *more])
+    named = ["--shards", str(shards)] if shards else []
+    done = CliRunner().invoke(app, ["train", *named, "--device", "cpu", *sets, *more])
     if done.exception and not isinstance(done.exception, SystemExit):
         raise done.exception
     assert done.exit_code == 0, done.output
@@ -79,6 +80,7 @@ def test_the_same_command_without_a_folder_goes_on_and_another_begins_its_own(sm
     assert "toy" not in david(small, "--steps", "3", "--batch-size", "auto", "--set", "log_every=2")
     assert [out] == list((tmp_path / "runs").iterdir())
     assert [line["step"] for line in read(out / "journal.jsonl")] == [1, 2, 3]
+    assert "step 3: " in david(None, "--steps", "3", "--out", str(out), "--set", "log_every=2")
     said = david(small, "--set", "seed=1", "--batch-size", "auto", "--steps", "1")
     assert "nothing to find, summation=exact computes one sample at a time" in said
     assert len(list((tmp_path / "runs").iterdir())) == 2 and len(list(read(out / "journal.jsonl"))) == 3

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
+from david.cli import app
 from david.pack import DavidError, manifest
 from david.pack.files import write_whole
 from david.pipeline import reference, sets
@@ -77,6 +79,28 @@ def test_other_shards_and_folders_without_a_run_are_refused(run: Path, shards: P
     (run / "recipe.json").write_text(json.dumps(content | {"shards": "0" * 64}))
     with pytest.raises(DavidError, match="0000000000000000, this one is"):
         past.replay(run, shards, 1, tmp_path)
+
+
+def test_a_run_knows_its_shards_and_says_so_where_it_does_not(run: Path, shards: Path, tmp_path: Path) -> None:
+    def said(*words: object) -> str:
+        done = CliRunner().invoke(app, [*map(str, words)])
+        return done.output + str(done.exception or "")
+
+    assert "begun by a version that did not note where its shards are; name them with --shards" in said(
+        "verify-run", run
+    )
+    assert "11 steps as the order has them" in said("verify-run", run, "--shards", shards)
+    moved = tmp_path / "moved"
+    moved.symlink_to(shards)
+    content = json.loads((run / "recipe.json").read_text())
+    (run / "recipe.json").write_text(json.dumps(content | {"places": sets.places([moved])}))
+    assert "11 steps as the order has them" in said("verify-run", run)
+    assert "step 7, epoch" in said("replay", run, "--step", 7)
+    moved.unlink()
+    lost = said("verify-run", run)
+    assert f"{run}: its shards were there, name them with --shards where they are now: {moved}: no shards" in lost
+    assert "11 steps as the order has them" in said("verify-run", run, "--shards", shards)
+    assert "no run there" in said("verify-run", tmp_path)
 
 
 @pytest.mark.parametrize("weights", [(), (2, 1)])

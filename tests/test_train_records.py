@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
+from safetensors import SafetensorError
 from torch import nn
 from typer.testing import CliRunner
 
@@ -20,27 +21,72 @@ from david.pack.errors import DavidError
 from david.pipeline.loader import Loader
 from david.train import checkpoint, curves, ledger, loop, pictures, recipes
 from david.train.display import Plain
-from david.train.journal import Journal, read
+from david.train.journal import Journal, Mark, cut_back, read
 from david.train.recipe import override
 from david.train.recorder import Recorder
 from david.train.step import Step
 
 
-@pytest.mark.parametrize("tail", [b"", b'{"step": 9, "lo', b'{"step": 9, "loss": 1}\n{"step": 10'])
-def test_a_journal_goes_on_after_its_checkpoint_and_tells_no_step_twice(tmp_path: Path, tail: bytes):
+def told(path: Path, *steps: int) -> Mark:
+    journal = Journal(path)
+    for step in steps:
+        journal.write({"step": step, "loss": 1 / step})
+    mark = journal.sync()
+    journal.close()
+    return mark
+
+
+TAILS = [
+    b"",
+    b'{"step": 9, "lo',
+    b'{"step": 9, "loss": 1}\n{"step": 10',
+    b'\0\0\0\n{"step": 7, "loss": 0}\n',
+    b"\0" * 99,
+]
+
+
+@pytest.mark.parametrize("tail", TAILS)
+@pytest.mark.parametrize("marked", [True, False])
+def test_a_journal_goes_on_after_its_checkpoint_and_tells_no_step_twice(tmp_path: Path, tail: bytes, marked: bool):
     path = tmp_path / "journal.jsonl"
-    first = Journal(path, 0)
-    for step in range(1, 9):
-        first.write({"step": step, "loss": 1 / step})
-    first.close()
-    with path.open("ab") as file:  # what a kill leaves
+    mark = told(path, 1, 2, 3, 4, 5)
+    told(path, 6, 7, 8)
+    with path.open("ab") as file:  # what a kill or a power cut leaves
         file.write(tail)
-    second = Journal(path, 5)
-    for step in range(6, 8):
-        second.write({"step": step, "loss": 2.0})
-    second.close()
+    assert cut_back(path, 5, mark if marked else None) is None
+    assert told(path, 6, 7) == told(path)
     assert [record["step"] for record in read(path)] == [1, 2, 3, 4, 5, 6, 7]
-    assert [record["loss"] for record in read(path)] == [1, 1 / 2, 1 / 3, 1 / 4, 1 / 5, 2.0, 2.0]
+
+
+def test_a_record_that_is_gone_is_told_and_one_that_was_changed_refused(tmp_path: Path):
+    path = tmp_path / "journal.jsonl"
+    mark = told(path, 1, 2, 3, 4, 5)
+    whole = path.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    for changed in (whole[7:], b"".join(lines[1:]), whole[:-7], whole.replace(b"3", b"4"), b""):
+        path.write_bytes(changed)
+        with pytest.raises(DavidError, match=r"its first \d+ bytes are not .* put the file back, or move it away"):
+            cut_back(path, 5, mark)
+        assert path.read_bytes() == changed
+    path.write_bytes(whole[7:])
+    with pytest.raises(DavidError, match="damaged before the line of step 2"):
+        cut_back(path, 5, None)
+    with pytest.raises(DavidError, match="line 1 is no record of a step"):
+        list(read(path))
+    path.unlink()
+    for of_checkpoint in (mark, None):
+        assert "is gone: what it told up to step 5 is lost" in (cut_back(path, 5, of_checkpoint) or "")
+    assert cut_back(path, 5, {"bytes": 0, "sha256": ""}) is None  # metrics, before the first
+    told(path, 1, 2)
+    assert "the steps so far are trained again" in (cut_back(path, 0, None) or "") and not path.read_bytes()
+
+
+def test_a_line_that_finds_no_room_names_the_file(tmp_path: Path):
+    journal = Journal(tmp_path / "journal.jsonl")
+    journal._file = open("/dev/full", "ab", buffering=0)  # noqa: PTH123, SIM115
+    with pytest.raises(OSError, match="No space left on device: '.*journal.jsonl'"):
+        journal.write({"step": 1})
+    journal.close()
 
 
 def test_the_ledger_says_the_same_whatever_padding_and_tells_orders_apart():
@@ -141,6 +187,57 @@ def test_a_damaged_newest_checkpoint_is_told_and_the_last_good_one_taken(tmp_pat
         checkpoint.newest_whole(tmp_path)
 
 
+def test_whatever_else_is_called_as_a_checkpoint_is_told_and_left(tmp_path: Path):
+    network, optimiser = trained()
+    checkpoint.save(tmp_path, 3, network, optimiser, {"step": 3}, keep=9)
+    (tmp_path / "step-abcdefgh").mkdir()
+    (tmp_path / "step-00000006").write_text("a file")
+    (tmp_path / "step-00000009").symlink_to(tmp_path / "nowhere")
+    (tmp_path / ".step-00000012.part").write_text("a file")
+    (tmp_path / "step-00000001").symlink_to(tmp_path / "step-00000003")  # moved to another disk, say
+    step, notes = checkpoint.newest_whole(tmp_path)
+    names = ["step-00000006", "step-00000009", "step-abcdefgh"]
+    assert step == 3 and notes == [f"{tmp_path / name} is no checkpoint and is left out" for name in names]
+    for step in (6, 9, 12):  # which the run comes past
+        checkpoint.save(tmp_path, step, network, optimiser, {"step": step}, keep=3)
+    assert checkpoint.steps(tmp_path) == [12, 9, 6] and all(not checkpoint.damage(p) for p in tmp_path.glob("step-0*"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [*(f"step-{n:08}" for n in (6, 9, 12)), "step-abcdefgh"]
+
+
+def test_a_full_disk_leaves_the_checkpoints_as_they_were(tmp_path: Path, monkeypatch):
+    network, optimiser = trained()
+    checkpoint.save(tmp_path, 3, network, optimiser, {"step": 3}, keep=1)
+
+    def full(*_) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(checkpoint.tensor_file, "save_file", full)
+    with pytest.raises(OSError, match="No space left on device: '.*model.safetensors'"):
+        checkpoint.save(tmp_path, 6, network, optimiser, {"step": 6}, keep=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000003"]
+    assert checkpoint.newest_whole(tmp_path) == (3, [])
+
+
+def test_weights_have_a_name_of_their_own_that_outlives_the_checkpoint(tmp_path: Path, monkeypatch):
+    network, optimiser = trained()
+    path = tmp_path / "weights.safetensors"
+    for step, linked in ((3, True), (6, True), (9, False)):
+        with monkeypatch.context() as patch:
+            if not linked:
+                patch.setattr(checkpoint.os, "link", no_links)
+            advance(network, optimiser)
+            made = checkpoint.save(tmp_path / "c", step, network, optimiser, {}, keep=1, label={"david": f"{step}"})
+            for _ in range(2):
+                checkpoint.publish(made, path)
+        assert path.samefile(made / "model.safetensors") == linked
+        assert path.read_bytes() == (made / "model.safetensors").read_bytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["c", "weights.safetensors"]
+
+
+def no_links(*_) -> None:
+    raise PermissionError(1, "Operation not permitted")
+
+
 class Killed(BaseException):
     pass
 
@@ -172,7 +269,8 @@ def test_a_kill_at_any_call_of_saving_leaves_a_whole_checkpoint(tmp_path: Path, 
             for owner, name in (
                 *((Path, name) for name in ("mkdir", "rename", "replace", "rmdir", "write_text", "unlink")),
                 *((os, name) for name in ("fsync", "rename", "unlink", "rmdir")),
-                *((checkpoint, name) for name in ("save_file", "write_whole")),
+                *((checkpoint, name) for name in ("write_whole", "_delete")),
+                (checkpoint.tensor_file, "write"),
             ):
                 patch.setattr(owner, name, killing_at(last, getattr(owner, name)))
             try:
@@ -191,7 +289,7 @@ def test_a_kill_at_any_call_of_saving_leaves_a_whole_checkpoint(tmp_path: Path, 
 
 
 def test_the_loss_curve_is_drawn_over_skipped_steps(tmp_path: Path):
-    journal = Journal(tmp_path / "journal.jsonl", 0)
+    journal = Journal(tmp_path / "journal.jsonl")
     for step in range(1, 30):
         terms = {} if step == 4 else {"normals_cosine": 1 / step}
         journal.write({"step": step, "loss": None if step == 4 else 2 / step, "samples_per_s": 3.0} | terms)
@@ -216,7 +314,7 @@ def test_an_axis_says_unit_and_direction():
 def test_runs_are_drawn_over_each_other_without_their_skipped_steps(tmp_path: Path):
     for name, metric in (("one", "alpha_iou"), ("two", "depth_abs_rel")):
         (tmp_path / name).mkdir()
-        journal, metrics = (Journal(tmp_path / name / f"{kind}.jsonl", 0) for kind in ("journal", "metrics"))
+        journal, metrics = (Journal(tmp_path / name / f"{kind}.jsonl") for kind in ("journal", "metrics"))
         for step in range(1, 9):
             journal.write({"step": step, "loss": None if step == 4 else 2 / step, "rate": 0.1, "epoch": 0})
         metrics.write({"step": 8, "samples": 4, metric: 0.25})

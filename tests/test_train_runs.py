@@ -158,7 +158,7 @@ def test_the_faster_summation_begins_as_the_exact_one(shards: Path, unbroken: Pa
 def test_a_run_leaves_what_it_promises(shards: Path, unbroken: Path):
     assert sorted(path.name for path in unbroken.iterdir() if not path.name.startswith(".")) == [
         *("checkpoints", "journal.jsonl", "ledger.jsonl", "loss.png", "metrics.jsonl", "pictures", "recipe.json"),
-        "tensorboard",
+        *("tensorboard", "weights.safetensors"),
     ]
     assert [p.name for p in sorted((unbroken / "pictures").iterdir())] == ["step-00000000.png", "step-00000014.png"]
     assert json.loads((unbroken / "recipe.json").read_text())["recipe"] == to_json(TINY)

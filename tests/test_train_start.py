@@ -11,9 +11,10 @@ from david.cli import app
 from david.model import Network, weights
 from david.pack.errors import DavidError
 from david.train import checkpoint, recipes, run
+from david.train.eval.subject import file_of
 from david.train.loop import train
 from david.train.recipe import override
-from david.train.start import Start, file_of
+from david.train.start import Start
 
 TINY = override(
     recipes.recipe("smoke"),

@@ -17,10 +17,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from david import __version__
 from david.model import Network
+from david.model import tensors as tensor_file
 from david.pack.errors import DavidError
 from david.pack.files import sync, write_whole
 from david.pipeline.batch import Batch
@@ -84,11 +85,11 @@ class Watch:
             aside.mkdir(parents=True)
         world.any(False)  # the folder is there
         named = {one.name: getattr(batch, one.name).cpu().contiguous() for one in fields(batch)}
-        _save(named, aside / f"rank-{world.rank}.safetensors")
+        tensor_file.write(named, aside / f"rank-{world.rank}.safetensors")
         world.any(False)  # all ranks' files are there
         state = {name: whole(tensor).cpu() for name, tensor in self._step.network.state_dict().items()}
         if world.leads:
-            _save({name: tensor.contiguous() for name, tensor in state.items()}, aside / MODEL)
+            tensor_file.write({name: tensor.contiguous() for name, tensor in state.items()}, aside / MODEL)
             about = {
                 **{"david": __version__, "step": outcome.step, "terms": list(self._step.terms)},
                 "ranks": [
@@ -102,11 +103,6 @@ class Watch:
             aside.rename(final)
             sync(self._folder)
         self._tell(f"{told}; look at it with: david replay --bundle {final}")
-
-
-def _save(tensors: dict[str, torch.Tensor], path: Path) -> None:
-    save_file(tensors, path)
-    sync(path)
 
 
 @dataclass(frozen=True)

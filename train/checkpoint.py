@@ -1,7 +1,7 @@
 """Checkpoints: folders that are whole or absent, of safetensors and JSON alone.
 
     step-00000007/
-        model.safetensors       the network's state, by name
+        model.safetensors       the network's state, by name, and what it is, see `model/label.py`
         optimiser.safetensors   the optimiser's state of each parameter, `exp_avg/NAME` and so on
         NAME.safetensors        more named tensors, where the caller gives some: `extra`
         state.json              the step, the loader's state, the recipe, and what else the caller gives
@@ -12,21 +12,26 @@ generators are seeded anew for every step from (seed, step, rank), so the step s
 """
 
 import json
+import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
+from david.model import tensors as tensor_file
 from david.pack.errors import DavidError
 from david.pack.files import sha256, sync, write_whole
+from david.pack.files import whole as whole_file
 from david.train.sharding import laid_out_as, whole
 
 MODEL, OPTIMISER, STATE, SUMS = "model.safetensors", "optimiser.safetensors", "state.json", "SHA256SUMS"
 AVERAGE = "average.safetensors"  # the whole state again, of a recipe that averages its weights
+NAME = re.compile(r"step-(\d{8,})")
 
 
 Tensors = dict[str, torch.Tensor]  # by name
@@ -37,8 +42,14 @@ def path_of(folder: Path, step: int) -> Path:
 
 
 def steps(folder: Path) -> list[int]:
-    """The steps of the checkpoints that stand in `folder`, newest first, whole or damaged."""
-    return sorted((int(path.name[5:]) for path in folder.glob("step-????????")), reverse=True)
+    """The steps of the checkpoints that stand in `folder`, newest first, whole or damaged: folders named as such."""
+    found = ((NAME.fullmatch(path.name), path) for path in folder.glob("step-*"))
+    return sorted((int(match[1]) for match, path in found if match and path.is_dir()), reverse=True)
+
+
+def strangers(folder: Path) -> list[Path]:
+    """What is called as a checkpoint and is none: other names, files, links to nowhere."""
+    return sorted(p for p in folder.glob("step-*") if not (NAME.fullmatch(p.name) and p.is_dir()))
 
 
 def save(
@@ -51,24 +62,28 @@ def save(
     *,
     best: int | None = None,
     extra: Mapping[str, Tensors] | None = None,
+    label: dict[str, str] | None = None,
 ) -> Path:
     """Write the checkpoint of `step`, then remove all but the newest `keep` and that of step `best`.
 
-    extra: more tensors by name, a file for each group of them. Where tensors are shared out over ranks, the others
-    call `sharding.join` with `groups` meanwhile. Returns the checkpoint's folder."""
+    extra: more tensors by name, a file for each group of them. label: what the files of the network say about
+    themselves. Where tensors are shared out over ranks, the others call `sharding.join` with `groups` meanwhile.
+    Returns the checkpoint's folder. Raises OSError, with the checkpoints as they were, where it can't be written."""
     clean(folder)
     aside = folder / f".step-{step:08d}.part"
     aside.mkdir(parents=True)
-    for name, tensors in groups(network, optimiser, extra or {}).items():
-        save_file(_stored(tensors), aside / f"{name}.safetensors")
-    (aside / STATE).write_text(json.dumps(state, indent=1) + "\n")
-    names = sorted(path.name for path in aside.iterdir())
-    sums = "".join(f"{sha256(aside / name)}  {name}\n" for name in names)
-    for name in names:
-        sync(aside / name)
-    write_whole(aside / SUMS, sums.encode())
+    try:
+        for name, tensors in groups(network, optimiser, extra or {}).items():
+            file = f"{name}.safetensors"
+            tensor_file.write(_stored(tensors), aside / file, label if file in (MODEL, AVERAGE) else None)
+        write_whole(aside / STATE, json.dumps(state, indent=1).encode() + b"\n")
+        names = sorted(path.name for path in aside.iterdir())
+        write_whole(aside / SUMS, "".join(f"{sha256(aside / name)}  {name}\n" for name in names).encode())
+    except Exception:  # a full disk: give back what was taken
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
     final = path_of(folder, step)
-    if final.exists():  # a damaged one that the run has come past again
+    if final.exists() or final.is_symlink():  # a damaged one that the run has come past again
         _remove(final)
     aside.rename(final)
     sync(folder)
@@ -99,19 +114,20 @@ def damage(checkpoint: Path) -> str | None:
 
 
 def newest_whole(folder: Path) -> tuple[int, list[str]]:
-    """The newest undamaged checkpoint's step (0: start at the beginning), and a sentence for each damaged one.
+    """The newest undamaged checkpoint's step (0: start at the beginning), and a sentence for each damaged one and for
+    whatever else has such a name.
 
     Raises DavidError where there are checkpoints and none is whole.
     """
-    damaged = []
+    damaged, odd = [], [f"{path} is no checkpoint and is left out" for path in strangers(folder)]
     for step in steps(folder):
         fault = damage(path_of(folder, step))
         if fault is None:
-            return step, damaged
+            return step, odd + damaged
         damaged.append(f"{path_of(folder, step)} is damaged and is left out: {fault}")
     if damaged:
         raise DavidError(f"{folder}: no whole checkpoint among {len(damaged)} ({damaged[0]}); use another --out folder")
-    return 0, damaged
+    return 0, odd
 
 
 def restore(
@@ -141,10 +157,26 @@ def weights_of(checkpoint: Path) -> Path:
     return average if average.is_file() else checkpoint / MODEL
 
 
+def publish(checkpoint: Path, path: Path) -> None:
+    """Give the weights that a checkpoint is measured by a name of their own, whole or absent, whatever becomes of the
+    checkpoint: a link, which takes no room, or a copy where the file system has none."""
+    source, aside = weights_of(checkpoint), path.with_name(f".{path.name}.link")
+    aside.unlink(missing_ok=True)
+    try:
+        os.link(source, aside)
+    except OSError:
+        with source.open("rb") as read, whole_file(path) as file:
+            shutil.copyfileobj(read, file)
+        return
+    aside.replace(path)
+    aside.unlink(missing_ok=True)  # where both were names of one file already
+    sync(path.parent)
+
+
 def clean(folder: Path) -> None:
     """Remove what a killed run left half written or half removed."""
     for left in folder.glob(".step-*"):
-        shutil.rmtree(left)
+        _delete(left)
 
 
 def _stored(tensors: Tensors) -> Tensors:
@@ -179,4 +211,13 @@ def _remove(checkpoint: Path) -> None:
     """Gone at once under its own name, so that a kill half-way leaves no checkpoint that looks damaged."""
     gone = checkpoint.with_name(f".{checkpoint.name}.gone")
     checkpoint.rename(gone)
-    shutil.rmtree(gone)
+    sync(gone.parent)
+    _delete(gone)
+
+
+def _delete(path: Path) -> None:
+    """A folder with all in it, a file, or a link itself."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from david.pack.options import AsJson
-from david.pipeline.options import DEFAULT_CACHE_GB, CacheFolder, CacheGB, ShardNames
+from david.pipeline.options import DEFAULT_CACHE_GB, CacheFolder, CacheGB, MaybeShardNames
 from david.train.eval.command import register as register_eval
 from david.train.replay import register as register_replay
 
@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    shards: ShardNames,
+    shards: MaybeShardNames = None,
     recipe: Annotated[
         str | None,
         typer.Option(help="Its name, see `david recipes`, or your own as FILE.py[:FUNCTION].  [default: smoke]"),
@@ -79,7 +79,7 @@ def train(
     fit, assignments = batch_size == "auto", assignments or []
     if batch_size and not fit:
         assignments.append(f"batch_size={batch_size}")
-    first_look.before_training(chosen, assignments, shards, start_from, backbone_weights)
+    first_look.before_training(chosen, assignments, shards or (), start_from, backbone_weights, out)
 
     from david.train import distributed, identity, loop  # torch and timm: seconds, that no refusal waits for
     from david.train.eval import metric
@@ -88,7 +88,9 @@ def train(
 
     begin = Start(start_from, backbone_weights)
     default = begin.recipe() or recipes.recipe("smoke")
-    folders = sets.located(shards, cache, cache_gb)
+    if not shards and (out is None or run.stored(out) is None):
+        raise typer.BadParameter("name a shard set, or a run that goes on with --out", param_hint="--shards")
+    folders = run.shards_of(out, shards, cache, cache_gb) if out else sets.located(shards or (), cache, cache_gb)
     folder, resolved, fit = identity.resolve(out, chosen, default, assignments, steps or 1, folders, begin, fit)
     told, begins = [], run.stored(folder) is None
     if begins:

@@ -14,10 +14,17 @@ from david.train.recipes import recipe
 
 
 def before_training(
-    chosen: Recipe | None, assignments: list[str], shards: Sequence[str], start: Path | None, backbone: Path | None
+    chosen: Recipe | None,
+    assignments: list[str],
+    shards: Sequence[str],
+    start: Path | None,
+    backbone: Path | None,
+    out: Path | None,
 ) -> None:
     """Raise DavidError where `david train` can't begin: no shards, no such field, no weights to begin with."""
     at_shards(shards)
+    if out and run.stored(out):  # it goes on: the recipe is the run's, and what it began with may be gone
+        return
     for option, path in (("--from", start), ("--backbone-weights", backbone)):
         if path and not path.exists():
             raise DavidError(f"{option} {path}: no such file or folder")
@@ -39,17 +46,16 @@ def folders(shards: Sequence[str]) -> list[Path]:
 
 def at_run(folder: Path) -> None:
     """Raise DavidError where a folder holds no run."""
-    if not folder.is_dir() or run.stored(folder) is None:
-        raise DavidError(f"{folder}: no run there; give the folder that `david train` made")
+    run.trained(folder)
 
 
-def before_evaluating(run: Path | None, weights: Path | None, shards: str | None) -> None:
+def before_evaluating(run: Path | None, weights: Path | None, shards: Sequence[str] | None) -> None:
     """Raise DavidError where `david eval` has nothing to measure, or nothing to measure on."""
     if run:
         at_run(run)
     if weights and not weights.exists():
         raise DavidError(f"--weights {weights}: no such file or folder")
-    at_shards([shards] if shards else [])
+    at_shards(shards or [])
 
 
 def before_replaying(folder: Path, shards: Sequence[str] | None) -> None:

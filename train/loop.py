@@ -11,7 +11,8 @@ from pathlib import Path
 
 import torch
 
-from david.model import Network
+from david import __version__
+from david.model import Network, label
 from david.pack.errors import DavidError
 from david.pipeline import sets
 from david.pipeline.loader import Loader
@@ -22,7 +23,7 @@ from david.train.bundle import Watch
 from david.train.display import display
 from david.train.distributed import World
 from david.train.eval.evaluate import evaluate
-from david.train.journal import read
+from david.train.journal import Mark, read
 from david.train.precision import half_precision, name_of
 from david.train.recipe import Recipe
 from david.train.recorder import Recorder
@@ -92,8 +93,9 @@ def train(
 
         ranks = {"rank": world.rank, "world_size": world.size, "batch_size": recipe.batch_size}
         loader = stack.enter_context(load("train", start=start, **ranks))
-        if start:
-            restore(out, start, network, step, loader)
+        marks = restore(out, start, network, step, loader) if start else {}
+        if world.leads:
+            notes += run.cut_back(out, start, marks)
         watch = Watch(out / "bad", step, world, shown.note)
         step.before_change = watch.look
         recorder = stack.enter_context(closing(Recorder(out, start, recipe, step, watch, world, shown, track)))
@@ -108,6 +110,8 @@ def train(
             with recorder.aside():
                 picture(0)
         metrics, best = newest(out / "metrics.jsonl"), recorder.best()
+        if start and world.leads:
+            publish(out, start, best)  # as it would have been, had nothing come between
         for number, batch in zip(range(start + 1, stop + 1), loader, strict=False):
             recorder.take(step(batch, number), batch, loader.wait_s)
             last = number == stop
@@ -152,8 +156,10 @@ def take_up(recipe: Recipe, shards: Shards, out: Path, world: World, stack: Exit
     return world.told(step), notes
 
 
-def restore(out: Path, start: int, network: Network, step: Step, loader: Loader) -> None:
-    """Fill network and optimiser from the checkpoint. Raises DavidError where its order of samples is another."""
+def restore(out: Path, start: int, network: Network, step: Step, loader: Loader) -> dict[str, Mark]:
+    """Fill network and optimiser from the checkpoint, and return its marks of what the run had told until then.
+
+    Raises DavidError where its order of samples is another."""
     path = checkpoint.path_of(out / "checkpoints", start)
     state, extra = checkpoint.restore(path, network, step.optimiser)
     stored = state["loader"]
@@ -163,6 +169,7 @@ def restore(out: Path, start: int, network: Network, step: Step, loader: Loader)
             f"{loader.fingerprint} at {loader.state}; use another --out folder"
         )
     step.take_up(extra)
+    return state.get("records", {})
 
 
 def saving(
@@ -174,18 +181,29 @@ def saving(
     """
     if not world.leads:
         return lambda number, best: join(checkpoint.groups(network, step.optimiser, step.extra()))
+    made_by = {"david": __version__, "recipe": recipes.to_json(recipe)}
 
     def save(number: int, best: int) -> None:
-        recorder.sync()
         state = {
             "step": number,
+            "records": recorder.sync(),
             "loader": {"state": loader.state, "fingerprint": loader.fingerprint},
-            "recipe": recipes.to_json(recipe),
+            "recipe": made_by["recipe"],
         }
         kept = {"keep": recipe.keep, "best": best, "extra": step.extra()}
+        kept["label"] = label.metadata(network.config, **made_by, step=number)
         checkpoint.save(out / "checkpoints", number, network, step.optimiser, state, **kept)
+        publish(out, number, best)
 
     return save
+
+
+def publish(out: Path, newest: int, best: int) -> None:
+    """Name the weights that a run leaves: of its best checkpoint, or of the newest where there is none (0)."""
+    both = (checkpoint.path_of(out / "checkpoints", number) for number in (best, newest))
+    chosen = next(path for path in both if path.is_dir())
+    if label.read(checkpoint.weights_of(chosen)):  # unless an older version saved it
+        checkpoint.publish(chosen, out / run.WEIGHTS)
 
 
 def held_out(

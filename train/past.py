@@ -88,12 +88,9 @@ def verify(folder: Path, shards: Shards) -> Verified:
 
 def of(folder: Path, shards: Shards) -> tuple[Recipe, ShardSets]:
     """The recipe of the run in a folder and the shards, which must be the run's own. Raises DavidError else."""
-    found = run.stored(folder) if folder.is_dir() else None
-    if found is None:
-        raise DavidError(f"{folder}: no run there; give the folder that `david train` made")
-    dataset = sets.load(shards)
-    run.compare(folder, *found, found[0], dataset.fingerprint)
-    return found[0], dataset
+    found, dataset = run.trained(folder), sets.load(shards)
+    run.compare(folder, found.recipe, found.shards, found.recipe, dataset.fingerprint)
+    return found.recipe, dataset
 
 
 def sheet(batch: Batch) -> np.ndarray:

@@ -20,7 +20,7 @@ from david.train.bundle import Watch
 from david.train.display import Display
 from david.train.distributed import World
 from david.train.eval.best import best_step
-from david.train.journal import Journal
+from david.train.journal import Journal, Mark
 from david.train.recipe import Recipe
 from david.train.step import Outcome, Step
 from david.train.writers import Writer, writers
@@ -56,7 +56,7 @@ class Recorder:
         self._writers: list[Writer] = []
         if world.leads:
             names = ("journal.jsonl", "ledger.jsonl", "metrics.jsonl")
-            self._files = [Journal(out / name, start) for name in names]
+            self._files = [Journal(out / name) for name in names]
             self._writers = writers(track, out, start, recipes.to_json(recipe))
 
     def take(self, outcome: Outcome, batch: Batch, wait_s: float) -> None:
@@ -139,10 +139,9 @@ class Recorder:
             return 0
         return best_step(self._out / "metrics.jsonl", self._recipe.best) or 0
 
-    def sync(self) -> None:
-        """Return once all that was written is on the disk."""
-        for file in self._files:
-            file.sync()
+    def sync(self) -> dict[str, Mark]:
+        """Return once all that was written is on the disk: each file's mark, by its name."""
+        return {file.path.name: file.sync() for file in self._files}
 
     def close(self) -> None:
         for part in (*self._files, *self._writers):

@@ -5,10 +5,9 @@ from typing import Annotated
 
 import typer
 
-from david.pipeline.options import DEFAULT_CACHE_GB, CacheFolder, CacheGB
+from david.pipeline.options import DEFAULT_CACHE_GB, CacheFolder, CacheGB, TrainedOn
 
 Run = Annotated[Path, typer.Argument(help="A run's folder, as `david train` made it.")]
-TRAINED_ON = "The shard set that it was trained on, a folder or an address; repeat it as then."
 
 
 def register(app: typer.Typer) -> None:
@@ -18,7 +17,7 @@ def register(app: typer.Typer) -> None:
 
 def replay(
     run: Annotated[Path | None, typer.Argument(help="A run's folder, as `david train` made it.")] = None,
-    shards: Annotated[list[str] | None, typer.Option(help=TRAINED_ON)] = None,
+    shards: TrainedOn = None,
     step: Annotated[int | None, typer.Option(min=1, help="The optimiser step, as journal and ledger count.")] = None,
     bundle: Annotated[Path | None, typer.Option(help="Or a step that was not finite: RUN/bad/step-N.")] = None,
     out: Annotated[Path | None, typer.Option(help="Where to write.  [default: replay/ in the run's folder]")] = None,
@@ -35,13 +34,13 @@ def replay(
     if bundle is not None:
         first_look.at_bundle(bundle)
         return _compute_again(bundle, device)
-    if run is None or shards is None or step is None:
-        raise typer.BadParameter("name a run with --shards and --step, or a --bundle", param_hint="RUN / --bundle")
+    if run is None or step is None:
+        raise typer.BadParameter("name a run and a --step, or a --bundle", param_hint="RUN / --bundle")
     first_look.before_replaying(run, shards)
-    from david.pipeline import sets
     from david.train import past
+    from david.train.run import shards_of
 
-    made = past.replay(run, sets.located(shards, cache, cache_gb), step, out or run / "replay")
+    made = past.replay(run, shards_of(run, shards, cache, cache_gb), step, out or run / "replay")
     known = "as in the ledger" if made.recorded else "a step that the ledger does not have yet"
     typer.echo(f"step {step}, epoch {made.epoch}: {made.samples} samples, {known}")
     typer.echo(f"{made.picture}\n{made.tensors}")
@@ -72,7 +71,7 @@ def _compute_again(folder: Path, device: str) -> None:
 
 def verify_run(
     run: Run,
-    shards: Annotated[list[str], typer.Option(help=TRAINED_ON)],
+    shards: TrainedOn = None,
     cache: CacheFolder = None,
     cache_gb: CacheGB = DEFAULT_CACHE_GB,
 ) -> None:
@@ -81,13 +80,14 @@ def verify_run(
 
     first_look.before_replaying(run, shards)
 
-    from david.pipeline import sets
     from david.train import past
+    from david.train.run import shards_of
 
-    found = past.verify(run, sets.located(shards, cache, cache_gb))
+    folders = shards_of(run, shards, cache, cache_gb)
+    found = past.verify(run, folders)
     typer.echo(f"{found.steps} steps as the order has them")
     for number, walk in enumerate(found.walks):
-        told = f"{shards[number]}: " if len(found.walks) > 1 else ""
+        told = f"{folders[number]}: " if len(found.walks) > 1 else ""
         told += f"{walk.epochs} whole epochs, each with {walk.covered} of {walk.samples} samples exactly once"
         if walk.covered < walk.samples:
             told += f" ({walk.samples - walk.covered} left over, too few for a batch)"

@@ -5,6 +5,9 @@ journal.jsonl     a line a step: step, loss, ...        (`recorder.py`)
 ledger.jsonl      a line a step: what it was trained on (`ledger.py`)
 metrics.jsonl     a line an evaluation of the held-out samples
 checkpoints/      see `checkpoint.py`
+weights.safetensors   what was trained, to measure, to predict and to begin with: the weights of the newest checkpoint,
+                  or of the best where the recipe names a metric as `best`; their average where it averages them. Any
+                  reader of safetensors takes it; what it says about itself, `label.py` reads
 pictures/         step-00000000.png, ...: held-out samples, their targets and predictions
 tensorboard/      events
 loss.png          the loss over the steps, drawn at the end
@@ -15,23 +18,24 @@ takes it away, whatever its recipe.
 
 import fcntl
 import json
-import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from david import __version__
 from david.pack.errors import DavidError
-from david.pack.files import sync, write_whole
+from david.pack.files import stands, sync, write_whole
 from david.pipeline import sets
 from david.pipeline.sets import Shards
+from david.train import journal
 from david.train import recipe as recipes
 from david.train.config import terms
+from david.train.journal import Mark
 from david.train.recipe import Recipe
 
-RECIPE, LOCK = "recipe.json", ".lock"
+RECIPE, WEIGHTS, LOCK = "recipe.json", "weights.safetensors", ".lock"
 RECORDS = ("journal.jsonl", "ledger.jsonl", "metrics.jsonl")
 # What may change while a run goes on: none of these changes a result. `steps` may grow.
 FREE = (
@@ -41,10 +45,12 @@ FREE = (
 
 
 class Stored(NamedTuple):
-    """What a run says of itself. shards: the shard set's fingerprint"""
+    """What a run says of itself. shards: the shard set's fingerprint; places: where its sets are, see `sets.places`;
+    none where an older version began it"""
 
     recipe: Recipe
     shards: str
+    places: list[dict[str, Any]]
 
 
 def stored(out: Path) -> Stored | None:
@@ -58,12 +64,37 @@ def stored(out: Path) -> Stored | None:
             return None
         try:
             content = json.loads(path.read_bytes())
-            return Stored(recipes.from_json(content["recipe"]), content["shards"])
+            return Stored(recipes.from_json(content["recipe"]), content["shards"], content.get("places", []))
         except (ValueError, KeyError, TypeError) as error:
             raise DavidError(f"{path}: not the recipe of a run ({error}); use another --out folder") from error
     if out.exists() and (not out.is_dir() or any(not entry.name.startswith(".") for entry in out.iterdir())):
         raise DavidError(f"{out}: not empty and holds no run (no {RECIPE}); use another --out folder")
     return None
+
+
+def trained(out: Path) -> Stored:
+    """What the run in `out` says of itself. Raises DavidError where there is none."""
+    found = stored(out) if (out / RECIPE).is_file() else None
+    if found is None:
+        raise DavidError(f"{out}: no run there; give the folder that `david train` made")
+    return found
+
+
+def shards_of(out: Path, names: Sequence[str] | None, cache: Path | None, cache_gb: float) -> tuple[Path, ...]:
+    """The folders of the shards that the run in `out` was trained on: those that are named, else where it says.
+
+    Raises DavidError where they are not there any more, or where the run does not say."""
+    if names:
+        return sets.located(names, cache, cache_gb)
+    places = trained(out).places
+    if not places:
+        raise DavidError(f"{out}: begun by a version that did not note where its shards are; name them with --shards")
+    try:
+        return sets.at(places, cache)
+    except DavidError as error:
+        raise DavidError(
+            f"{out}: its shards were there, name them with --shards where they are now: {error}"
+        ) from error
 
 
 def begun(out: Path) -> bool:
@@ -81,7 +112,7 @@ def check(recipe: Recipe, shards: Shards, out: Path | None, ranks: int) -> None:
     if recipe.best is not None:
         dataset.counts("val")
     if out is not None and (found := stored(out)) is not None:
-        compare(out, *found, recipe, dataset.fingerprint)
+        compare(out, found.recipe, found.shards, recipe, dataset.fingerprint)
 
 
 def compare(out: Path, old: Recipe, old_shards: str, new: Recipe, new_shards: str) -> None:
@@ -102,6 +133,13 @@ def compare(out: Path, old: Recipe, old_shards: str, new: Recipe, new_shards: st
         )
 
 
+def cut_back(out: Path, step: int, marks: dict[str, Mark]) -> list[str]:
+    """Leave of the records what they told up to the checkpoint of `step`, which has `marks` of them; sentences where
+    that is not all. Raises DavidError where one is damaged."""
+    found = [journal.cut_back(out / name, step, marks.get(name)) for name in RECORDS]
+    return [sentence for sentence in dict.fromkeys(found) if sentence]
+
+
 @contextmanager
 def claimed(out: Path, recipe: Recipe, shards: Shards) -> Iterator[None]:
     """Make the folder, or take it up again, and keep every other process from training in it meanwhile.
@@ -117,6 +155,7 @@ def claimed(out: Path, recipe: Recipe, shards: Shards) -> Iterator[None]:
         content = {
             "david": __version__,
             "shards": sets.load(shards).fingerprint,
+            "places": sets.places(shards),
             "recipe": recipes.to_json(recipe),
         }
         write_whole(out / RECIPE, json.dumps(content, indent=1).encode() + b"\n")
@@ -144,15 +183,14 @@ def locked(out: Path) -> Iterator[None]:
                 raise DavidError(
                     f"{out}: another process trains there; wait for it or use another --out folder"
                 ) from error
-            if (out / LOCK).exists() and os.path.samestat(os.fstat(lock.fileno()), (out / LOCK).stat()):
+            if stands(lock.fileno(), out / LOCK):  # else its holder took it away when it left
                 yield
                 return
-        # its holder took it away when it left
 
 
 def clear(out: Path) -> None:
     """Take away what a start left that recorded nothing."""
-    for name in (RECIPE, *RECORDS):
+    for name in (RECIPE, WEIGHTS, *RECORDS):
         (out / name).unlink(missing_ok=True)
     for name in ("checkpoints", "pictures", "tensorboard", "bad"):
         shutil.rmtree(out / name, ignore_errors=True)

@@ -1,13 +1,12 @@
 """The weights that a run begins with: noise, and over it a pretrained backbone or another network's weights."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from david.model import Network, weights
 from david.pack.errors import DavidError
-from david.train import checkpoint, run
-from david.train.eval.measure import of_run
+from david.train import run
+from david.train.eval.subject import file_of, recipe_of
 from david.train.recipe import Recipe
 
 
@@ -25,12 +24,15 @@ class Start:
 
     def named(self) -> list[str | None]:
         """What a run that begins so is told apart by: the absolute paths."""
-        return [os.path.abspath(path) if path else None for path in (self.network, self.backbone)]
+        return [str(path.absolute()) if path else None for path in (self.network, self.backbone)]
 
     def recipe(self) -> Recipe | None:
-        """The recipe of the run that it goes on from; None where that is no run's folder."""
-        found = run.stored(self.network) if self.network and (self.network / run.RECIPE).is_file() else None
-        return found.recipe if found else None
+        """The recipe of the run that it goes on from; None where that says nothing of one."""
+        if self.network is None or not self.network.exists():
+            return None
+        if (self.network / run.RECIPE).is_file():
+            return run.trained(self.network).recipe
+        return recipe_of(file_of(self.network))
 
     def check(self) -> None:
         """Raise DavidError where what to begin with is not there."""
@@ -48,10 +50,3 @@ class Start:
 
 
 PRETRAINED = Start()  # or not: as the recipe says
-
-
-def file_of(path: Path) -> Path:
-    """The weights in a run's folder (its newest checkpoint's), in a checkpoint's folder, or the file itself."""
-    if (path / checkpoint.MODEL).is_file():
-        return checkpoint.weights_of(path)
-    return of_run(path, "newest").source if path.is_dir() else path

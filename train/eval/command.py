@@ -15,9 +15,18 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate(
-    shards: Annotated[str, typer.Option(help="The shard set to measure on, a folder or an address.")],
+    shards: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FOLDER|URL",
+            help="The shard set to measure on; repeatable.  [default: what the run was trained on]",
+        ),
+    ] = None,
     run: Annotated[Path | None, typer.Option(help="A run's folder, as `david train` made it.")] = None,
-    weights: Annotated[Path | None, typer.Option(help="Or a file of weights that david saved.")] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="Or a file of weights, RUN/weights.safetensors or a checkpoint's, or its folder."),
+    ] = None,
     split: Annotated[str, typer.Option(help="train or val.")] = "val",
     checkpoint: Annotated[
         str, typer.Option(help="Which of the run's: a step, newest, or best by the recipe's `best`.")
@@ -46,21 +55,24 @@ def evaluate(
     from rich.console import Console
 
     from david.pipeline import sets
-    from david.pipeline.config import DataConfig
     from david.train import distributed
     from david.train.eval import measure, report
+    from david.train.eval.subject import of_path, of_run
     from david.train.precision import known
+    from david.train.run import shards_of
 
     if (run is None) == (weights is None):
         raise typer.BadParameter("name either a run or a file of weights", param_hint="--run / --weights")
-    subject = measure.of_run(run, checkpoint) if run else measure.of_file(weights or Path(), DataConfig())
+    subject = of_run(run, checkpoint) if run else of_path(weights or Path())
     if height is not None or width is not None:
         subject = replace(subject, data=replace(subject.data, height=height, width=width))
     if precision is not None:
         subject = replace(subject, precision=known(precision))
-    (folder,) = sets.located([shards], cache, cache_gb)
+    if run is None and not shards:
+        raise typer.BadParameter("a file of weights does not say what to measure it on", param_hint="--shards")
+    folders = shards_of(run, shards, cache, cache_gb) if run else sets.located(shards or [], cache, cache_gb)
     how: dict[str, Any] = {
-        **{"subject": subject, "shards": folder, "split": split, "batch_size": batch_size, "worst": worst},
+        **{"subject": subject, "shards": folders, "split": split, "batch_size": batch_size, "worst": worst},
         **{"out": out or subject.folder / f"eval-{split}", "device": device},
     }
     scores = measure.measure(**how) if nproc == 1 else distributed.launch(nproc, measure.measure, **how)

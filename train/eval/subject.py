@@ -1,0 +1,108 @@
+"""What is measured, or begun with: the weights of a run, of a checkpoint, or in a file, and what they are of."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors.torch import load_file
+
+from david.model import Network, label, weights
+from david.model.config import ModelConfig
+from david.pack.errors import DavidError
+from david.pipeline.config import DataConfig
+from david.train import checkpoint, run
+from david.train import recipe as recipes
+from david.train.eval.best import best_step
+from david.train.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is measured. name: for people; folder: where its evaluations go; source: the file of its weights; model:
+    what they are the weights of, None where the file says so itself; data: how images reach it; precision: what it
+    computes in, as recipes name it"""
+
+    name: str
+    folder: Path
+    source: Path
+    model: ModelConfig | None
+    data: DataConfig
+    precision: str = "auto"
+
+    def network(self) -> Network:
+        if self.model is None:
+            return weights.load(self.source)
+        network = Network(self.model)
+        try:
+            network.load_state_dict(load_file(self.source))
+        except RuntimeError as error:  # its message has a line for each tensor
+            raise DavidError(f"{self.source}: not the weights of the network that its recipe describes") from error
+        return network.eval()
+
+
+def of_path(path: Path) -> Subject:
+    """A file of weights, ours or a checkpoint's, a checkpoint's folder, or a run's: images reach it as its recipe says,
+    if it has one. Raises DavidError where there are no weights."""
+    file = file_of(path)
+    recipe = recipe_of(file)
+    inside = (file.parent / checkpoint.STATE).is_file()  # which goes when newer ones come
+    folder = file.parent.parent.parent / file.parent.name if inside else file.with_suffix("")
+    labelled = label.read(file) is not None
+    if recipe is None:
+        return Subject(path.name, folder, file, None, DataConfig())
+    return Subject(path.name, folder, file, None if labelled else recipe.model, recipe.data, recipe.precision)
+
+
+def of_run(folder: Path, which: str) -> Subject:
+    """A checkpoint of a run: `newest`, `best`, or a step. Raises DavidError where it is not there or not whole."""
+    recipe, checkpoints = run.trained(folder).recipe, folder / "checkpoints"
+    if which == "newest":
+        step, _ = checkpoint.newest_whole(checkpoints)
+    elif which == "best":
+        step = best_step(folder / "metrics.jsonl", recipe.best) if recipe.best else None
+        if step is None:
+            raise DavidError(
+                f"{folder}: no best checkpoint (the recipe's best is {recipe.best}); train with --set best="
+            )
+    elif which.isdecimal():
+        step = int(which)
+    else:
+        raise DavidError(f"--checkpoint {which}: give a step, `newest` or `best`")
+    path, there = checkpoint.path_of(checkpoints, step), checkpoint.steps(checkpoints)
+    if not there:
+        raise DavidError(f"{folder}: no checkpoint there yet; the run saves its first when it ends or is stopped")
+    if not path.is_dir():
+        raise DavidError(f"{folder}: no checkpoint of step {step}; there are {', '.join(map(str, there))}")
+    name = f"{recipe.name} after step {step}"
+    return Subject(name, folder, whole(path), recipe.model, recipe.data, recipe.precision)
+
+
+def file_of(path: Path) -> Path:
+    """The weights in a run's folder (its newest checkpoint's), in a checkpoint's folder, or the file itself."""
+    if (path / checkpoint.MODEL).is_file():
+        return whole(path)
+    if path.is_dir():
+        return of_run(path, "newest").source
+    if not path.is_file():
+        raise DavidError(f"{path}: no such file or folder; expected weights, a checkpoint or a run")
+    return path
+
+
+def whole(path: Path) -> Path:
+    """The file of the weights in a checkpoint's folder. Raises DavidError where that is damaged."""
+    if fault := checkpoint.damage(path):
+        there = ", ".join(map(str, checkpoint.steps(path.parent)))
+        raise DavidError(f"{path}: damaged ({fault}); there are {there}")
+    return checkpoint.weights_of(path)
+
+
+def recipe_of(file: Path) -> Recipe | None:
+    """The recipe that a file of weights was trained by: as it says itself, else as its checkpoint does, else None."""
+    state = file.with_name(checkpoint.STATE)
+    about = label.read(file) if file.suffix == ".safetensors" else None
+    try:
+        if about is None and state.is_file():
+            about = json.loads(state.read_bytes())
+        return recipes.from_json(about["recipe"]) if about and "recipe" in about else None
+    except (ValueError, TypeError) as error:
+        raise DavidError(f"{file}: its recipe cannot be read ({error})") from error
