@@ -76,7 +76,6 @@ def test_the_same_command_without_a_folder_goes_on_and_another_begins_its_own(sm
     assert f"the run's folder is runs/{out.name}; the same command goes on there" in said
     assert "this trains `smoke`, a toy" in said
     david(small, "--steps", "1")
-    david(small, "--nproc", "2")
     assert "toy" not in david(small, "--steps", "3", "--batch-size", "auto", "--set", "log_every=2")
     assert [out] == list((tmp_path / "runs").iterdir())
     assert [line["step"] for line in read(out / "journal.jsonl")] == [1, 2, 3]
