@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -114,3 +116,32 @@ def test_a_start_that_was_killed_before_anything_was_recorded_is_no_run(small: P
     assert train(TINY, small, tmp_path, device="cpu", speaks=False).step == 2
     assert run.stored(tmp_path).recipe == TINY  # type: ignore[union-attr]
     assert (tmp_path / "pictures" / "step-00000000.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_of_two_starters_one_trains_and_the_other_is_told(small: Path, tmp_path: Path):
+    """At a barrier, round after round: in a new folder, and in one that the first has just left with nothing done."""
+    both, told, inside = threading.Barrier(2), threading.Event(), []
+
+    def start(out: Path, stays: bool) -> str:
+        both.wait(30)
+        try:
+            with run.claimed(out, TINY, small):
+                inside.append(1)
+                assert len(inside) == 1, "two train there at once"
+                if stays:
+                    told.wait(30)
+                inside.pop()
+        except DavidError as error:
+            told.set()
+            return str(error)
+        return "trained"
+
+    with ThreadPoolExecutor(2) as pool:
+        for number in range(40):
+            stays, out = number % 2 == 0, tmp_path / str(number % 4)
+            told.clear()
+            said = [one.result() for one in [pool.submit(start, out, stays) for _ in range(2)]]
+            refused = [one for one in said if one != "trained"]
+            assert all("another process trains there" in one for one in refused) and len(refused) < 2
+            assert len(refused) == 1 or not stays
+            assert not out.exists() or [path.name for path in out.iterdir()] == [run.LOCK]

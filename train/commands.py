@@ -79,6 +79,8 @@ def train(
     fit, assignments = batch_size == "auto", assignments or []
     if batch_size and not fit:
         assignments.append(f"batch_size={batch_size}")
+    if not shards and (out is None or run.stored(out) is None):
+        raise typer.BadParameter("name a shard set, or a run that goes on with --out", param_hint="--shards")
     first_look.before_training(chosen, assignments, shards or (), start_from, backbone_weights, out)
 
     from david.train import distributed, identity, loop  # torch and timm: seconds, that no refusal waits for
@@ -88,8 +90,6 @@ def train(
 
     begin = Start(start_from, backbone_weights)
     default = begin.recipe() or recipes.recipe("smoke")
-    if not shards and (out is None or run.stored(out) is None):
-        raise typer.BadParameter("name a shard set, or a run that goes on with --out", param_hint="--shards")
     folders = run.shards_of(out, shards, cache, cache_gb) if out else sets.located(shards or (), cache, cache_gb)
     folder, resolved, fit = identity.resolve(out, chosen, default, assignments, steps or 1, folders, begin, fit)
     told, begins = [], run.stored(folder) is None

@@ -20,7 +20,7 @@ import fcntl
 import json
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -145,11 +145,7 @@ def claimed(out: Path, recipe: Recipe, shards: Shards) -> Iterator[None]:
     """Make the folder, or take it up again, and keep every other process from training in it meanwhile.
 
     Where nothing was recorded at the end, nothing is left."""
-    missing = [path for path in (out, *out.parents) if not path.exists()]
-    out.mkdir(parents=True, exist_ok=True)
-    for path in missing:
-        sync(path.parent)
-    with locked(out):
+    with locked(out) as made:
         if not begun(out):
             clear(out)
         content = {
@@ -167,24 +163,33 @@ def claimed(out: Path, recipe: Recipe, shards: Shards) -> Iterator[None]:
         finally:
             if not begun(out):
                 clear(out)
-                if missing:
+                if made:
                     (out / LOCK).unlink()
-                    out.rmdir()
+                    with suppress(OSError):  # somebody else is about to begin there
+                        out.rmdir()
 
 
 @contextmanager
-def locked(out: Path) -> Iterator[None]:
-    """Hold the folder's lock. Raises DavidError where another process has it."""
+def locked(out: Path) -> Iterator[bool]:
+    """Hold the folder's lock; whether the folder was made for it. Raises DavidError where another process has it."""
     while True:
-        with (out / LOCK).open("w") as lock:
+        missing = [path for path in (out, *out.parents) if not path.exists()]
+        out.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = (out / LOCK).open("w")
+        except FileNotFoundError:
+            continue  # whoever had it took the folder away when they left
+        with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise DavidError(
                     f"{out}: another process trains there; wait for it or use another --out folder"
                 ) from error
-            if stands(lock.fileno(), out / LOCK):  # else its holder took it away when it left
-                yield
+            if stands(lock.fileno(), out / LOCK):  # else likewise, the file
+                for path in missing:
+                    sync(path.parent)
+                yield bool(missing)
                 return
 
 

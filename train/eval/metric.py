@@ -40,6 +40,7 @@ def table(found: dict[str, float]) -> Table:
     drawn.add_column("unit")
     drawn.add_column("better")
     for name, value in found.items():
-        metric = METRICS[name]
-        drawn.add_row(name, f"{value:.4g}", metric.unit, "higher" if metric.grows else "lower")
+        metric = METRICS.get(name)  # `samples` is none
+        told = (metric.unit, "higher" if metric.grows else "lower") if metric else ("", "")
+        drawn.add_row(name, f"{value:.4g}", *told)
     return drawn
