@@ -1,4 +1,4 @@
-/* Planes to depth, validity and normals in one pass: `planes.join`, whose docstring tells the rest.
+/* Planes to depth, normals and what of them is valid in one pass: `planes.join`, whose docstring tells the rest.
 
    Rows are first gathered by nearest neighbour, as bytes, then joined by loops that compilers turn into vector code.
    Every operation is rounded by itself (-ffp-contract=off), so that any IEEE arithmetic gives the same bits.
@@ -81,8 +81,17 @@ FAST static void join_depth(const uint8_t *restrict row, int64_t W, uint16_t *re
     }
 }
 
-/* Normals of one row, (3, W) float32; those of invalid pixels are 0. */
-FAST static void join_normals(const uint8_t *restrict row, const uint8_t *restrict valid, int64_t W, float cosine,
+/* Which normals of one row mean something: where depth does, and not all 24 bits of the codes are set. */
+FAST static void know_normals(const uint8_t *restrict row, const uint8_t *restrict valid, int64_t W,
+                              uint8_t *restrict known)
+{
+    const uint8_t *restrict tops = row + 2 * W, *restrict us = row + 3 * W, *restrict vs = row + 4 * W;
+    for (int64_t i = 0; i < W; i++)
+        known[i] = (uint8_t)(valid[i] & ((tops[i] & us[i] & vs[i]) != 255));
+}
+
+/* Normals of one row, (3, W) float32; those that are not known are 0. */
+FAST static void join_normals(const uint8_t *restrict row, const uint8_t *restrict known, int64_t W, float cosine,
                               float sine, float mirror, float *restrict out)
 {
     const uint8_t *restrict tops = row + 2 * W, *restrict us = row + 3 * W, *restrict vs = row + 4 * W;
@@ -93,9 +102,9 @@ FAST static void join_normals(const uint8_t *restrict row, const uint8_t *restri
         float scale = 1 / sqrtf(x * x + y * y + z * z);
         x *= a < 0 ? -scale : scale;
         y *= b < 0 ? -scale : scale;
-        out[i] = valid[i] ? (x * cosine - y * sine) * mirror : 0;
-        out[W + i] = valid[i] ? x * sine + y * cosine : 0;
-        out[2 * W + i] = valid[i] ? z * scale : 0;
+        out[i] = known[i] ? (x * cosine - y * sine) * mirror : 0;
+        out[W + i] = known[i] ? x * sine + y * cosine : 0;
+        out[2 * W + i] = known[i] ? z * scale : 0;
     }
 }
 
@@ -128,18 +137,18 @@ static void halves(const float *values, int64_t count, uint16_t *out)
 
 static PyObject *join(PyObject *module, PyObject *arguments)
 {
-    Py_buffer planes, where, depth, valid, normals;
+    Py_buffer planes, where, depth, valid, normals, known;
     Py_ssize_t h, w, H, W;
     float cosine, sine;
     int flip;
     (void)module;
-    if (!PyArg_ParseTuple(arguments, "y*nny*ffpw*w*w*nn", &planes, &h, &w, &where, &cosine, &sine, &flip, &depth,
-                          &valid, &normals, &H, &W))
+    if (!PyArg_ParseTuple(arguments, "y*nny*ffpw*w*w*w*nn", &planes, &h, &w, &where, &cosine, &sine, &flip, &depth,
+                          &valid, &normals, &known, &H, &W))
         return NULL;
     uint8_t *row = NULL;
     float *vectors = NULL;
     if (h < 1 || w < 1 || H < 1 || W < 1 || planes.len != PLANES * h * w || where.len != sizeof(Where) ||
-        depth.len != 2 * H * W || valid.len != H * W || normals.len != 6 * H * W) {
+        depth.len != 2 * H * W || valid.len != H * W || normals.len != 6 * H * W || known.len != H * W) {
         PyErr_SetString(PyExc_ValueError, "the buffers do not have the sizes that (h, w) and (H, W) ask for");
     } else if ((row = malloc((size_t)(PLANES * W))) == NULL || (vectors = malloc(3 * sizeof(float) * (size_t)W)) == NULL) {
         PyErr_NoMemory();
@@ -147,13 +156,14 @@ static PyObject *join(PyObject *module, PyObject *arguments)
         Where at;
         memcpy(&at, where.buf, sizeof at);
         uint16_t *depths = depth.buf, *x = normals.buf, *y = x + H * W, *z = y + H * W;
-        uint8_t *real = valid.buf;
+        uint8_t *real = valid.buf, *sound = known.buf;
         Py_BEGIN_ALLOW_THREADS
         for (int64_t line = 0; line < H; line++) {
             int64_t start = line * W;
             gather(planes.buf, h, w, line, &at, row, W);
             join_depth(row, W, depths + start, real + start);
-            join_normals(row, real + start, W, cosine, sine, flip ? -1.0f : 1.0f, vectors);
+            know_normals(row, real + start, W, sound + start);
+            join_normals(row, sound + start, W, cosine, sine, flip ? -1.0f : 1.0f, vectors);
             halves(vectors, W, x + start);
             halves(vectors + W, W, y + start);
             halves(vectors + 2 * W, W, z + start);
@@ -167,13 +177,14 @@ static PyObject *join(PyObject *module, PyObject *arguments)
     PyBuffer_Release(&depth);
     PyBuffer_Release(&valid);
     PyBuffer_Release(&normals);
+    PyBuffer_Release(&known);
     if (PyErr_Occurred())
         return NULL;
     Py_RETURN_NONE;
 }
 
 static PyMethodDef methods[] = {
-    {"join", join, METH_VARARGS, "join(planes, h, w, where, cosine, sine, flip, depth, valid, normals, H, W)"},
+    {"join", join, METH_VARARGS, "join(planes, h, w, where, cosine, sine, flip, depth, valid, normals, normals_valid, H, W)"},
     {NULL, NULL, 0, NULL},
 };
 static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_planes", NULL, 0, methods, NULL, NULL, NULL, NULL};

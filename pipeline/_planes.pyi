@@ -13,6 +13,7 @@ def join(
     depth: np.ndarray,
     valid: np.ndarray,
     normals: np.ndarray,
+    normals_valid: np.ndarray,
     H: int,
     W: int,
     /,

@@ -16,8 +16,9 @@ class Batch:
     image: (B, 3, H, W) uint8, sRGB 0 .. 255, channels-last in memory; the network normalises it
     alpha: (B, 1, H, W) uint8, soft foreground 0 .. 255
     depth: (B, 1, H, W) float16, relative depth in [-1, 1], growing with distance; 0 where invalid
-    valid: (B, 1, H, W) bool, where depth and normals mean something
-    normals: (B, 3, H, W) float16, unit X (right), Y (up), Z (towards the camera); 0 where invalid
+    valid: (B, 1, H, W) bool, where depth means something
+    normals: (B, 3, H, W) float16, unit X (right), Y (up), Z (towards the camera); 0 where not `normals_valid`
+    normals_valid: (B, 1, H, W) bool, where normals mean something: nowhere but where `valid` is True
     intrinsics: (B, 3, 3) float32 in pixels of this (augmented) image; NaN where the source gives none
     depth_offset_cm, depth_scale_cm: (B,) float32; depth in cm is `depth * scale + offset`
     ids: (B,) int64, the samples' positions in their split
@@ -30,6 +31,7 @@ class Batch:
     depth: torch.Tensor
     valid: torch.Tensor
     normals: torch.Tensor
+    normals_valid: torch.Tensor
     intrinsics: torch.Tensor
     depth_offset_cm: torch.Tensor
     depth_scale_cm: torch.Tensor

@@ -40,6 +40,7 @@ class CpuEngine(Engine):
                 "depth": ((batch_size, 1, *size), torch.float16),
                 "valid": ((batch_size, 1, *size), torch.bool),
                 "normals": ((batch_size, 3, *size), torch.float16),
+                "normals_valid": ((batch_size, 1, *size), torch.bool),
             }
         )
         self._memory = threading.local()
@@ -53,13 +54,13 @@ class CpuEngine(Engine):
         self._fits(encoded)
         read = perf_counter()
         image, alpha, stored = self._lent(encoded.height, encoded.width)
-        image_out, (alpha_out,), (depth,), (valid,), normals = (out[slot] for out in work.arrays)
+        image_out, (alpha_out,), (depth,), (valid,), normals, (normals_valid,) = (out[slot] for out in work.arrays)
         placement = place(work.draws, slot, encoded.height, encoded.width, *self.size)
         if placement.plain:  # what only the mirror changes is decoded where it belongs
             alpha = alpha_out
         members.inflate(encoded.planes, self.reader.compression, alpha, stored, encoded.where)
         inflated = perf_counter()
-        planes.join(stored, placement, depth, valid, normals)
+        planes.join(stored, placement, depth, valid, normals, normals_valid)
         joined = perf_counter()
         colour = work.draws.colour[slot] if work.recoloured[slot] else None
         if placement.plain and colour is None:

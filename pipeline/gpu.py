@@ -129,7 +129,8 @@ class GpuEngine(Engine):
                 ]
             images, alphas, warped = (torch.cat(field) for field in zip(*parts, strict=True))
             turns = [(one.placement.cosine, one.placement.sine, one.placement.mirror) for one in prepared]
-            depth, valid, normals = planes_on_device.join(warped, torch.tensor(turns, device=self._device))
+            joined = planes_on_device.join(warped, torch.tensor(turns, device=self._device))
+            depth, valid, normals, normals_valid = joined
             colours = torch.from_numpy(work.draws.colour).to(self._device)
             fields = {
                 "image": images_on_device.paint(images, colours),
@@ -137,6 +138,7 @@ class GpuEngine(Engine):
                 "depth": depth,
                 "valid": valid,
                 "normals": normals,
+                "normals_valid": normals_valid,
             }
             images_on_device.wear(fields["image"], work.draws)
             fields |= {name: value.to(self._device) for name, value in numbers(work.places, prepared).items()}

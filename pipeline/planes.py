@@ -1,4 +1,4 @@
-"""Byte planes joined on the CPU: to depth, validity and normals (see `pack/schema.py`).
+"""Byte planes joined on the CPU: to depth, normals, and what of each is valid (see `pack/schema.py`).
 
 Values are moved about as bytes by nearest neighbour before they are joined to numbers: no value is mixed with another,
 so nothing of an invalid pixel reaches a valid one.
@@ -21,10 +21,18 @@ CENTRE = 2047  # the octahedral code of 0, and the unit
 MAGNITUDE, INFINITY = 0x7FFF, 0x7C00  # of float16 bits as int16; a magnitude above infinity's is NaN
 
 
-def join(planes: np.ndarray, placement: Placement, depth: np.ndarray, valid: np.ndarray, normals: np.ndarray) -> None:
-    """Fill depth (H, W) float16, valid (H, W) bool and normals (3, H, W) float16; depth and normals 0 where invalid.
+def join(
+    planes: np.ndarray,
+    placement: Placement,
+    depth: np.ndarray,
+    valid: np.ndarray,
+    normals: np.ndarray,
+    normals_valid: np.ndarray,
+) -> None:
+    """Fill depth (H, W) and normals (3, H, W) float16, each 0 where invalid, and valid and normals_valid (H, W) bool.
 
     planes: (5, h, w) uint8, two of depth and three of normals, placed and joined in one pass (`_planes.c`)"""
     (_, h, w), (height, width) = planes.shape, depth.shape
     cosine, sine, flip = placement.cosine, placement.sine, placement.flip
-    _planes.join(planes, h, w, placement.where(), cosine, sine, flip, depth, valid, normals, height, width)
+    filled = depth, valid, normals, normals_valid
+    _planes.join(planes, h, w, placement.where(), cosine, sine, flip, *filled, height, width)

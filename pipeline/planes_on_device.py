@@ -34,8 +34,9 @@ def warp(planes: torch.Tensor, where: torch.Tensor, height: int, width: int) -> 
     return picked.permute(0, 3, 1, 2)
 
 
-def join(planes: torch.Tensor, turns: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(B, 5, H, W) uint8 to depth (B, 1, H, W) float16, valid (B, 1, H, W) bool and normals (B, 3, H, W) float16.
+def join(planes: torch.Tensor, turns: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """(B, 5, H, W) uint8 to depth (B, 1, H, W) float16, valid (B, 1, H, W) bool, normals (B, 3, H, W) float16 and
+    normals_valid (B, 1, H, W) bool.
 
     turns: (B, 3) float32, cosine and sine of each sample's turn, and -1 where X is negated after it, else 1; depth
     and normals are 0 where invalid"""
@@ -44,6 +45,7 @@ def join(planes: torch.Tensor, turns: torch.Tensor) -> tuple[torch.Tensor, torch
     valid = (bits & MAGNITUDE) <= INFINITY
     depth = (bits * valid).view(torch.float16)
 
+    normals_valid = valid & ((tops & u & v) != 255)
     a, b = ((tops >> 4) << 8 | u) - CENTRE, ((tops & 15) << 8 | v) - CENTRE
     up = CENTRE - a.abs() - b.abs()
     fold = up.clamp(max=0)
@@ -53,4 +55,4 @@ def join(planes: torch.Tensor, turns: torch.Tensor) -> tuple[torch.Tensor, torch
     x, y = x * torch.where(a < 0, -scale, scale), y * torch.where(b < 0, -scale, scale)
     cosine, sine, mirror = (part[:, None, None, None] for part in turns.unbind(dim=1))
     normals = torch.cat([(x * cosine - y * sine) * mirror, x * sine + y * cosine, z * scale], dim=1).half()
-    return depth, valid, normals.masked_fill(~valid, 0)
+    return depth, valid, normals.masked_fill(~normals_valid, 0), normals_valid

@@ -57,7 +57,7 @@ def _sample(
         codecs.decode_planes(data, count, h, w, compression) for data, count in zip(stored, (1, 2, 3), strict=True)
     )
     image, alpha = codecs.decode_rgb(rgb), alpha[0][:, :, None]
-    relative, vectors = codecs.join_depth(depth), codecs.join_normals(normals)
+    relative, vectors, sound = codecs.join_depth(depth), codecs.join_normals(normals), (normals != 255).any(axis=0)
     height, width = config.height or h, config.width or w
     placement = geometry.place(drawn, slot, h, w, height, width)
     image, alpha = sampled(image, placement, height, width), sampled(alpha, placement, height, width)
@@ -67,7 +67,7 @@ def _sample(
         for x in range(width):
             rows[y, x] = min(max((yx * x + yy * y + y0) // geometry.ONE, 0), h - 1)
             columns[y, x] = min(max((xx * x + xy * y + x0) // geometry.ONE, 0), w - 1)
-    relative, vectors = relative[rows, columns], vectors[rows, columns]
+    relative, vectors, sound = relative[rows, columns], vectors[rows, columns], sound[rows, columns]
     turn = [[placement.cosine, -placement.sine, 0], [placement.sine, placement.cosine, 0], [0, 0, 1]]
     vectors = vectors @ np.transpose(turn) * [-1 if placement.flip else 1, 1, 1]
     colour = drawn.colour[slot].astype(np.float64)
@@ -76,12 +76,14 @@ def _sample(
     alpha = np.rint(alpha).astype(np.uint8)
     stored_camera = np.full((3, 3), np.nan) if known["intrinsics"] is None else known["intrinsics"]
     valid = ~np.isnan(relative)
+    normals_valid = valid & sound
     return {
         "image": np.moveaxis(image, -1, 0),
         "alpha": np.moveaxis(alpha, -1, 0).copy(),
         "depth": np.where(valid, relative, 0).astype(np.float16)[None],
         "valid": valid[None],
-        "normals": np.moveaxis(np.where(valid[:, :, None], vectors, 0).astype(np.float16), -1, 0),
+        "normals": np.moveaxis(np.where(normals_valid[:, :, None], vectors, 0).astype(np.float16), -1, 0),
+        "normals_valid": normals_valid[None],
         "intrinsics": geometry.cameras([placement], stored_camera[None])[0].astype(np.float32),
         "depth_offset_cm": np.array(known["depth_offset_cm"], np.float32),
         "depth_scale_cm": np.array(known["depth_scale_cm"], np.float32),

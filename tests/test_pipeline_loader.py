@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from david.pack import BadSample, DavidError, Sample, build, index, manifest, plan, read, shard
+from david.pack import BadSample, DavidError, Sample, build, codecs, index, manifest, plan, read, shard
 from david.pack.schema import Compression, ImageCodec
 from david.pipeline import decode, draws, geometry, images, reference
 from david.pipeline.batch import Batch
@@ -59,10 +59,11 @@ def made(
         normals = rng.normal(size=(h, w, 3)).astype(np.float32)
         normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
         valid = rng.random((h, w)) < 0.6
+        normals_valid = valid & (rng.random((h, w)) < 0.9)
         depth_cm = np.where(valid, rng.uniform(90, 110, (h, w)), np.nan).astype(np.float32)
         rgb, alpha = rng.integers(0, 256, (h, w, 3), np.uint8), rng.integers(0, 256, (h, w), np.uint8)
         camera = None if number % 2 else np.array([[300.0, 2, w / 3], [0, 310, h / 3], [0, 0, 1]])
-        sample = Sample(f"{number:07}", rgb, alpha, depth_cm, normals, valid, valid, camera)
+        sample = Sample(f"{number:07}", rgb, alpha, depth_cm, normals, valid, normals_valid, camera)
         members = shard.encode(sample, image, compression)
         if damage and number in damage:
             members[0] = members[0][: int(len(members[0]) * damage[number])] or b"no image"
@@ -157,9 +158,56 @@ def test_every_codec_and_odd_size_is_the_slow_twins(
     batch = take(1, folder, config)[0]
     twin = reference.batch(folder, "train", config, batch_size=4, seed=5, step=0)
     assert (batch.image.int() - twin.image.int()).abs().max() <= 1
-    for name in ("depth", "valid", "normals", "intrinsics", "ids"):
+    for name in ("depth", "valid", "normals", "normals_valid", "intrinsics", "ids"):
         np.testing.assert_array_equal(getattr(batch, name).numpy(), getattr(twin, name).numpy(), err_msg=name)
     assert batch.intrinsics[batch.ids % 2 == 1].isnan().all()
+
+
+@pytest.mark.parametrize("engine", ["cpu", "dali"])
+@pytest.mark.parametrize("size", [(64, 48), (50, 37), (90, 70)])
+def test_the_mask_of_normals_is_placed_with_them_on_every_engine(
+    tmp_path: Path, engine: str, size: tuple[int, int]
+) -> None:
+    folder = made(tmp_path / "set", [(64, 48)] * 6)
+    config = DataConfig(height=size[0], width=size[1], augment=MOVES)
+    if engine == "cpu":
+        batch = take(2, folder, config)[1]
+    else:
+        pytest.importorskip("nvidia.dali")
+        places = Order(6, 4, 5, shuffle=True, last_batch="drop").batch(1)
+        with (
+            closing(Reader(folder, "train")) as reader,
+            closing(GpuEngine(reader, size, True, 4, 2, torch.device("cpu"), Stages())) as made_on,
+        ):
+            made_on.submit(places, draws.draw(5, places.epochs, places.ids, config.augment))
+            batch = made_on.collect()
+    twin = reference.batch(folder, "train", config, batch_size=4, seed=5, step=1)
+    for name in ("depth", "valid", "normals_valid", "ids"):
+        np.testing.assert_array_equal(getattr(batch, name).numpy(), getattr(twin, name).numpy(), err_msg=name)
+    np.testing.assert_allclose(batch.normals.numpy(), twin.normals.numpy(), atol=1e-3)
+    lengths = batch.normals.float().norm(dim=1, keepdim=True)
+    assert not lengths[~batch.normals_valid].any()
+    assert ((lengths[batch.normals_valid] - 1).abs() < 2e-3).all()
+    share = batch.normals_valid.sum() / batch.valid.sum()
+    assert 0.85 < share < 0.95 and not (batch.normals_valid & ~batch.valid).any()
+
+
+def test_a_set_packed_before_normals_had_a_mask_has_them_where_depth_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def as_it_was(normals: np.ndarray, valid: np.ndarray) -> np.ndarray:
+        """2047, 2047 where depth is invalid; `made` leaves some normals out, which were not to be told then."""
+        return np.where(valid, split(normals, valid), np.uint8([0x77, 0xFF, 0xFF])[:, None, None])
+
+    split = codecs.split_normals
+    monkeypatch.setattr(codecs, "split_normals", as_it_was)
+    folder = made(tmp_path / "set", [(40, 31)] * 4)
+    monkeypatch.undo()
+    batch = take(1, folder, DataConfig(augment=FLIPS))[0]
+    twin = reference.batch(folder, "train", DataConfig(augment=FLIPS), batch_size=4, seed=5, step=0)
+    assert bits(batch) == bits(twin)
+    assert torch.equal(batch.normals_valid, batch.valid)
+    assert torch.equal(batch.normals.float().norm(dim=1, keepdim=True) > 0, batch.valid)
 
 
 def test_a_batch_holds_the_samples_that_pack_reads(shards: Path) -> None:
@@ -169,6 +217,7 @@ def test_a_batch_holds_the_samples_that_pack_reads(shards: Path) -> None:
         for slot, sample in enumerate(stored[number] for number in batch.ids):
             seen.append(sample.key)
             assert np.array_equal(batch.valid[slot, 0].numpy(), sample.valid)
+            assert np.array_equal(batch.normals_valid[slot, 0].numpy(), sample.normals_valid)
             assert np.array_equal(batch.alpha[slot, 0].numpy(), sample.alpha)
             assert np.array_equal(batch.image[slot].permute(1, 2, 0).numpy(), sample.rgb)
             depth_cm = batch.depth[slot, 0].float() * batch.depth_scale_cm[slot] + batch.depth_offset_cm[slot]
@@ -186,8 +235,9 @@ def test_the_real_samples_come_as_pack_reads_them(samples_dir: Path, tmp_path: P
         assert np.array_equal(batch.image[slot].permute(1, 2, 0).numpy(), sample.rgb)
         assert np.array_equal(batch.alpha[slot, 0].numpy(), sample.alpha)
         assert np.array_equal(batch.valid[slot, 0].numpy(), sample.valid)
-        normals = batch.normals[slot].permute(1, 2, 0).numpy()[sample.valid]
-        np.testing.assert_allclose(normals, sample.normals[sample.valid], atol=3e-4)
+        assert np.array_equal(batch.normals_valid[slot, 0].numpy(), sample.normals_valid)
+        normals = batch.normals[slot].permute(1, 2, 0).numpy()[sample.normals_valid]
+        np.testing.assert_allclose(normals, sample.normals[sample.normals_valid], atol=3e-4)
     assert batch.intrinsics.isnan().all()
 
 

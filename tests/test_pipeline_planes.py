@@ -1,4 +1,4 @@
-"""Byte planes to depth, validity and normals: exact, the same on every device, background kept out."""
+"""Byte planes to depth, normals and what of them is valid: exact, the same on every device, background kept out."""
 
 import numpy as np
 import pytest
@@ -12,13 +12,16 @@ from david.pipeline.geometry import Placement, place
 
 
 def random_planes(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """(5, H, W): depth with every kind of float16 but infinities, normals with every kind of code; half is invalid."""
+    """(5, H, W): depth with every kind of float16 but infinities, normals with every kind of code; half is invalid, and
+    of the rest a fifth has no normal."""
     rng = np.random.default_rng(seed)
     relative = rng.integers(-0x8000, 0x8000, (height, width), np.int16).view(np.float16)
     relative = np.where(np.isinf(relative) | (rng.random((height, width)) < 0.4), np.float16(np.nan), relative)
     u, v = rng.integers(0, 4095, (2, height, width)).astype(np.uint16)
     u[:, : width // 8], v[:, -width // 8 :] = 2047, 2047
     u[0], v[-1] = 0, 4094
+    none = rng.random((height, width)) < 0.2
+    u[none], v[none] = 4095, 4095
     normals = np.stack([(u >> 8 << 4) | (v >> 8), u & 255, v & 255]).astype(np.uint8)
     return np.concatenate([codecs.split_depth(relative), normals])
 
@@ -28,27 +31,28 @@ def placed(h: int, w: int, height: int, width: int, flip: bool, kept: float = 1.
     return place(one, 0, h, w, height, width)
 
 
-def joined(
-    stored: np.ndarray, placement: Placement, size: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    depth, valid, normals = np.empty(size, np.float16), np.empty(size, bool), np.empty((3, *size), np.float16)
-    planes.join(stored, placement, depth, valid, normals)
-    return depth, valid, normals
+def joined(stored: np.ndarray, placement: Placement, size: tuple[int, int]) -> tuple[np.ndarray, ...]:
+    """depth, valid, normals, normals_valid"""
+    filled = np.empty(size, np.float16), np.empty(size, bool), np.empty((3, *size), np.float16), np.empty(size, bool)
+    planes.join(stored, placement, *filled)
+    return filled
 
 
 @pytest.mark.parametrize("size", [(300, 257), (1, 40_000), (64, 1)])
 @pytest.mark.parametrize("flip", [False, True])
 def test_joining_gives_what_the_codecs_give_to_the_bit(size: tuple[int, int], flip: bool) -> None:
     stored = random_planes(*size)
-    depth, valid, normals = joined(stored, placed(*size, *size, flip), size)
+    depth, valid, normals, normals_valid = joined(stored, placed(*size, *size, flip), size)
     stored = stored[:, :, ::-1] if flip else stored
     relative = codecs.join_depth(stored[:2])
     assert np.array_equal(valid, ~np.isnan(relative))
     assert depth[valid].tobytes() == relative[valid].tobytes()
     expected = codecs.join_normals(stored[2:]).astype(np.float16) * np.array([-1 if flip else 1, 1, 1], np.float16)
-    assert np.array_equal(np.moveaxis(normals, 0, -1)[valid], expected[valid])
+    assert np.array_equal(normals_valid, valid & codecs.known_normals(stored[2:]))
+    assert 0 < np.count_nonzero(normals_valid) < np.count_nonzero(valid)
+    assert np.array_equal(np.moveaxis(normals, 0, -1)[normals_valid], expected[normals_valid])
     assert not depth[~valid].any()
-    assert not normals[:, ~valid].any()
+    assert not normals[:, ~normals_valid].any()
 
 
 @pytest.mark.parametrize(("size", "kept", "angle"), [((600, 900), 1, 0), ((200, 300), 0.7, 0), ((511, 333), 0.8, 0.3)])
@@ -61,8 +65,7 @@ def test_a_batch_on_a_device_is_placed_and_joined_to_the_same_bits(
     turns = torch.tensor([(one.cosine, one.sine, -1 if one.flip else 1) for one in placements])
     together = planes_on_device.join(planes_on_device.warp(torch.from_numpy(stored), where, *size), turns)
     for slot, placement in enumerate(placements):
-        depth, valid, normals = joined(stored[slot], placement, size)
-        for one, expected in zip(together, (depth[None], valid[None], normals), strict=True):
+        for one, expected in zip(together, joined(stored[slot], placement, size), strict=True):
             assert one[slot].numpy().tobytes() == expected.tobytes()
 
 
@@ -71,7 +74,7 @@ def test_a_batch_on_a_device_is_placed_and_joined_to_the_same_bits(
 def test_placing_takes_the_pixel_under_each_centre(h: int, w: int, height: int, width: int, flip: bool) -> None:
     stored = np.random.default_rng(0).integers(0, 124, (5, h, w), np.uint8)  # depths that are all valid
     placement = placed(h, w, height, width, flip)
-    depth, _, _ = joined(stored, placement, (height, width))
+    depth, *_ = joined(stored, placement, (height, width))
     where = torch.from_numpy(placement.where())[None]
     assert planes_on_device.warp(torch.from_numpy(stored)[None], where, height, width).shape == (1, 5, height, width)
     relative = codecs.join_depth(stored[:2])

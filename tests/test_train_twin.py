@@ -174,7 +174,7 @@ def losses(network: nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
         if not batch.real[image]:
             continue
         depth = (said.relative_depth[image, 0], batch.depth[image, 0], batch.valid[image, 0])
-        normals = (said.normals[image], batch.normals[image], batch.valid[image, 0])
+        normals = (said.normals[image], batch.normals[image], batch.normals_valid[image, 0])
         alpha = (said.alpha_logits[image, 0], batch.alpha[image, 0] / 255)
         found["depth_ssi_mse"].append(ssi_mse(*depth))
         found["depth_gradient_matching"].append(gradient_matching(*depth))

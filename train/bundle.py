@@ -161,4 +161,5 @@ def load(folder: Path) -> tuple[dict[str, Any], list[Batch], Network]:
 
 def _batch(path: Path) -> Batch:
     named = load_file(path)
+    named = {"normals_valid": named["valid"]} | named  # bundles kept before normals had a mask of their own
     return Batch(**named | {"image": named["image"].contiguous(memory_format=torch.channels_last)})

@@ -32,7 +32,7 @@ def depth(prediction: Prediction, batch: Batch) -> Compared:
 
 def normals(prediction: Prediction, batch: Batch) -> Compared:
     assert prediction.normals is not None
-    return prediction.normals, batch.normals, batch.valid
+    return prediction.normals, batch.normals, batch.normals_valid
 
 
 def alpha_logits(prediction: Prediction, batch: Batch) -> Compared:

@@ -97,13 +97,13 @@ def sheet(batch: Batch) -> np.ndarray:
     """A `Batch` on the CPU as a picture: a row for each sample with RGB, depth, normals and alpha."""
     rows = []
     for slot in range(len(batch)):
-        valid = batch.valid[slot, 0].numpy()
+        valid, normals_valid = (mask[slot, 0].numpy() for mask in (batch.valid, batch.normals_valid))
         image, normals = (field[slot].permute(1, 2, 0).float().numpy() for field in (batch.image, batch.normals))
         rows.append(
             [
                 cv2.convertScaleAbs(image),
                 preview.colour_depth(batch.depth[slot, 0].float().numpy(), valid),
-                preview.colour_normals(normals, valid),
+                preview.colour_normals(normals, normals_valid),
                 preview.colour_alpha(batch.alpha[slot, 0].numpy()),
             ]
         )

@@ -67,9 +67,9 @@ def by_head(prediction: Prediction, batch: Batch) -> Iterator[tuple[str, list[Co
     """For each head that the prediction has its name, and target, prediction and error as columns.
 
     Predicted depth is shown after the loss's fit to its target, where a mirrored one stays mirrored; depth and normals
-    where the target is valid: where they were asked for.
+    each where its target is valid: where it was asked for.
     """
-    valid = array(batch.valid)[..., 0]
+    valid, normals_valid = (array(mask)[..., 0] for mask in (batch.valid, batch.normals_valid))
     if prediction.relative_depth is not None:
         aligned = align(prediction.relative_depth, batch.depth, batch.valid, LEAST_CORRELATION)
         scale, offset = (x.view(-1, 1, 1, 1) for x in (batch.depth_scale_cm, batch.depth_offset_cm))
@@ -78,11 +78,12 @@ def by_head(prediction: Prediction, batch: Batch) -> Iterator[tuple[str, list[Co
     if prediction.normals is not None:
         pairs = (("normals", batch.normals), ("predicted normals", prediction.normals))
         shown = [
-            Column(name, [preview.colour_normals(*e) for e in zip(array(n), valid, strict=True)], [""] * len(valid))
+            Column(name, [preview.colour_normals(*e) for e in zip(array(n), normals_valid, strict=True)], [""] * len(n))
             for name, n in pairs
         ]
         error = array(angles_deg(prediction.normals, batch.normals))[..., 0]
-        yield "normals", [*shown, errors("normals", error, valid, "error 0 to {:g} degrees", "mean {:.1f} degrees")]
+        told = "error 0 to {:g} degrees", "mean {:.1f} degrees"
+        yield "normals", [*shown, errors("normals", error, normals_valid, *told)]
     if prediction.alpha_logits is not None:
         soft, target = array(prediction.alpha_logits.float().sigmoid())[..., 0], array(batch.alpha / 255)[..., 0]
         shown = [

@@ -113,6 +113,7 @@ def to_batch(fields: dict[str, torch.Tensor], device: torch.device) -> Batch:
         depth=depth[:, None],
         valid=valid[:, None].bool(),
         normals=normals,
+        normals_valid=valid[:, None].bool(),
         intrinsics=torch.zeros(count, 3, 3, device=device),
         depth_offset_cm=nothing,
         depth_scale_cm=nothing,

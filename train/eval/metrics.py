@@ -85,7 +85,7 @@ def metrics(prediction: Prediction, batch: Batch) -> dict[str, torch.Tensor]:
         scale, offset = (x.view(-1, 1, 1, 1) for x in (batch.depth_scale_cm, batch.depth_offset_cm))
         found |= depth(prediction.relative_depth, batch.depth.float() * scale + offset, batch.valid)
     if prediction.normals is not None:
-        found |= normals(prediction.normals, batch.normals, batch.valid)
+        found |= normals(prediction.normals, batch.normals, batch.normals_valid)
     if prediction.alpha_logits is not None:
         found |= alpha(prediction.alpha_logits.float().sigmoid(), batch.alpha / 255)
     return found
