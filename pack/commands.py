@@ -173,6 +173,10 @@ def view(
     from david.pack import preview
     from david.pack import view as views
 
+    if contact_sheet and (path / "recipe.json").is_file():
+        raise DavidError(
+            f"{path}: a run; its sheets are in {path / 'pictures'}; a contact sheet is of a shard set or raw data"
+        )
     if contact_sheet:
         shown = [sample for _, sample in views.samples(path, start_idx, count, split)]
         preview.contact_sheet(shown, contact_sheet)

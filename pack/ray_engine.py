@@ -21,7 +21,7 @@ def run(
         import ray
         from ray.exceptions import RayError
     except ImportError as error:
-        raise DavidError("ray is not installed; install it: pip install 'david-train[ray]'") from error
+        raise DavidError("ray is not installed; install it: pip install -e '.[ray]' in the folder of david") from error
     begun_here = not ray.is_initialized()
     if begun_here:
         try:

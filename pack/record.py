@@ -178,7 +178,8 @@ def compare(shards: Path, there: dict[str, Any], asked: dict[str, Any]) -> None:
         for name in sorted(there[group] | asked[group]):
             ours, theirs = there[group].get(name), asked[group].get(name)
             if ours != theirs:
-                differences.append(f"{name} is {ours} there and {theirs} now")
+                option = " (--lossless)" if name == "image" else ""  # the one that is called otherwise
+                differences.append(f"{name} is {ours} there and {theirs} now{option}")
     groups, asked_groups = there.get("groups"), asked.get("groups")
     if groups and asked_groups and groups != asked_groups:
         differences.append(f"the set has {groups} groups there and {asked_groups} now")

@@ -1,6 +1,7 @@
 """A wrong name or path is refused before torch and timm are loaded, which takes seconds; lists need neither."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +36,8 @@ def ask(calls: list[list[str]], cwd: Path) -> list[tuple[list[str], int, str, li
 def test_wrong_names_and_paths_are_refused_before_anything_slow_is_loaded(shards: Path, tmp_path: Path) -> None:
     there, nowhere = str(shards), "/nowhere"
     (tmp_path / "empty").mkdir()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "recipe.json").write_text("{}")
     calls = [
         ["train", "--shards", there, "--recipe", "nope"],
         ["train", "--shards", nowhere],
@@ -61,6 +64,7 @@ def test_wrong_names_and_paths_are_refused_before_anything_slow_is_loaded(shards
         ["pack", nowhere, "out"],
         ["verify", nowhere],
         ["view", nowhere],
+        ["view", "run", "--contact-sheet", "sheet.png"],
         ["info", nowhere],
     ]
     for words, code, said, loaded in ask(calls, tmp_path):
@@ -96,8 +100,8 @@ def test_verify_and_info_speak_json_and_nothing_else(shards: Path, tmp_path: Pat
     assert {row["name"] for row in json.loads(recipes)} == set(RECIPES) == set(ABOUT)
 
 
-def test_a_broken_set_is_told_in_json_and_by_the_exit_code(tiny, tmp_path: Path) -> None:
-    folder = tiny(tmp_path / "set", [3])
+def test_a_broken_set_is_told_in_json_and_by_the_exit_code(shards: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(shards, tmp_path / "set"))
     tar = folder / "train-000000.tar"
     tar.write_bytes(tar.read_bytes()[:2000] + b"changed" + tar.read_bytes()[2007:])
     ((_, code, said, _),) = ask([["verify", str(folder), "--json"]], tmp_path)

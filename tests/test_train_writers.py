@@ -75,5 +75,5 @@ def test_an_unknown_or_missing_tracker_is_named_before_anything_is_written(shard
     monkeypatch.setattr(writers, "find_spec", lambda name: None)
     words = ["train", "--shards", str(shards), "--out", str(tmp_path / "run"), "--track", "wandb"]
     result = CliRunner().invoke(app, words)
-    assert isinstance(result.exception, DavidError) and 'pip install "david-train[wandb]"' in str(result.exception)
+    assert isinstance(result.exception, DavidError) and 'pip install -e ".[wandb]"' in str(result.exception)
     assert not (tmp_path / "run").exists()

@@ -28,7 +28,7 @@ def check(track: tuple[str, ...]) -> None:
         if name not in TRACKERS:
             raise DavidError(f"--track {name}: there are {' and '.join(TRACKERS)}")
         if find_spec(name) is None:
-            raise DavidError(f'--track {name}: not installed; pip install "david-train[{name}]"')
+            raise DavidError(f'--track {name}: not installed; pip install -e ".[{name}]" in the folder of david')
 
 
 def writers(track: tuple[str, ...], out: Path, start: int, recipe: dict[str, Any]) -> list[Writer]:
