@@ -3,14 +3,15 @@
     bad/step-00000012/
         model.safetensors       the weights that it began with, and ended with: it was left out
         rank-0.safetensors      the batch of rank 0, and so on
-        bundle.json             step, losses and ids of each rank, gradient's norm, recipe
+        bundle.json             step, losses, ids and threads of each rank, gradient's norm, recipe
 
 B images of a rank, T terms of the loss.
 """
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,7 @@ class Watch:
         aside = final.with_name(f".{final.name}.part")
         full = world.leads and (final.exists() or len(list(self._folder.glob("step-*"))) >= MOST)
         losses, ids = world.gather(outcome.losses), world.gather(batch.ids)
+        threads = world.gather(torch.tensor(torch.get_num_threads(), device=world.device))
         told = f"step {outcome.step} was not finite and is left out"
         if world.any(full):
             self._tell(told)
@@ -93,8 +95,8 @@ class Watch:
             about = {
                 **{"david": __version__, "step": outcome.step, "terms": list(self._step.terms)},
                 "ranks": [
-                    {"losses": [repr(value) for value in row], "ids": numbers}
-                    for row, numbers in zip(losses.tolist(), ids.tolist(), strict=True)
+                    {"losses": [repr(value) for value in row], "ids": numbers, "threads": count}
+                    for row, numbers, count in zip(losses.tolist(), ids.tolist(), threads.tolist(), strict=True)
                 ],
                 **{"norm": repr(outcome.norm.item()), "real": int(outcome.real.sum())},
                 "recipe": recipes.to_json(self._step.recipe),
@@ -135,7 +137,8 @@ def replay(folder: Path, device: torch.device) -> tuple[int, list[Again]]:
         batch = batch.to(device)
         seed_generators(recipe.seed, number, rank)
         step.optimiser.zero_grad(set_to_none=True)
-        now = step.gradients(batch, count, scale)
+        with on_threads(about["ranks"][rank].get("threads")):
+            now = step.gradients(batch, count, scale)
         finite = all(bool(p.grad.isfinite().all()) for p in step.parameters if p.grad is not None)
         culprits = {}
         for image in cut(batch, 1):
@@ -145,6 +148,18 @@ def replay(folder: Path, device: torch.device) -> tuple[int, list[Again]]:
         before = dict(zip(step.terms, map(float, about["ranks"][rank]["losses"]), strict=True))
         found.append(Again(before, dict(zip(step.terms, now.tolist(), strict=True)), finite, culprits))
     return number, found
+
+
+@contextmanager
+def on_threads(count: int | None) -> Iterator[None]:
+    """Meanwhile torch computes on so many threads of the CPU, by which it cuts its sums; None leaves it as it is, for a
+    bundle that does not say."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def load(folder: Path) -> tuple[dict[str, Any], list[Batch], Network]:
