@@ -301,6 +301,7 @@ def test_what_a_killed_process_was_fetching_is_fetched_again_and_removed(
     for _ in range(2):
         child = in_a_process(folder, 10)
         while not left_over(folder):
+            assert child.poll() is None, "it ended before it fetched anything"
             time.sleep(0.005)
         child.send_signal(signal.SIGKILL)
         child.communicate()
@@ -323,6 +324,7 @@ def test_closing_does_not_wait_for_what_is_being_fetched(server: Server, tmp_pat
     before = set(threading.enumerate())
     loader = Loader(folder, "train", CONFIG, batch_size=6, seed=3)
     while not left_over(folder):
+        assert set(threading.enumerate()) - before, "the threads that fetch have ended"
         time.sleep(0.01)
     loader.close()
     server.stalled.set()
