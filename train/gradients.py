@@ -15,7 +15,8 @@ and the ranks' gradients are summed. Three ways to sum, for speed, for memory an
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -55,12 +56,16 @@ class Ddp:
         losses = []
         parts = cut(batch, self.micro_batch)
         for index, part in enumerate(parts):
-            waits = index < len(parts) - 1 and isinstance(self.learner, DistributedDataParallel)
-            with self.learner.no_sync() if waits else nullcontext():  # pyright: ignore[reportCallIssue]
+            with self.summing(last=index == len(parts) - 1):
                 share = self.learner(part, count)
                 (share[-1] * scale * self.size).backward()
             losses.append(share[:-1].detach())
         return torch.stack(losses).sum(0)
+
+    def summing(self, last: bool) -> AbstractContextManager:
+        """Meanwhile gradients are summed over ranks after the last micro-batch only."""
+        waits = not last and isinstance(self.learner, DistributedDataParallel)
+        return self.learner.no_sync() if waits else nullcontext()  # pyright: ignore[reportCallIssue]
 
 
 class Fsdp(Ddp):
@@ -110,7 +115,20 @@ def sum_wide(tensors: list[torch.Tensor]) -> torch.Tensor:
 
 def gradients(learner: Learner, recipe: Recipe, world: World) -> Gradients:
     """The way that the recipe's `summation` names."""
-    return {"ddp": Ddp, "fsdp": Fsdp, "exact": Exact}[recipe.summation](learner, recipe, world)
+    return WAYS[settled(recipe, world.device).summation](learner, recipe, world)
+
+
+WAYS: dict[str, Callable[[Learner, Recipe, World], Gradients]] = {"ddp": Ddp, "fsdp": Fsdp, "exact": Exact}
+
+
+def settled(recipe: Recipe, device: torch.device) -> Recipe:
+    """The recipe with `summation=auto` made one of the others, which is what its run is told to have.
+
+    Exact on a CPU, where it costs little; ddp on a GPU, and where the recipe asks for what exact can't."""
+    if recipe.summation != "auto":
+        return recipe
+    exact = device.type == "cpu" and not recipe.compile and recipe.micro_batch is None
+    return replace(recipe, summation="exact" if exact else "ddp")
 
 
 def cut(batch: Batch, micro_batch: int | None) -> list[Batch]:

@@ -29,7 +29,7 @@ class Recipe:
     precision: of the network's forward and backward; `auto` is bf16 on GPUs that have it, else fp32; fp16 scales the
         loss, see `scaling.py`. Losses, weights and the optimiser are fp32 always
     summation: of gradients, `ddp` for speed, `fsdp` for networks too large for one GPU's memory, `exact` for the same
-        bits on any number of ranks; see `gradients.py`
+        bits on any number of ranks, `auto` for exact on a CPU and ddp on a GPU; see `gradients.py`
     micro_batch: samples that a rank computes at once, its whole share of the batch where none; `exact` takes one
     recompute: drop what the ViT's blocks computed and compute it again in the backward (Chen et al., "Training Deep
         Nets with Sublinear Memory Cost", 2016): the same operations on the same numbers, so the same gradients, for a
@@ -51,7 +51,7 @@ class Recipe:
     seed: int = 0
     pretrained: bool = True
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    summation: Literal["ddp", "fsdp", "exact"] = "ddp"
+    summation: Literal["auto", "ddp", "fsdp", "exact"] = "ddp"
     micro_batch: int | None = None
     recompute: bool = False
     compile: bool = False
