@@ -1,10 +1,25 @@
 """Where a process stands among others, read from environments as launchers leave them."""
 
+import multiprocessing
+import os
+import signal
+import socket
+from contextlib import nullcontext
+from datetime import timedelta
+from queue import Queue
+from types import SimpleNamespace
+
 import pytest
 import torch
+import torch.distributed as dist
 
 from david.pack.errors import DavidError
+from david.train import distributed, recipes
 from david.train.distributed import Place, device_of, first_host, place
+from david.train.gradients import settled
+from david.train.pulse import OVER, Pulse
+from david.train.recipe import override
+from david.train.signals import SIGNALS, Passing, Stopped, StopSignals
 
 # A task of `srun --nodes 2 --ntasks-per-node 4 --gpus-per-task 1`, the sixth of eight.
 TASK = {
@@ -35,9 +50,9 @@ TORCHRUN = {
     ("environment", "expected"),
     [
         ({}, Place()),
-        (TASK, Place(5, 8, 1, "gpu004", 20_000 + 2193449 % 20_000, own_gpu=True)),
+        (TASK, Place(5, 8, 1, "gpu004", 20_000 + 2193449 % 20_000)),
         ({k: v for k, v in TASK.items() if k != "SLURM_GPUS_PER_TASK"}, Place(5, 8, 1, "gpu004", 33449)),
-        ({k: v for k, v in TASK.items() if "STEP_NUM" not in k}, Place(5, 8, 1, "gpu004", 33449, own_gpu=True)),
+        ({k: v for k, v in TASK.items() if "STEP_NUM" not in k}, Place(5, 8, 1, "gpu004", 33449)),
         (TASK | {"SLURM_NTASKS": "1", "SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}, Place()),
         (BATCH_SHELL, Place()),
         (INTERACTIVE_SHELL, Place()),
@@ -65,11 +80,131 @@ def test_the_first_host_of_a_node_list(nodes: str, first: str):
 
 
 def test_a_rank_takes_the_gpu_of_its_number_or_the_one_that_it_is_shown(monkeypatch):
+    """--gpus-per-task and --gpu-bind=single:1 show each rank one, whatever its number."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    for count in (1, 4):
+    for count, index in ((1, 0), (2, 1), (4, 3), (8, 3)):
         monkeypatch.setattr(torch.cuda, "device_count", lambda count=count: count)
-        assert device_of("auto", 3, own_gpu=True) == torch.device("cuda", 0 if count == 1 else 3)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(DavidError, match="rank 3 of this node found 1 GPUs; start one rank for each GPU"):
-        device_of("auto", 3)
+        assert device_of("auto", 3) == torch.device("cuda", index)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(DavidError, match="no GPU is there"):
+        device_of("cuda", 3)
     assert device_of("cpu", 3) == torch.device("cpu")
+
+
+class OneStore(dict):
+    """What ranks that meet in one process have for a store."""
+
+    def clone(self) -> "OneStore":
+        return self
+
+    def set(self, key: str, value: str) -> None:
+        self[key] = value
+
+    def get(self, key: str) -> bytes:
+        return super().__getitem__(key).encode()
+
+    def check(self, keys: list[str]) -> bool:
+        return all(key in self for key in keys)
+
+    def set_timeout(self, timeout: timedelta) -> None:
+        pass
+
+
+def test_ranks_that_share_a_gpu_are_refused_by_name_and_others_are_not(monkeypatch):
+    store, shown = OneStore(), {"uuid": "GPU-7"}
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(**shown))
+    monkeypatch.setattr(socket, "gethostname", lambda: shown.get("host", "gpu1"))
+    cuda = torch.device("cuda", 0)
+    for rank, (host, uuid) in enumerate((("gpu1", "GPU-7"), ("gpu1", "GPU-8"), ("gpu2", "GPU-7"))):
+        shown.update(host=host, uuid=uuid)
+        found = distributed.gpus_of(store, rank, rank + 1, cuda)
+    assert found == ["gpu1 GPU-7", "gpu1 GPU-8", "gpu2 GPU-7"]
+    distributed.refuse_shared(found)  # one GPU shown to each, on two hosts
+    with pytest.raises(DavidError, match=r"ranks 1 and 3 have the same GPU \(gpu1 GPU-8\); start one rank for each"):
+        distributed.refuse_shared([*found, "gpu1 GPU-8"])
+
+
+@pytest.mark.parametrize("end", [None, Stopped("a signal"), DavidError("alone"), RuntimeError("NCCL")])
+def test_a_rank_that_fails_alone_does_not_wait_for_its_peers(monkeypatch, end: Exception | None):
+    """Leaving a group of NCCL waits for the others: only ranks that come to their end together do that."""
+    left = []
+    monkeypatch.setattr(distributed, "place", lambda _: Place(1, 2, 1, "localhost", 1))
+    monkeypatch.setattr(dist, "rendezvous", lambda *_, **__: iter([(OneStore(), 1, 2)]))
+    monkeypatch.setattr(dist, "PrefixStore", lambda name, store: store)
+    monkeypatch.setattr(dist, "init_process_group", lambda *_, **__: None)
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: left.append(1))
+    with pytest.raises(type(end)) if end else nullcontext(), distributed.joined("cpu"):
+        if end:
+            raise end
+    assert bool(left) == (end is None or isinstance(end, Stopped))
+
+
+def test_a_rank_without_a_sign_of_life_is_named_and_one_that_is_done_is_not():
+    store, said = OneStore({"1": OVER, "2": "5 elsewhere 1"}), Queue()
+    with Pulse(store, 0, 3, 0.1, said.put):
+        assert said.get(timeout=60).startswith("rank 2 on elsewhere has given no sign of life for 0.1 s")
+    assert store["0"] == OVER
+
+    class Gone(OneStore):
+        def get(self, key: str) -> bytes:
+            raise RuntimeError("Broken pipe")
+
+    with Pulse(Gone({"0": ""}), 1, 3, 0.1, said.put):
+        assert said.get(timeout=60).startswith("rank 0, or the launcher, has given no sign of life")
+
+
+def test_a_stopped_rank_ends_the_others_with_its_name():
+    with pytest.raises(DavidError, match=r"rank 1 on \S+ has given no sign of life for 3 s"):
+        distributed.launch(2, stop_rank_1)
+
+
+def stop_rank_1() -> None:
+    with distributed.joined("cpu", patience_s=3.0) as world:
+        if world.rank == 1:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        world.any(False)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_is_passed_on_to_the_ranks_and_a_second_ctrl_c_ends_them(number: signal.Signals, capfd):
+    process = multiprocessing.get_context("forkserver").Process(target=wait_for_ever)
+    with Passing() as passing:
+        process.start()
+        os.kill(os.getpid(), number)
+        process.join()
+        assert process.exitcode == -signal.SIGTERM and passing.came == [number]
+        if number == signal.SIGINT:
+            assert "Ctrl-C again" in capfd.readouterr().err
+            process = multiprocessing.get_context("forkserver").Process(target=wait_for_ever)
+            process.start()
+            os.kill(os.getpid(), number)
+            process.join()
+            assert process.exitcode == -signal.SIGKILL
+
+
+def wait_for_ever() -> None:
+    while True:
+        signal.pause()
+
+
+def test_alone_a_second_ctrl_c_leaves_at_once_and_under_a_launcher_it_says_nothing_new():
+    for alone in (True, False):
+        with StopSignals(alone) as signals:
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert signals.requested
+            with pytest.raises(KeyboardInterrupt) if alone else nullcontext():
+                os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize(
+    ("device", "settings", "summation"),
+    [
+        ("cpu", [], "exact"),
+        ("cuda", [], "ddp"),
+        ("cpu", ["compile=true"], "ddp"),
+        ("cpu", ["micro_batch=2"], "ddp"),
+        ("cuda", ["summation=exact"], "exact"),  # a run of before goes on as it began
+    ],
+)
+def test_the_first_look_sums_exactly_on_a_cpu_and_fast_on_a_gpu(device: str, settings: list[str], summation: str):
+    assert settled(override(recipes.recipe("smoke"), settings), torch.device(device)).summation == summation

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -73,22 +72,48 @@ def test_a_run_stopped_after_step_7_equals_one_that_was_not(shards: Path, unbrok
     assert_same_run(tmp_path / "run", unbroken)
 
 
+STRUCK = """
+import os
+from david import cli
+from david.train.recorder import Recorder
+take = Recorder.take
+def struck(recorder, outcome, batch, wait_s):
+    take(recorder, outcome, batch, wait_s)
+    if outcome.step == {after}:
+        os.kill(os.getpid(), {number})
+Recorder.take = struck
+cli.main()
+"""
+
+
 @pytest.mark.parametrize(("number", "after"), [(signal.SIGKILL, 5), (signal.SIGTERM, 4)])
 def test_a_killed_run_goes_on_to_the_bit(shards: Path, unbroken: Path, tmp_path: Path, number: int, after: int):
     out = tmp_path / "run"
-    code = [sys.executable, "-m", "david.cli", *command(shards, out)]
-    with subprocess.Popen(code, stderr=subprocess.PIPE, text=True) as process:
-        while len(losses(out)) < after:
-            assert process.poll() is None, process.stderr.read() if process.stderr else ""
-            time.sleep(0.005)
-        process.send_signal(number)
-        _, said = process.communicate(timeout=60)
+    code = [sys.executable, "-c", STRUCK.format(number=int(number), after=after), *command(shards, out)]
+    done = subprocess.run(code, stderr=subprocess.PIPE, text=True)
     if number == signal.SIGTERM:
-        assert process.returncode == EXIT_STOPPED
-        stopped = int(re.findall(r"saved after step (\d+)", said)[0])
-        assert checkpoint.steps(out / "checkpoints")[0] == stopped == len(losses(out)) >= after
+        assert done.returncode == EXIT_STOPPED, done.stderr
+        assert f"saved after step {after}" in done.stderr and checkpoint.steps(out / "checkpoints")[0] == after
+    else:
+        assert done.returncode == -number, done.stderr
+    assert len(losses(out)) == after
     go(shards, out)
     assert_same_run(out, unbroken)
+
+
+def test_a_signal_to_a_run_of_several_ranks_saves_and_leaves_with_75(shards: Path, tmp_path: Path):
+    """SIGUSR1, which Slurm sends before the time is up, to the process that was started; the run itself has no end."""
+    out = tmp_path / "run"
+    words = command(shards, out, "--nproc", "2", "--set", "steps=1000000", "--set", "checkpoint_every=0")
+    with subprocess.Popen([sys.executable, "-m", "david.cli", *words], stderr=subprocess.PIPE, text=True) as process:
+        while len(losses(out)) < 2:
+            assert process.poll() is None, process.stderr.read() if process.stderr else ""
+            time.sleep(0.05)
+        process.send_signal(signal.SIGUSR1)
+        said = process.communicate()[1]
+    assert process.returncode == EXIT_STOPPED, said
+    (kept,) = checkpoint.steps(out / "checkpoints")
+    assert f"stopped by a signal and saved after step {kept}" in said and len(losses(out)) == kept
 
 
 def test_a_run_goes_on_past_a_damaged_checkpoint(shards: Path, unbroken: Path, tmp_path: Path, capfd):
@@ -141,9 +166,7 @@ def test_two_ranks_of_ddp_begin_as_one_process(shards: Path, unbroken: Path, tmp
 def test_torchrun_joins_and_equals_one_process(shards: Path, unbroken: Path, tmp_path: Path):
     out = tmp_path / "run"
     agent = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "david.cli"]
-    subprocess.run(
-        [sys.executable, *agent, *command(shards, out)], check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
-    )
+    subprocess.run([sys.executable, *agent, *command(shards, out)], check=True)
     assert losses(out) == losses(unbroken)
     assert seen(out) == seen(unbroken)
 

@@ -12,6 +12,7 @@ from david.pack.options import AsJson
 from david.pipeline.options import DEFAULT_CACHE_GB, CacheFolder, CacheGB, MaybeShardNames
 from david.train.eval.command import register as register_eval
 from david.train.replay import register as register_replay
+from david.train.signals import PATIENCE_S
 
 
 def register(app: typer.Typer) -> None:
@@ -63,6 +64,14 @@ def train(
     track: Annotated[
         list[str] | None, typer.Option(help="Tell wandb or mlflow too; each is an extra. Repeatable.")
     ] = None,
+    patience: Annotated[
+        float,
+        typer.Option(
+            min=1,
+            help="Seconds that a rank may give no sign of life, stopped or its machine gone, before the others end. No "
+            "limit on how long a step takes.",
+        ),
+    ] = PATIENCE_S,
     cache: CacheFolder = None,
     cache_gb: CacheGB = DEFAULT_CACHE_GB,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -70,7 +79,7 @@ def train(
     """Train a recipe on shard sets; on a folder that holds a run, go on with it.
 
     Alone it is one process, with --nproc several; under torchrun or Slurm it joins the ranks there. SIGINT, SIGTERM
-    and SIGUSR1 save a checkpoint and leave with exit code 75: the same command goes on.
+    and SIGUSR1 save a checkpoint and leave with exit code 75: the same command goes on. A second SIGINT leaves at once.
     """
     from david.pipeline import sets
     from david.train import first_look, recipes, run
@@ -85,6 +94,7 @@ def train(
 
     from david.train import distributed, identity, loop  # torch and timm: seconds, that no refusal waits for
     from david.train.eval import metric
+    from david.train.gradients import settled
     from david.train.signals import EXIT_STOPPED, Stopped
     from david.train.start import Start
 
@@ -92,6 +102,7 @@ def train(
     default = begin.recipe() or recipes.recipe("smoke")
     folders = run.shards_of(out, shards, cache, cache_gb) if out else sets.located(shards or (), cache, cache_gb)
     folder, resolved, fit = identity.resolve(out, chosen, default, assignments, steps or 1, folders, begin, fit)
+    resolved = settled(resolved, distributed.device_of(device, 0))
     told, begins = [], run.stored(folder) is None
     if begins:
         begin.check()
@@ -109,6 +120,7 @@ def train(
         "fit": fit,
         "track": tuple(track or ()),
         "told": tuple(told),
+        "patience_s": patience,
     }
     try:
         if nproc == 1:

@@ -3,16 +3,16 @@
 The collectives that the loop needs are methods of World, and cost nothing where the world is one process.
 """
 
-import json
 import logging
 import os
 import re
+import signal
+import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,7 +22,8 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from david.pack.errors import DavidError
-from david.train.signals import EXIT_STOPPED, Stopped
+from david.train.pulse import Pulse, report
+from david.train.signals import EXIT_STOPPED, PATIENCE_S, Passing, Stopped
 
 TIMEOUT = timedelta(minutes=10)  # of a collective: a rank that is gone for so long is not coming back
 
@@ -30,14 +31,13 @@ TIMEOUT = timedelta(minutes=10)  # of a collective: a rank that is gone for so l
 @dataclass(frozen=True)
 class Place:
     """One process among `size`. rank: 0 .. size - 1; local_rank: its number on its node; host, port: where rank 0 is
-    met; own_gpu: whether the launcher shows each process no GPU but its own"""
+    met"""
 
     rank: int = 0
     size: int = 1
     local_rank: int = 0
     host: str = "localhost"
     port: int = 0
-    own_gpu: bool = False
 
 
 def place(environment: Mapping[str, str]) -> Place:
@@ -56,8 +56,7 @@ def place(environment: Mapping[str, str]) -> Place:
         if size > 1:
             host = first_host(e.get("SLURM_STEP_NODELIST") or e["SLURM_JOB_NODELIST"])
             port = 20_000 + int(e["SLURM_JOB_ID"]) % 20_000  # the same on all ranks, rarely another job's
-            own_gpu = "SLURM_GPUS_PER_TASK" in e
-            return Place(int(e["SLURM_PROCID"]), size, int(e["SLURM_LOCALID"]), host, port, own_gpu)
+            return Place(int(e["SLURM_PROCID"]), size, int(e["SLURM_LOCALID"]), host, port)
     return Place()
 
 
@@ -111,52 +110,77 @@ class World:
         return int(tensor)
 
 
-def device_of(name: str, local_rank: int, own_gpu: bool = False) -> torch.device:
+def device_of(name: str, local_rank: int) -> torch.device:
     """`auto` is a GPU where there is one, else the CPU. Raises DavidError for a device that is not there.
 
-    own_gpu: see `Place`; the one GPU that is seen is then this rank's, whatever its number"""
+    Of the GPUs that it is shown, a rank takes the one of its number on the node, counted round: a launcher may show
+    each rank its own alone, as Slurm does with --gpus-per-task or --gpu-bind=single:1. Whether two then have the same
+    is for `refuse_shared` to say."""
     if name not in ("auto", "cpu", "cuda"):
         raise DavidError(f"--device {name}: there are auto, cpu and cuda")
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
-    if own_gpu and torch.cuda.device_count() == 1:
-        return torch.device("cuda", 0)
-    if local_rank >= torch.cuda.device_count():
-        raise DavidError(
-            f"--device {name}: rank {local_rank} of this node found {torch.cuda.device_count()} GPUs; start one rank "
-            "for each GPU or take --device cpu"
-        )
-    return torch.device("cuda", local_rank)
+    if not torch.cuda.device_count():
+        raise DavidError(f"--device {name}: no GPU is there; take --device cpu")
+    return torch.device("cuda", local_rank % torch.cuda.device_count())
+
+
+def refuse_shared(gpus: Sequence[str]) -> None:
+    """Raise DavidError where two ranks have the same GPU. gpus: of each rank, the same text for the same GPU only"""
+    for rank, gpu in enumerate(gpus):
+        if gpu in gpus[:rank]:
+            raise DavidError(
+                f"ranks {gpus.index(gpu)} and {rank} have the same GPU ({gpu}); start one rank for each GPU or take "
+                "--device cpu"
+            )
+
+
+def gpus_of(store: Any, rank: int, size: int, device: torch.device) -> list[str]:
+    """Every rank's GPU by host and identity, told through the store where the ranks met: NCCL would hang first."""
+    store.set(f"gpu/{rank}", f"{socket.gethostname()} {torch.cuda.get_device_properties(device).uuid}")
+    return [store.get(f"gpu/{each}").decode() for each in range(size)]
 
 
 @contextmanager
-def joined(device: str = "auto") -> Iterator[World]:
-    """Join the ranks that the environment names, and leave them at the end."""
+def joined(device: str = "auto", patience_s: float = PATIENCE_S) -> Iterator[World]:
+    """Join the ranks that the environment names, and leave them at the end.
+
+    patience_s: how long a rank may give no sign of life, see `pulse.py`"""
     here = place(os.environ)
-    on = device_of(device, here.local_rank, here.own_gpu)
+    on = device_of(device, here.local_rank)
     if on.type == "cuda":
         torch.cuda.set_device(on)
     if here.size == 1:
         yield World(0, 1, on)
         return
+    where = "env://" if "RANK" in os.environ else f"tcp://{here.host}:{here.port}"
+    store, _, _ = next(dist.rendezvous(where, here.rank, here.size, timeout=TIMEOUT))
+    store.set_timeout(TIMEOUT)
+    if on.type == "cuda":
+        refuse_shared(gpus_of(store, here.rank, here.size, on))
     dist.init_process_group(
         "nccl" if on.type == "cuda" else "gloo",
-        init_method=f"tcp://{here.host}:{here.port}" if "RANK" not in os.environ else "env://",
+        store=dist.PrefixStore("group", store),
         rank=here.rank,
         world_size=here.size,
         timeout=TIMEOUT,
         device_id=on if on.type == "cuda" else None,
     )
-    try:
-        yield World(here.rank, here.size, on)
-    finally:
+    with Pulse(dist.PrefixStore("pulse", store), here.rank, here.size, patience_s):
+        try:
+            yield World(here.rank, here.size, on)
+        except Stopped:  # of all ranks together
+            dist.destroy_process_group()
+            raise
+        # Not where this rank failed alone: with NCCL it would wait for its peers, and they for it. Its end is theirs.
         dist.destroy_process_group()
 
 
 def launch(ranks: int, function: Callable[..., Any], **arguments: Any) -> Any:
     """What `function(**arguments)` returns on rank 0 of `ranks` processes of this machine, under torchrun's agent.
 
-    Any rank's end in an error ends all. A DavidError or Stopped of a rank comes back as this process's own.
+    Any rank's end in an error ends all. A DavidError or Stopped of a rank comes back as this process's own. Signals go
+    to the ranks, and this process waits until they have saved, however long that takes.
     """
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // ranks)))
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # what it would say is raised below
@@ -168,9 +192,12 @@ def launch(ranks: int, function: Callable[..., Any], **arguments: Any) -> Any:
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
         max_restarts=0,
+        signals_to_handle="SIGHUP,SIGQUIT",
     )
+    passing = Passing()
     try:
-        return elastic_launch(config, _reporting)(function, arguments)[0]
+        with passing:
+            return elastic_launch(config, _reporting)(function, arguments)[0]
     except SignalException as error:
         raise Stopped(f"stopped by {error.sigval.name}; the same command goes on from the last checkpoint") from error
     except ChildFailedError as error:
@@ -178,6 +205,9 @@ def launch(ranks: int, function: Callable[..., Any], **arguments: Any) -> Any:
         rank, failure = min(error.failures.items(), key=lambda item: (item[1].exitcode not in SAID, item[1].timestamp))
         if failure.exitcode in SAID:
             raise SAID[failure.exitcode](failure.message) from error
+        if passing.came and -failure.exitcode in (signal.SIGTERM, signal.SIGKILL):  # before it could save, or at once
+            name = passing.came[0].name
+            raise Stopped(f"stopped by {name}; the same command goes on from the last checkpoint") from error
         if failure.exitcode < 0:
             raise DavidError(
                 f"rank {rank} died by {failure.signal_name()} and the others were ended; the same command goes on from "
@@ -192,12 +222,12 @@ SAID: dict[int, type[Exception]] = {2: DavidError, EXIT_STOPPED: Stopped}  # exi
 
 def _reporting(function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
     """Runs in each rank: leaves the sentence of an expected end where torchrun's agent looks for it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C comes from the parent, see `Passing`
     try:
         return function(**arguments)
     except (DavidError, Stopped) as error:
         code = EXIT_STOPPED if isinstance(error, Stopped) else 2
-        report = {"message": str(error), "timestamp": int(time.time())}
-        Path(os.environ["TORCHELASTIC_ERROR_FILE"]).write_text(json.dumps(report))
+        report(str(error))
         raise SystemExit(code) from error
     except RuntimeError:
         time.sleep(SAY_S)

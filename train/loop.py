@@ -23,12 +23,13 @@ from david.train.bundle import Watch
 from david.train.display import display
 from david.train.distributed import World
 from david.train.eval.evaluate import evaluate
+from david.train.gradients import settled
 from david.train.journal import Mark, read
 from david.train.precision import half_precision, name_of
 from david.train.recipe import Recipe
 from david.train.recorder import Recorder
 from david.train.sharding import join
-from david.train.signals import Stopped, StopSignals
+from david.train.signals import PATIENCE_S, Stopped, StopSignals
 from david.train.start import PRETRAINED, Start
 from david.train.step import Step
 
@@ -56,6 +57,7 @@ def train(
     track: tuple[str, ...] = (),
     speaks: bool = True,
     told: tuple[str, ...] = (),
+    patience_s: float = PATIENCE_S,
 ) -> Finished:
     """Train, or go on with, the run in `out`.
 
@@ -68,12 +70,14 @@ def train(
     track: who hears of the run beside TensorBoard: `wandb`, `mlflow`
     speaks: whether to show progress, on the standard error stream
     told: what to say at the beginning beside what is found here
+    patience_s: how long another rank may give no sign of life, see `pulse.py`
 
     Raises DavidError for what a user can mend, and Stopped after a signal, when all is saved.
     """
     stop = min(stop or recipe.steps, recipe.steps)
-    with distributed.joined(device) as world, StopSignals() as signals, ExitStack() as stack:
+    with distributed.joined(device, patience_s) as world, StopSignals(world.size == 1) as signals, ExitStack() as stack:
         out = out or identity.default_folder(recipe, shards, begin)
+        recipe = settled(recipe, world.device)
         run.check(recipe, shards, out, world.size)
         writers.check(track)
         if fit:

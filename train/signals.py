@@ -1,29 +1,68 @@
-"""Signals that ask a run to stop: it finishes its step, saves, and leaves."""
+"""Signals that ask a run to stop: it finishes its step, saves, and leaves. And those that it passes on to its ranks."""
 
+import multiprocessing
+import os
 import signal
+from contextlib import suppress
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 EXIT_STOPPED = 75  # sysexits' EX_TEMPFAIL: nothing is wrong, the same command goes on
+PATIENCE_S = 120.0  # that a rank may give no sign of life before the others end, see `pulse.py`
+HINT = b"\nsaving after this step; Ctrl-C again leaves at once\n"
 
 
 class Stopped(Exception):
     """A signal stopped the run after it saved; the command line leaves with EXIT_STOPPED."""
 
 
-class StopSignals:
-    """While it is entered, SIGINT, SIGTERM and SIGUSR1 only set `requested`."""
+class _Handlers:
+    """While it is entered, SIGNALS come to `_take`."""
 
-    def __init__(self) -> None:
-        self.requested = False
-
-    def __enter__(self) -> "StopSignals":
-        self._before = {number: signal.signal(number, self._request) for number in SIGNALS}
+    def __enter__(self):
+        self._before = {number: signal.signal(number, self._take) for number in SIGNALS}
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _request(self, number: int, frame: FrameType | None) -> None:
+    def _take(self, number: int, frame: FrameType | None) -> None:
+        raise NotImplementedError
+
+
+class StopSignals(_Handlers):
+    """While it is entered, SIGINT, SIGTERM and SIGUSR1 only set `requested`.
+
+    alone: whether no launcher stands between the process and the terminal: a second Ctrl-C then leaves at once, and
+    the first says so. A launcher passes on what a rank may have heard already, so there a second one says nothing new.
+    """
+
+    def __init__(self, alone: bool = False):
+        self.requested, self._alone = False, alone
+
+    def _take(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT and self._alone:
+            if self.requested:
+                raise KeyboardInterrupt
+            os.write(2, HINT)  # print would fail where the signal came in the middle of one
         self.requested = True
+
+
+class Passing(_Handlers):
+    """While it is entered, each of SIGNALS asks the processes that this one has started to stop; it waits for them.
+
+    They get SIGTERM, whatever came. A second SIGINT ends them at once."""
+
+    def __init__(self) -> None:
+        self.came: list[signal.Signals] = []
+
+    def _take(self, number: int, frame: FrameType | None) -> None:
+        hasty = number == signal.SIGINT and signal.SIGINT in self.came
+        if number == signal.SIGINT and not hasty:
+            os.write(2, HINT)
+        self.came.append(signal.Signals(number))
+        for process in multiprocessing.active_children():
+            if process.pid is not None:
+                with suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGKILL if hasty else signal.SIGTERM)
