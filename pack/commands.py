@@ -1,6 +1,8 @@
 """`david synth`, `david pack`, `david verify`, `david view` and, from `download_command.py`, `david download`."""
 
 import json
+import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,14 +12,16 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from david.pack import crew, ray_engine
+from david.pack import crew, ray_engine, repair
 from david.pack.build import BadPolicy, Engine, Part, build, merge
+from david.pack.crew import Event
 from david.pack.display import PackDisplay
 from david.pack.download_command import download
 from david.pack.errors import DavidError, shown
-from david.pack.manifest import Manifest
+from david.pack.manifest import NAME, Manifest
 from david.pack.options import AsJson
 from david.pack.plan import PackOptions
+from david.pack.record import Done
 
 console = Console()
 
@@ -111,7 +115,14 @@ def pack(
         shard_samples=shard_samples,
         max_pixels=max_pixels,
     )
-    with PackDisplay(console, plain=not progress) as display:
+    finished, mended = (shards / NAME).exists() and not restart, []
+
+    def hear(event: Event) -> None:
+        if finished and isinstance(event.what, Done):
+            mended.append(event.what.name)
+        display.hear(event)
+
+    with ends_on_sigterm(), PackDisplay(console, plain=not progress) as display:
         manifest = build(
             raw,
             shards,
@@ -121,7 +132,7 @@ def pack(
             workers=workers,
             engine=_engine(engine),
             restart=restart,
-            hear=display.hear,
+            hear=hear,
             planned=display.planned,
             hashing=display.hashing,
             say=display.say,
@@ -130,6 +141,9 @@ def pack(
         console.print(f"part {part} is done; other parts have still to write theirs")
     else:
         _tell(manifest)
+    if finished:
+        told = f"mended {', '.join(sorted(mended))}; all else is" if mended else "nothing to do: every byte is"
+        console.print(f"{told} as packed", soft_wrap=True)
 
 
 def verify(
@@ -157,7 +171,7 @@ def verify(
         console.print(shown(fault), soft_wrap=True, style="red", highlight=False, markup=False)
     if faults:
         count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
-        raise DavidError(f"{shards}: {count}, listed above; pack or copy those shards again")
+        raise DavidError(f"{shards}: {count}, listed above; {repair.advice(dataset)}")
     console.print("[bold green]whole:[/] every byte is as packed" + (" and every sample decodes" if deep else ""))
 
 
@@ -184,6 +198,21 @@ def view(
     else:
         entries = views.gallery(path, out, start_idx, count, split)
         console.print(f"{entries} entries in {out}; open it in a browser", soft_wrap=True)
+
+
+@contextmanager
+def ends_on_sigterm() -> Iterator[None]:
+    """SIGTERM ends what is under way as Ctrl-C does, with exit code 143: workers end, and nothing whole is lost."""
+
+    def end(number: int, frame: object) -> None:
+        print("david: told to end (SIGTERM); the same command goes on", file=sys.stderr, flush=True)
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _engine(name: str) -> Engine:

@@ -26,9 +26,13 @@ class Histogram:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "Histogram":
-        counts = np.array(content["counts"], np.int64)
-        least, most = (np.inf, -np.inf) if not counts.any() else (content["least"], content["most"])
-        return cls(np.array(content["edges"]), counts, least, most)
+        """Raises ValueError, KeyError, TypeError or OverflowError where it is none."""
+        counts, edges = np.array(content["counts"], np.int64), np.array(content["edges"], np.float64)
+        if counts.ndim != 1 or edges.shape != (len(counts) + 1,) or (counts < 0).any() or (np.diff(edges) <= 0).any():
+            raise ValueError("counts and edges of a histogram do not agree")
+        seen = bool(counts.any())
+        least, most = (float(content["least"]), float(content["most"])) if seen else (np.inf, -np.inf)
+        return cls(edges, counts, least, most)
 
     def as_json(self) -> dict[str, Any]:
         seen = bool(self.counts.any())

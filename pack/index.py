@@ -4,6 +4,7 @@ The first line is `v1.2 SAMPLES`; each further line is one sample, and for each 
 `EXTENSION OFFSET SIZE NAME`, where OFFSET is the first byte of the member's data in the tar.
 """
 
+import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,11 +30,25 @@ def dump(samples: list[list[Member]]) -> bytes:
 
 
 def load(path: Path, extensions: tuple[str, ...]) -> np.ndarray:
-    """Offset and size of each sample's members in the order of `extensions`: (n, len(extensions), 2) int64.
+    """The first that `entries` gives."""
+    return entries(path, extensions)[0]
 
-    Raises DavidError where the file is missing or is no such index."""
+
+def entries(path: Path, extensions: tuple[str, ...], sha256: str | None = None) -> tuple[np.ndarray, list[str]]:
+    """Offset and size of each sample's members in the order of `extensions`, (n, len(extensions), 2) int64, and the
+    samples' keys.
+
+    sha256: that the manifest lists for it. Raises DavidError where the file is missing or is no such index."""
     try:
-        head, *lines = path.read_text("ascii").splitlines()
+        data = path.read_bytes()
+    except OSError as error:
+        raise DavidError(
+            f"{path}: no index there ({error.strerror}); `david verify {path.parent}` says how to mend the set"
+        ) from error
+    try:
+        if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
+            raise ValueError("its SHA-256 is not the one that the manifest lists")
+        head, *lines = data.decode("ascii").splitlines()
         version, count = head.split()
         rows = [line.split() for line in lines]
         expected = list(extensions), 4 * len(extensions)
@@ -43,8 +58,9 @@ def load(path: Path, extensions: tuple[str, ...]) -> np.ndarray:
         spans = np.array(numbers, np.int64).reshape(len(rows), 2, len(extensions))
         if (spans < 0).any():
             raise ValueError("a negative offset or size")
-        return np.ascontiguousarray(spans.swapaxes(1, 2))
-    except OSError as error:
-        raise DavidError(f"{path}: no index there ({error.strerror}); pack the set again") from error
+        keys = [row[3].removesuffix(f".{extensions[0]}") for row in rows]
+        return np.ascontiguousarray(spans.swapaxes(1, 2)), keys
     except (ValueError, OverflowError) as error:
-        raise DavidError(f"{path}: no index of this shard ({error}); pack the set again") from error
+        raise DavidError(
+            f"{path}: no index of this shard ({error}); `david verify {path.parent}` says how to mend the set"
+        ) from error

@@ -9,6 +9,7 @@ with samples, bytes and SHA-256s), `report` (what the geometry check and the pre
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -115,13 +116,39 @@ def load(folder: Path) -> Manifest:
             raise ValueError("it changed after packing: its SHA-256 is not the one it holds")
         splits = {name: tuple(map(Shard.parse, shards)) for name, shards in content.pop("splits").items()}
         manifest = Manifest(folder=Path(folder), splits=splits, **content)
-        extensions(manifest.image, manifest.compression)
+        _check(manifest)
         return manifest
     except OSError as error:
         raise DavidError(
             f"{folder}: no shards there (no {NAME}: {error.strerror}); make them: david pack RAW {folder}"
         ) from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise DavidError(
-            f"{path}: not a manifest of shards ({type(error).__name__}: {error}); pack the set again"
+            f"{path}: not a manifest of shards ({type(error).__name__}: {error}); copy it again, or pack the set anew "
+            "with --restart"
         ) from error
+
+
+def _check(manifest: Manifest) -> None:
+    """Raises ValueError, LookupError, TypeError or AttributeError where something is not what readers count on."""
+    extensions(manifest.image, manifest.compression)
+    names = [shard.name for shards in manifest.splits.values() for shard in shards]
+    if len(set(names)) < len(names):
+        raise ValueError("a shard is listed twice")
+    for split in manifest.splits:
+        Shard.parse_name(split)
+    for name, kind in (("options", dict), ("raw", dict), ("report", dict), ("quarantined", list), ("libraries", dict)):
+        if type(getattr(manifest, name)) is not kind:
+            raise TypeError(f"`{name}` is no {kind.__name__}")
+    for sample in manifest.quarantined:
+        _texts("quarantined", [sample[key] for key in ("id", "where", "reason")])
+    _texts("libraries", manifest.libraries.values())
+    if manifest.raw:
+        _texts("raw", [manifest.raw["digest"], *(archive["name"] for archive in manifest.raw["archives"])])
+        if type(manifest.raw["samples"]) is not int:
+            raise TypeError("`raw` counts no samples")
+
+
+def _texts(name: str, values: Iterable[Any]) -> None:
+    if any(type(value) is not str for value in values):
+        raise TypeError(f"`{name}` holds something else than text")

@@ -74,8 +74,12 @@ def explain(shards: Path, error: DavidError) -> None:
     ) from error
 
 
-def command(there: Manifest) -> str:
-    """The command that mends a set, but for the place of its raw data."""
-    quarantine = "--on-bad quarantine" if there.quarantined else ""
+def advice(there: Manifest) -> str:
+    """What mends a set: the command, in words that a shell takes, but for the place of its raw data."""
+    if "," in there.raw.get("digest", ""):
+        return (
+            "it was packed while it was downloaded: copy those shards again, or download and pack into another folder"
+        )
+    quarantine = "--on-bad quarantine --max-bad 1" if there.quarantined else ""
     words = ["david pack RAW", shlex.quote(str(there.folder)), PackOptions.words(there.options), quarantine]
-    return " ".join(word for word in words if word)
+    return f"mend shards, from the raw data at RAW, by: {' '.join(word for word in words if word)}"

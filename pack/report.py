@@ -110,7 +110,10 @@ class Report:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "Report":
+        """Raises ValueError, KeyError, TypeError or AttributeError where it is none."""
         report = cls()
+        if type(content["measured"]) is not int:
+            raise TypeError("a report that counts no samples")
         report.measured = content["measured"]
         report.odd = {name: (int(samples), int(count)) for name, (samples, count) in content.get("odd", {}).items()}
         report.geometry = {name: Histogram.from_json(one) for name, one in content["geometry"].items()}

@@ -10,7 +10,7 @@ import numpy as np
 from rich.table import Table
 
 from david.pack import dataset as shard_set
-from david.pack import preview
+from david.pack import manifest, preview
 from david.pack.conventions import LEAST_FACING, LEAST_SHARE
 from david.pack.errors import DavidError, shown
 from david.pack.files import write_whole
@@ -78,7 +78,7 @@ table{border-collapse:collapse}td,th{padding:.15rem 1.2rem .15rem 0;text-align:l
 def tables(dataset: Manifest) -> list[Table]:
     """Geometry (one value a sample) and precision (one value a pixel) with median, bad tail and extremes; and what was
     odd, where anything was."""
-    report = Report.from_json(dataset.report)
+    report = _report(dataset)
     measured = f"precision of {report.measured:,} samples (one in {PRECISION_EVERY}) decoded again"
     drawn = []
     for title, group in (("geometry", report.geometry), (measured, report.precision)):
@@ -88,7 +88,7 @@ def tables(dataset: Manifest) -> list[Table]:
         for name, one in group.items():
             if one.counts.any():
                 least, median, (told, tail), most = _numbers(name, one)
-                table.add_row(name, least, median, f"{told} {tail}", most, MEANING[name])
+                table.add_row(name, least, median, f"{told} {tail}", most, MEANING.get(name, ""))
         drawn.append(table)
     if odd := _odd(report):
         table = Table("odd", "samples", "pixels", "meaning", title="kept, and counted", title_justify="left")
@@ -101,10 +101,19 @@ def tables(dataset: Manifest) -> list[Table]:
 def _odd(report: Report) -> list[tuple[str, str, str, str]]:
     """Rows of name, samples, pixels and meaning for what was found odd."""
     return [
-        (name, f"{samples:,}", f"{pixels:,}" if name in PIXELS else "", ODD[name])
+        (name, f"{samples:,}", f"{pixels:,}" if name in PIXELS else "", ODD.get(name, ""))
         for name, (samples, pixels) in report.odd.items()
         if samples
     ]
+
+
+def _report(dataset: Manifest) -> Report:
+    try:
+        return Report.from_json(dataset.report) if dataset.report else Report()
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
+        raise DavidError(
+            f"{dataset.folder / manifest.NAME}: its report is none of packing ({type(error).__name__}: {error})"
+        ) from error
 
 
 def _numbers(name: str, one: Histogram) -> tuple[str, str, tuple[str, str], str]:
@@ -177,7 +186,7 @@ def _plot(name: str, one: Histogram) -> str:
     least, median, (told, tail), most = _numbers(name, one)
     return (
         f'<figure><svg viewBox="0 0 100 40" preserveAspectRatio="none">{bars}</svg><div class=ticks>{ticks}</div>'
-        f"<figcaption><b>{escape(name)}</b> {escape(MEANING[name])}<br><small>{counts.sum():,} values, "
+        f"<figcaption><b>{escape(name)}</b> {escape(MEANING.get(name, ''))}<br><small>{counts.sum():,} values, "
         f"{top:,} in the tallest bar; least {least}, median {median}, {told} {tail}, most {most}</small>"
         "</figcaption></figure>"
     )

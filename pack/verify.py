@@ -4,17 +4,19 @@ A shard is walked member by member (header, data against the digest in the heade
 what the walk found, and both files against the manifest's hashes: whatever bit changed is named by shard and sample.
 """
 
+import hashlib
 import tarfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 
-from david.pack import crew, index, manifest, shard
+from david.pack import crew, files, index, manifest, shard
 from david.pack.errors import DavidError
 from david.pack.manifest import Manifest, Shard
 from david.pack.record import FOLDER
@@ -49,13 +51,19 @@ def verify(
     with ProcessPoolExecutor(workers, mp_context=get_context("forkserver")) as pool:
         tasks = {pool.submit(walk, dataset, one, deep): one.name for one in listed}
         for done, task in enumerate(as_completed(tasks), start=1):
-            found[tasks[task]] = task.result()
+            try:
+                found[tasks[task]] = task.result()
+            except BrokenProcessPool as error:
+                raise DavidError(
+                    f"{folder}: a process that read it was ended, as it is where files shrink meanwhile or memory is "
+                    "short; check it again while nobody writes there"
+                ) from error
             progress(done, len(listed))
     faults = [fault for one in listed for fault in found[one.name].faults]
     twice = [key for key, times in Counter(key for one in found.values() for key in one.keys).items() if times > 1]
     faults += [f"{folder}: sample {key} is there more than once" for key in sorted(twice)]
     total = sum(map(dataset.samples, dataset.splits)) + len(dataset.quarantined)
-    if total != dataset.raw["samples"]:
+    if total != dataset.raw.get("samples", total):
         faults.append(
             f"{folder}: holds or quarantines {total} samples of the {dataset.raw['samples']} that were packed"
         )
@@ -75,10 +83,11 @@ def walk(dataset: Manifest, listed: Shard, deep: bool) -> Walked:
     found = Walked()
     path = dataset.folder / f"{listed.name}.tar"
     try:
+        sha256 = files.sha256(path)  # read before it is mapped: a bad sector is an error here and a signal there
         data = np.memmap(path, np.uint8, "r").data if path.stat().st_size else memoryview(b"")
         text = path.with_suffix(".idx").read_bytes()
     except OSError as error:
-        found.faults.append(f"{error.filename}: can't be read ({error.strerror})")
+        found.faults.append(f"{error.filename or path}: can't be read ({error.strerror})")
         return found
     rows, end = _members(path, data, dataset, found)
     if len(data) != listed.bytes:
@@ -94,7 +103,7 @@ def walk(dataset: Manifest, listed: Shard, deep: bool) -> Walked:
             f"sample {found.keys[line - 1]}" if 0 < line <= len(rows) else "its first line" if not line else "its end"
         )
         found.faults.append(f"{path.with_suffix('.idx')}: does not describe the shard, beginning with {name}")
-    if not found.faults and not shard.intact(dataset.folder, listed):
+    if not found.faults and (sha256, hashlib.sha256(text).hexdigest()) != (listed.sha256, listed.index_sha256):
         found.faults.append(f"{path}: sound in itself, but another shard than the one in the manifest")
     if deep:
         found.faults += _decoded(path, data, rows, dataset)
@@ -148,11 +157,10 @@ def _listed(path: Path, dataset: Manifest) -> list[tuple[str, list[int]]]:
     """Each sample's key and its members' sizes by the index; nothing where that is damaged too."""
     text = path.with_suffix(".idx")
     try:
-        sizes = index.load(text, dataset.extensions)[..., 1].tolist()
+        spans, keys = index.entries(text, dataset.extensions)
     except DavidError:
         return []
-    keys = [line.split()[3].partition(".")[0] for line in text.read_text("ascii").splitlines()[1:]]
-    return list(zip(keys, sizes, strict=True))
+    return list(zip(keys, spans[..., 1].tolist(), strict=True))
 
 
 def _decoded(path: Path, data: memoryview, rows: list[list[index.Member]], dataset: Manifest) -> Iterator[str]:

@@ -87,6 +87,8 @@ class Reader:
         members.check(data, start, spans, held.dataset.extensions, where)
         rgb, *planes, about = (data[begin - start : begin - start + size] for begin, size in bounds)
         known = shard.decode_about(about)
+        if not held.is_key(one, row, str(known["id"])):
+            raise BadSample(where, f"another sample stands there ({known['id']}): is it another shard's tar?")
         return Encoded(
             where=f"{where} ({known['id']})",
             rgb=rgb,

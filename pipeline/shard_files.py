@@ -7,8 +7,9 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import xxhash
 
-from david.pack import files, index
+from david.pack import index
 from david.pack.errors import DavidError
 from david.pack.manifest import Manifest, Shard
 from david.pipeline.cache import ORIGIN, Cache
@@ -21,7 +22,7 @@ class ShardFiles:
     """Safe to use from several threads; close it when done.
 
     Of a set on a local disk a bounded number of tars stays open. One that comes from an address is opened for each
-    sample, so that a shard which nobody reads may give way to another. Indexes are kept (40 bytes a sample).
+    sample, so that a shard which nobody reads may give way to another. Indexes are kept (48 bytes a sample).
 
     cache: where shards come from an address, else None"""
 
@@ -30,7 +31,7 @@ class ShardFiles:
         self.cache = Cache(dataset.folder) if (dataset.folder / ORIGIN).is_file() else None
         most = min(OPEN_SHARDS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
         self._kept = lru_cache(maxsize=most)(self._open)
-        self._indexes: dict[str, np.ndarray] = {}
+        self._indexes: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self._indexing = threading.Lock()
 
     def path(self, shard: Shard) -> str:
@@ -55,27 +56,36 @@ class ShardFiles:
         return opened
 
     def index(self, shard: Shard) -> np.ndarray:
-        """Where the members of an open shard lie, see `index.load`: (n, 5, 2), uint32 where that is enough."""
-        if (spans := self._indexes.get(shard.name)) is None:
-            with self._indexing:
-                if (spans := self._indexes.get(shard.name)) is None:
-                    spans = self._indexes[shard.name] = self._load(shard)
-        return spans
+        """Where the members of an open shard lie, see `index.entries`: (n, 5, 2), uint32 where that is enough."""
+        return self._index(shard)[0]
 
-    def _load(self, shard: Shard) -> np.ndarray:
-        text = Path(self.path(shard)).with_suffix(".idx")
+    def is_key(self, shard: Shard, row: int, key: str) -> bool:
+        """Whether the sample in this row of an open shard has this key, by the shard's index."""
+        return int(self._index(shard)[1][row]) == xxhash.xxh3_64_intdigest(key.encode())
+
+    def _index(self, shard: Shard) -> tuple[np.ndarray, np.ndarray]:
+        """Of a shard: where its members lie, and a hash of each sample's key, (n,) uint64."""
+        if (known := self._indexes.get(shard.name)) is None:
+            with self._indexing:
+                if (known := self._indexes.get(shard.name)) is None:
+                    known = self._indexes[shard.name] = self._load(shard)
+        return known
+
+    def _load(self, shard: Shard) -> tuple[np.ndarray, np.ndarray]:
+        path = Path(self.path(shard)).with_suffix(".idx")
         try:
-            spans = index.load(text, self.dataset.extensions)
-            if files.sha256(text) != shard.index_sha256 or len(spans) != shard.samples:
-                raise DavidError(f"{text}: not the index that the manifest lists; copy it again, or pack the set again")
+            spans, keys = index.entries(path, self.dataset.extensions, shard.index_sha256)
+            if len(spans) != shard.samples:
+                raise DavidError(f"{path}: lists {len(spans)} samples, the manifest {shard.samples}")
         except (DavidError, OSError):
             if not self.mend(shard):
                 raise
             held = self._open(shard)  # both are here again, and stay
-            spans = self._load(shard)
+            known = self._load(shard)
             del held
-            return spans
-        return spans.astype(np.uint32) if shard.bytes < 2**32 else spans
+            return known
+        hashes = np.array([xxhash.xxh3_64_intdigest(key.encode()) for key in keys], np.uint64)
+        return spans.astype(np.uint32) if shard.bytes < 2**32 else spans, hashes
 
     def mend(self, shard: Shard) -> bool:
         """Whether a shard was only damaged on its way through a cache, and can be had again."""

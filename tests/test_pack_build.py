@@ -403,6 +403,21 @@ cli.main()
     assert contents(tmp_path / "shards") == whole
 
 
+def test_sigterm_ends_a_pack_with_a_sentence_and_its_workers(
+    raw: Path, whole: dict[str, bytes], tmp_path: Path
+) -> None:
+    process = david_pack(raw, tmp_path / "shards")
+    while not list((tmp_path / "shards").glob(".*.part")) and process.poll() is None:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 143, output
+    assert "told to end (SIGTERM); the same command goes on" in output and "Traceback" not in output
+    assert not list((tmp_path / "shards").glob(".*.part"))
+    build.build(raw, tmp_path / "shards", OPTIONS, workers=1)
+    assert contents(tmp_path / "shards") == whole
+
+
 def of_session(session: int) -> list[int]:
     """Processes that still run in a session."""
     found = []
