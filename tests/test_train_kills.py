@@ -1,10 +1,10 @@
-"""Killed at random moments a run equals one that was left alone: a few rounds of what `kills.py` does at length."""
+"""Killed at random moments a run equals one that was left alone: a few rounds of `soak/train_kills.py`."""
 
 from pathlib import Path
 
 import pytest
 
-from tests.kills import hunt
+from tests.soak.train_kills import hunt
 
 
 @pytest.mark.parametrize(("kills", "twos"), [(2, 0.0), (1, 1.0)], ids=["one rank", "one of two ranks"])

@@ -1,4 +1,6 @@
-"""A run that is killed again and again, against the same run left alone: `python tests/kills.py SHARDS OUT [KILLS]`.
+"""A run that is killed again and again, against the same run left alone.
+
+    python tests/soak/train_kills.py SHARDS OUT [KILLS]
 
 SIGKILL comes at random moments: before the first step, between steps, inside a step, and inside saving, where a
 checkpoint stands half written. Each start takes one or two ranks; of two, all are killed, or one alone, whose death
