@@ -369,6 +369,7 @@ def test_the_pace_is_of_training_alone(shards: Path, tmp_path: Path, monkeypatch
     monkeypatch.setattr(pictures, "draw", taking(100, sheet))
     monkeypatch.setattr(loop, "evaluate", taking(1000, lambda *_: {"alpha_mae": 0.5}))
     monkeypatch.setattr(checkpoint, "save", taking(10_000, lambda *_, **__: None))
+    monkeypatch.setattr(loop, "publish", lambda *_: None)  # of a checkpoint that is none
     monkeypatch.setattr(curves, "draw", lambda *_: None)
     settings = ["data.height=48", "data.width=32", "model.backbone_size=32", "model.width=16", "model.head_widths=8,8"]
     settings += ["model.reassemble=8,8,8,8", "batch_size=4", "steps=8", "log_every=3", "picture_every=2"]
