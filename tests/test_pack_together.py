@@ -12,7 +12,7 @@ import power_cut
 import pytest
 from starters import at_once, contents, merges, packs, small
 
-from david.pack import DavidError, alone, build, manifest, plan, record, worker
+from david.pack import DavidError, alone, build, manifest, plan, record, report_page, survey, worker
 from david.pack.manifest import Manifest
 from david.pack.record import Record
 
@@ -22,6 +22,8 @@ ROUNDS = 2  # tests/soak/starters.py does many
 @pytest.fixture(autouse=True)
 def no_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "_encode", small)
+    monkeypatch.setattr(survey, "begin", lambda *_: None)
+    monkeypatch.setattr(report_page, "_thumbnails", lambda _: "")
 
 
 @pytest.fixture

@@ -16,14 +16,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from unittest import mock
 
 from starters import at_once, contents, merges, packs, small
 from test_pack_together import STARTS, understood
 
-from david.pack import DavidError, build, manifest, plan, read, record, synth, verify, worker
+from david.pack import DavidError, build, manifest, plan, read, record, survey, synth, verify, worker
 
 OPTIONS = plan.PackOptions(val_fraction=0.25, shard_samples=3)
 CALL = ["--val-fraction", "0.25", "--shard-samples", "3", "--workers", "2"]
@@ -92,7 +92,10 @@ def flips(raw: Path, out: Path, rounds: int) -> str:
 
 def starters(raw: Path, out: Path, rounds: int) -> str:
     few = sorted(raw.glob("*.zip"))[0]
-    with mock.patch.object(worker, "_encode", small), mock.patch.object(os, "fsync", lambda _: None):
+    calls = {(worker, "_encode"): small, (os, "fsync"): lambda _: None, (survey, "begin"): lambda *_: None}
+    with ExitStack() as patched:
+        for (holder, name), call in calls.items():
+            patched.enter_context(mock.patch.object(holder, name, call))
         packs(few, out / "alone" / "shards")()
         expected = contents(out / "alone" / "shards")
         for words in STARTS:
