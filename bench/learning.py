@@ -27,6 +27,7 @@ def measure(work: Path, samples: int, steps: int, recipe: Recipe, device: str, c
         recipe=to_json(recipe),
         samples=dataset.samples("train"),
         shards={"fingerprint": dataset.fingerprint},
+        data={"folder": "david synth"},
     )
     table = Table("metric", "trained", "constant", "unit", title="on held-out samples", title_justify="left")
     for name, metric in METRICS.items():

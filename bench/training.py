@@ -82,6 +82,7 @@ def measure(
         verdict=sentence,
         recipe=to_json(recipe),
         shards={"fingerprint": dataset.fingerprint, "samples": dataset.samples("train")},
+        data={"folder": shards.name, "archives": [one["name"] for one in dataset.raw.get("archives", ())]},
         batches=batches,
         rounds=rounds,
         ranks=ranks,
