@@ -113,8 +113,12 @@ class _Run:
     def __enter__(self) -> "_Run":
         self._out.mkdir(parents=True, exist_ok=True)
         self._folder = _enter_alone(self._out)
-        path = self._out / lock.NAME
-        self.entries = lock.load(path) if path.exists() else {}
+        try:
+            path = self._out / lock.NAME
+            self.entries = lock.load(path) if path.exists() else {}
+        except BaseException:
+            os.close(self._folder)  # else nobody could enter before this process ends
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -2,7 +2,8 @@
 
 The part file is written in place, in any order. The journal's first line names the version of the file that is being
 fetched; after it stands one line for each part that is whole on the disk (`done 12`) or was found damaged (`lost 12`).
-Lines are only ever appended, after the bytes they speak of are on the disk, so every cut of the journal is true.
+Lines are only ever appended: a `done` after its bytes are on the disk, a `lost` before they are written over, so every
+cut of the journal is true.
 """
 
 import errno
@@ -92,6 +93,7 @@ class Partial:
         ]
         with _speaking_of(self.path):
             self._add(*(f"lost {number}" for number in lost))
+            os.fsync(self._journal)  # before others are written over them
         self.done -= set(lost)
 
     def cut(self, size: int) -> None:

@@ -6,7 +6,8 @@
 
 The operation runs once, here, on the real disk, while `os.fsync`, renames and removals are watched. What a disk owes:
 
-- a file's bytes as of its last fsync; of what was written since: nothing, half, or all;
+- a file's bytes as of its last fsync; of what was written since: nothing, half, or all, alike in all files or in one
+  against the others; zeros in place of what was appended; what stood before, or half of it, where it was written over;
 - a folder's names as of its last fsync; of the names that came, went and changed since, in order: the first few, all
   but one, or one alone.
 
@@ -25,6 +26,7 @@ from pathlib import Path
 from unittest import mock
 
 WATCHED = ("fsync", "fdatasync", "replace", "rename", "unlink", "remove", "rmdir", "mkdir", "link", "truncate")
+AMOUNTS = ("all", "half", "none", "zeros", "torn", "old")  # that may be left of what was not synced
 Names = dict[str, int]  # of a folder: name -> inode
 
 
@@ -135,30 +137,39 @@ class _Disk:
             others = [usual, {other: dict(one.synced) for other, one in self.folders.items()}]
             for (why, names), rest in itertools.product(self.folders[inode].may_be().items(), others):
                 choices.append((why, rest | {inode: names}))
-        for (why, names), amount in itertools.product(choices, ("all", "half", "none")):
+        for (why, names), (what, left) in itertools.product(choices, self._left()):
             files: dict[str, bytes] = {}
             folders: set[str] = set()
-            self._walk(self.top, "", names, amount, files, folders)
+            self._walk(self.top, "", names, left, files, folders)
             key = frozenset(files.items()), frozenset(folders)
-            what = f"before {event}: {why}; {amount} of what was not synced"
-            self.found.setdefault(key, Cut(what, files, frozenset(folders)))
+            self.found.setdefault(key, Cut(f"before {event}: {why}; {what}", files, frozenset(folders)))
+
+    def _left(self) -> list[tuple[str, dict[int, bytes]]]:
+        """What may be left of the files' bytes: in words, and by inode."""
+        states = {inode: _states(self.safe.get(inode, b""), now) for inode, now in self.data.items()}
+        alike = {how: {inode: state[how] for inode, state in states.items()} for how in AMOUNTS}
+        left = [(f"{how} of what was not synced", files) for how, files in alike.items()]
+        loose = [inode for inode, state in states.items() if state["old"] != state["all"]]
+        for inode in loose if len(loose) > 1 else ():  # each against the others
+            left.append(("what was not synced of one file alone", alike["old"] | {inode: states[inode]["all"]}))
+            left.append(("all but what was not synced of one file", alike["all"] | {inode: states[inode]["old"]}))
+        return left
 
     def _walk(
-        self, inode: int, prefix: str, names: dict[int, Names], amount: str, files: dict[str, bytes], folders: set[str]
+        self,
+        inode: int,
+        prefix: str,
+        names: dict[int, Names],
+        left: dict[int, bytes],
+        files: dict[str, bytes],
+        folders: set[str],
     ) -> None:
         for name, child in names.get(inode, {}).items():
             if child in self.folders:
                 folders.add(prefix + name)
-                self._walk(child, f"{prefix}{name}/", names, amount, files, folders)
+                self._walk(child, f"{prefix}{name}/", names, left, files, folders)
             else:
-                files[prefix + name] = self._bytes(child, amount)
-
-    def _bytes(self, inode: int, amount: str) -> bytes:
-        safe, now = self.safe.get(inode, b""), self.data[inode]
-        if amount == "all" or safe == now:
-            return now
-        kept = safe if now.startswith(safe) else b""  # what was appended is lost alone
-        return kept if amount == "none" else kept + now[len(kept) : len(kept) + -(-(len(now) - len(kept)) // 2)]
+                files[prefix + name] = left[child]
 
     def _look(self, together: bool = False) -> None:
         """Take in what is there now. together: what changed in a folder is one change: both names of a rename."""
@@ -189,6 +200,23 @@ class _Disk:
     def __del__(self) -> None:
         for handle in self.held.values():
             os.close(handle)
+
+
+def _states(safe: bytes, now: bytes) -> dict[str, bytes]:
+    """What may be left of a file that held `safe` at its last fsync and `now` later, by AMOUNTS."""
+    if now.startswith(safe):  # what was appended is lost alone
+        half, zeros = now[: len(safe) + -(-(len(now) - len(safe)) // 2)], safe + bytes(len(now) - len(safe))
+        return {"all": now, "half": half, "none": safe, "zeros": zeros, "torn": half, "old": safe}
+    first, last = _shared(safe, now), len(now) - _shared(safe[::-1], now[::-1])
+    middle = first + -(-(last - first) // 2)
+    half, torn = now[: -(-len(now) // 2)], now[:middle] + safe[middle : len(now)]
+    return {"all": now, "half": half, "none": b"", "zeros": b"", "torn": torn, "old": safe}
+
+
+def _shared(one: bytes, other: bytes) -> int:
+    """How many bytes two begin with alike."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((place for place, (this, that) in pairs if this != that), min(len(one), len(other)))
 
 
 def _told(what: object) -> str:

@@ -15,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from starters import at_once
 from zip_server import PART_BYTES, ZIP, Server, assert_whole, handler, make_zip
 
 from david.pack import lock, partial, remote
@@ -22,6 +23,8 @@ from david.pack.download import check, download, download_groups
 from david.pack.errors import DavidError
 from david.pack.fetcher import DownloadOptions
 from david.pack.remote import Unavailable
+
+ROUNDS = 2  # tests/soak/fetch.py does many
 
 
 def test_zips_arrive_byte_for_byte_in_parallel_parts(server: Server, options: DownloadOptions, out: Path) -> None:
@@ -403,6 +406,32 @@ def test_only_one_download_works_in_a_folder(server: Server, options: DownloadOp
         download(out, [ZIP], options)
     groups.close()
     download(out, [ZIP], options)
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_of_downloads_that_start_together_one_brings_the_zip(
+    count: int, server: Server, options: DownloadOptions, out: Path
+) -> None:
+    for number in range(ROUNDS):
+        folder = out / str(number)
+        outcomes = at_once([lambda: download(folder, [ZIP], options)] * count)  # noqa: B023
+        brought = [one for one in outcomes if isinstance(one, dict)]
+        refused = [one for one in outcomes if "another `david download` is at work there" in str(one)]
+        assert brought and len(brought) + len(refused) == count, outcomes
+        assert_whole(folder, server)
+
+
+def test_a_lock_that_cannot_be_read_keeps_no_later_download_out(
+    server: Server, options: DownloadOptions, out: Path
+) -> None:
+    out.mkdir()
+    (out / lock.NAME).write_text("[]")
+    with pytest.raises(DavidError, match="not a lock of david's downloads") as kept:
+        download(out, [ZIP], options)
+    (out / lock.NAME).unlink()
+    download(out, [ZIP], options)
+    assert kept
+    assert_whole(out, server)
 
 
 def test_groups_come_in_order_and_never_exceed_their_room(server: Server, options: DownloadOptions, out: Path) -> None:

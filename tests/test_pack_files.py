@@ -140,8 +140,8 @@ def test_the_simulator_sees_what_careless_writers_lose(tmp_path: Path) -> None:
         (folder / "a").write_bytes(b"old")
         states = list(power_cut.cuts(folder, lambda: careless(folder / "a")))  # noqa: B023
         found.append(({state.files.get("a") for state in states}, states[-1].files.get("a")))
-    assert found[0][0] >= {b"old", b"", b"ne", b"new!"}
-    assert found[1][0] >= {b"", b"ne", b"new!"}
+    assert found[0][0] == {b"old", b"", b"ne", b"new!", bytes(4)}
+    assert found[1][0] >= {b"old", b"", b"ne", b"new!"}
     assert found[2][0] == {b"old", b"new!"}
 
 
@@ -161,7 +161,26 @@ def test_the_simulator_knows_folders_appends_and_removals(tmp_path: Path) -> Non
         (folder / "inner" / "a").unlink()
 
     states = [cut.files for cut in power_cut.cuts(folder, work)]
-    assert {state["log"] for state in states} == {b"one.", b"one.tw", b"one.two."}
+    assert {state["log"] for state in states} == {b"one.", b"one.tw", b"one.two.", b"one.\0\0\0\0"}
     assert {"log": b"one."} in states  # the folder was never synced: all in it is gone
     assert {"log": b"one.two.", "inner/a": b"x"} in states
     assert {"log": b"one.two."} in states
+
+
+def test_the_simulator_knows_writes_in_place_and_files_apart(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "data").write_bytes(b"older bytes")
+    (folder / "log").write_bytes(b"begun.")
+
+    def work() -> None:
+        with (folder / "data").open("r+b") as data, (folder / "log").open("ab") as log:
+            data.seek(6)
+            data.write(b"BYTE")
+            data.flush()
+            log.write(b"done.")
+            log.flush()
+
+    found = {(cut.files["data"], cut.files["log"]) for cut in power_cut.cuts(folder, work)}
+    assert {data for data, _ in found} >= {b"older bytes", b"older BYtes", b"older BYTEs", b""}
+    assert {(b"older bytes", b"begun.done."), (b"older BYTEs", b"begun.")} <= found

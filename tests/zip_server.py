@@ -6,7 +6,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -145,21 +145,30 @@ def handler(server: Server) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    (tmp_path / "served").mkdir()
-    names = [f"SynthHuman_{number:04d}.zip" for number in range(3)]
-    files = {name: make_zip(tmp_path / "served" / name, 20, 30_000, seed) for seed, name in enumerate(names)}
+@contextmanager
+def serving(files: dict[str, bytes]) -> Iterator[Server]:
     known = Server(files)
     real = ThreadingHTTPServer(("127.0.0.1", 0), handler(known))
     real.daemon_threads = True
     known.url = f"http://127.0.0.1:{real.server_port}/data"
     thread = threading.Thread(target=real.serve_forever, args=(0.01,))
     thread.start()
-    yield known
-    real.shutdown()
-    thread.join()
-    real.server_close()
+    try:
+        yield known
+    finally:
+        real.shutdown()
+        thread.join()
+        real.server_close()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    (tmp_path / "served").mkdir()
+    names = [f"SynthHuman_{number:04d}.zip" for number in range(3)]
+    with serving(
+        {name: make_zip(tmp_path / "served" / name, 20, 30_000, seed) for seed, name in enumerate(names)}
+    ) as it:
+        yield it
 
 
 @pytest.fixture
