@@ -188,7 +188,12 @@ class Remote:
                 handed = now
             if not data and broken is None:
                 return
-        raise broken
+        try:
+            raise broken
+        finally:
+            del (
+                broken
+            )  # else it and this frame keep each other, and all that the callers hold, until they are collected
 
     def _patiently(self, url: str, attempt: Callable[[], T], tell: Tell) -> T:
         failures, reached = 0, -1

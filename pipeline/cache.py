@@ -49,20 +49,21 @@ def mount(url: str, cache: Path, limit_bytes: int) -> Path:
     try:
         text = origin(url).read(manifest.NAME)
         folder = cache / hashlib.sha256(text).hexdigest()[:16]
-        folder.mkdir(parents=True, exist_ok=True)
+        cache.mkdir(parents=True, exist_ok=True)
         with _alone(cache):
             for part in cache.glob("*/.*.part"):
                 _remove(part)
+            folder.mkdir(exist_ok=True)
             files.write_whole(folder / manifest.NAME, text)
             told = {"url": url, "limit_bytes": limit_bytes}
             files.write_whole(folder / ORIGIN, json.dumps(told).encode())
+            try:
+                manifest.load(folder)
+            except DavidError as error:
+                shutil.rmtree(folder, ignore_errors=True)  # alone: nobody else lists the cache meanwhile
+                raise DavidError(f"{url}: no shards there ({error})") from error
     except OSError as error:
         raise _disk(cache, error) from error
-    try:
-        manifest.load(folder)
-    except DavidError as error:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise DavidError(f"{url}: no shards there ({error})") from error
     return folder
 
 
@@ -114,8 +115,11 @@ class Cache:
             try:
                 part = Opened(os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644))
                 if _hold(part):
-                    if _stands(part, name):  # else it was renamed or removed in between
-                        self._bring(shard, part, name, path)
+                    try:
+                        if _stands(part, name):  # else it was renamed or removed in between
+                            self._bring(shard, part, name, path)
+                    finally:  # at once: a frame that some exception remembers may keep `part` for long
+                        fcntl.flock(part.handle, fcntl.LOCK_UN)
                 elif not wait:
                     return
                 else:

@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import gc
 import hashlib
 import json
 import os
@@ -23,6 +24,7 @@ from typing import Any, ClassVar
 import numpy as np
 import power_cut
 import pytest
+from starters import at_once
 
 from david.pack import DavidError, index, manifest
 from david.pipeline import cache, origin, prefetch, sets
@@ -34,6 +36,7 @@ from david.pipeline.reader import Reader
 
 Tiny = Callable[[Path, list[int]], Path]
 LARGE = 10**9
+ROUNDS = 2  # tests/soak/fetch.py does many
 CONFIG = DataConfig(height=16, width=12, threads=2)
 BLOCKS = DataConfig(height=16, width=12, threads=2, shuffle="blocks", window=2)
 
@@ -352,6 +355,23 @@ def test_a_shard_that_is_read_never_gives_way(server: Server, stored: Path, tmp_
     brought.close()
 
 
+@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize("room", [2, 10])
+def test_readers_that_start_together_share_a_cache(
+    room: int, count: int, near: Counter[str], stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", lambda handle: None)  # of no concern here, and slow
+    largest = max(one.bytes for one in manifest.load(stored).split("train"))
+    for number in range(ROUNDS):
+        near.clear()
+        root = tmp_path / str(number) / "cache"
+        outcomes = at_once([lambda: everything(cache.mount(str(stored), root, room * largest))] * count)  # noqa: B023
+        assert outcomes == [everything(stored)] * count
+        assert not left_over(root)
+        if room == 10:
+            assert {times for name, times in near.items() if name.endswith(".tar")} == {1}
+
+
 class Near(origin.Origin):
     """A folder of this machine as an address. asked: how often each file was read"""
 
@@ -575,3 +595,20 @@ def test_after_a_power_cut_at_any_moment_the_cache_gives_the_right_bytes(
         assert not left_over(after), cut.when
         states += 1
     assert states > 30
+
+
+def test_a_shard_is_free_as_soon_as_it_is_here_even_after_its_connection_dropped(
+    server: Server, stored: Path, tmp_path: Path
+) -> None:
+    """Frames that an exception remembers keep what they hold until the garbage is collected."""
+    server.drop = 500
+    shard = manifest.load(stored).split("train")[0]
+    brought = cache.Cache(cache.mount(server.url, tmp_path / "cache", LARGE))
+    gc.disable()
+    try:
+        brought.bring(shard)
+        with (brought.folder / f"{shard.name}.tar").open("rb") as tar:
+            fcntl.flock(tar, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        gc.enable()
+        brought.close()
