@@ -108,7 +108,7 @@ def build(
         found, listed_bad = archive.hashed(synthhuman.scan(raw, listed_bad), listed_bad, hashing)
     except DavidError as error:
         repair.explain(shards, error)
-        raise _advised(error) from error
+        raise advised(error) from error
     whole = plan(found, options, group, listed_bad)
     record = Record(shards)
     if (shards / manifest.NAME).exists() and group is None and not restart:
@@ -141,7 +141,7 @@ def build(
             watch = survey.Watch()
             for event in engine(missing, shards, options, quarantine=bad.quarantine, workers=workers):
                 if isinstance(event.what, Exception):
-                    raise _advised(event.what)
+                    raise advised(event.what)
                 hear(event)
                 if isinstance(event.what, Tally) and event.what.seen:
                     watch.hear(event.what.seen)
@@ -163,7 +163,7 @@ def _kept(record: Record, shards: list[ShardPlan], threads: int) -> list[Done]:
     return [one for one in done if one.name not in changed]
 
 
-def _advised(error: Exception) -> Exception:
+def advised(error: Exception) -> Exception:
     """With what a user can do about a bad sample."""
     if not isinstance(error, BadSample):
         return error

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -15,9 +15,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressC
 from david.pack import crew, ray_engine, repair
 from david.pack.build import BadPolicy, Engine, Part, build, merge
 from david.pack.crew import Event
-from david.pack.display import PackDisplay
+from david.pack.display import PackDisplay, facts
 from david.pack.download_command import download
 from david.pack.errors import DavidError, shown
+from david.pack.forecast import forecast
 from david.pack.manifest import NAME, Manifest
 from david.pack.options import AsJson
 from david.pack.plan import PackOptions
@@ -97,6 +98,9 @@ def pack(
     workers: Annotated[int | None, typer.Option(min=1, help="processes  [default: all cores]")] = None,
     restart: Annotated[bool, typer.Option("--restart", help="take away what an earlier run wrote")] = False,
     progress: Annotated[bool, typer.Option(help="a live display; without, a line every few seconds")] = True,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Tell what would be packed and whether there is room; write nothing.")
+    ] = False,
 ) -> None:
     """Turn raw zips into a shard set, once. Run it again to go on after a stop of any kind.
 
@@ -104,6 +108,8 @@ def pack(
     `david pack merge SHARDS` does.
     """
     if raw == Path("merge") and not raw.exists():
+        if dry_run:
+            raise DavidError("--dry-run: merging writes the manifest and nothing else; leave it out")
         _tell(merge(shards))
         return
     options = PackOptions(
@@ -115,6 +121,13 @@ def pack(
         shard_samples=shard_samples,
         max_pixels=max_pixels,
     )
+    how: dict[str, Any] = {"bad": BadPolicy.parse(on_bad, max_bad), "part": Part.parse(part), "workers": workers}
+    if dry_run:
+        _engine(engine)
+        found = forecast(raw, shards, options, restart=restart, **how)
+        console.print("A dry run: nothing is written.")
+        console.print(facts(found.facts()))
+        return
     finished, mended = (shards / NAME).exists() and not restart, []
 
     def hear(event: Event) -> None:
@@ -127,9 +140,7 @@ def pack(
             raw,
             shards,
             options,
-            bad=BadPolicy.parse(on_bad, max_bad),
-            part=Part.parse(part),
-            workers=workers,
+            **how,
             engine=_engine(engine),
             restart=restart,
             hear=hear,

@@ -6,11 +6,13 @@ from contextlib import AbstractContextManager
 
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from david.pack.crew import Event
+from david.pack.errors import shown
 from david.pack.plan import Plan
 from david.pack.record import Done
 from david.pack.worker import STAGES, Start, Tally
@@ -115,3 +117,13 @@ class PackDisplay(AbstractContextManager):
         for row in rows:
             panel.add_row(Text(row, no_wrap=True, overflow="ellipsis"))
         return panel
+
+
+def facts(named: dict[str, str]) -> Table:
+    """A line for each name and what there is to say of it; names from outside move no cursor."""
+    lines = Table.grid(padding=(0, 2))
+    lines.add_column(no_wrap=True, style="bold")
+    lines.add_column(overflow="fold")
+    for name, value in named.items():
+        lines.add_row(name, escape(shown(value)))
+    return lines

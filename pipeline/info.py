@@ -8,11 +8,9 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
-from david.pack import dataset, manifest
-from david.pack.errors import shown
+from david.pack import dataset, display, manifest
 from david.pack.manifest import Manifest
 from david.pack.options import AsJson
 
@@ -84,10 +82,5 @@ def show(found: dict[str, Any]) -> None:
         "quarantined": f"{len(found['quarantined']):,} of {found['raw_samples'] or 0:,} raw samples",
         "fingerprint": found["fingerprint"],
     }
-    lines = Table.grid(padding=(0, 2))
-    lines.add_column(no_wrap=True, style="bold")
-    lines.add_column(overflow="fold")
-    for name, value in facts.items():
-        lines.add_row(name, escape(shown(value)))
     console.print()
-    console.print(lines)
+    console.print(display.facts(facts))

@@ -2,12 +2,14 @@
 
 import json
 import os
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from david.pack.display import facts
 from david.pack.options import AsJson
 from david.pipeline.options import DEFAULT_CACHE_GB, CacheFolder, CacheGB, MaybeShardNames
 from david.train.eval.command import register as register_eval
@@ -24,6 +26,7 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
+    context: typer.Context,
     shards: MaybeShardNames = None,
     recipe: Annotated[
         str | None,
@@ -75,6 +78,9 @@ def train(
     cache: CacheFolder = None,
     cache_gb: CacheGB = DEFAULT_CACHE_GB,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Tell what would be trained, where and from which step; write nothing.")
+    ] = False,
 ) -> None:
     """Train a recipe on shard sets; on a folder that holds a run, go on with it.
 
@@ -92,12 +98,15 @@ def train(
         raise typer.BadParameter("name a shard set, or a run that goes on with --out", param_hint="--shards")
     first_look.before_training(chosen, assignments, shards or (), start_from, backbone_weights, out)
 
-    from david.train import distributed, identity, loop  # torch and timm: seconds, that no refusal waits for
+    from david.train import distributed, identity, loop, writers  # torch and timm: seconds, that no refusal waits for
     from david.train.eval import metric
+    from david.train.forecast import forecast
     from david.train.gradients import settled
     from david.train.signals import EXIT_STOPPED, Stopped
     from david.train.start import Start
 
+    if dry_run and (cache or not any("://" in name for name in shards or ())):  # manifests come from addresses, too
+        cache = Path(context.with_resource(tempfile.TemporaryDirectory()))
     begin = Start(start_from, backbone_weights)
     default = begin.recipe() or recipes.recipe("smoke")
     folders = run.shards_of(out, shards, cache, cache_gb) if out else sets.located(shards or (), cache, cache_gb)
@@ -113,6 +122,14 @@ def train(
         fit = False
     if out is None:
         told.append(f"no --out: the run's folder is {folder}; the same command goes on there")
+    if dry_run:
+        writers.check(tuple(track or ()))
+        place = distributed.place(os.environ)
+        found = forecast(resolved, folders, folder, steps, max(nproc, place.size))
+        if place.rank == 0:
+            typer.echo("".join(f"{line}\n" for line in ("A dry run: nothing is written.", *told)), nl=False)
+            Console().print(facts(found))
+        return
     how = {
         "stop": steps,
         "device": device,
