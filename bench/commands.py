@@ -1,11 +1,15 @@
 """`david bench` and `david quickstart`."""
 
+import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+
+from david.pack.options import AsJson, aside
 
 Shards = Annotated[Path, typer.Option(help="a shard set, as `david pack` made it")]
 RecipeName = Annotated[str, typer.Option(help="its batch, network and step are measured; `david recipes` lists them")]
@@ -37,12 +41,15 @@ def everything(
     rounds: Rounds = 3,
     device: Device = "auto",
     out: Out = RESULTS,
+    as_json: AsJson = False,
 ) -> None:
     """Measure the loader alone, the step alone and both together, and say what bounds training here."""
     if context.invoked_subcommand is None:
         if shards is None:
             raise typer.BadParameter("name a shard set to measure on", param_hint="--shards")
-        _measure("training", ("load", "step", "both"), shards, recipe, assignments, batches, rounds, device, out)
+        _measure(
+            "training", ("load", "step", "both"), shards, recipe, assignments, batches, rounds, device, out, as_json
+        )
     elif shards is not None:
         raise typer.BadParameter(f"stands behind the suite: david bench {context.invoked_subcommand} --shards {shards}")
 
@@ -60,15 +67,16 @@ def load(
     ] = None,
     samples: Annotated[int, typer.Option(min=32, help="samples of RAW that are compared on; fewer are repeated")] = 200,
     out: Out = RESULTS,
+    as_json: AsJson = False,
 ) -> None:
     """Samples/s of the loader alone, and how busy each of its stages is; or of other loaders beside it."""
     if peers is not None:
         _scan(peers)
         from david.bench import loaders
 
-        _keep(loaders.measure(peers, samples, batches, rounds, console), out)
+        _keep(lambda: loaders.measure(peers, samples, batches, rounds, console), out, as_json)
     elif shards is not None:
-        _measure("load", ("load",), shards, recipe, assignments, batches, rounds, device, out)
+        _measure("load", ("load",), shards, recipe, assignments, batches, rounds, device, out, as_json)
     else:
         raise typer.BadParameter("name a shard set to measure on, or raw samples behind --peers", param_hint="--shards")
 
@@ -86,10 +94,11 @@ def step(
     ] = None,
     nproc: Annotated[int, typer.Option(min=1, help="ranks to start on this machine")] = 1,
     out: Out = RESULTS,
+    as_json: AsJson = False,
 ) -> None:
     """Samples/s of the step alone and with its data, ms of each of its parts, its share of the device's matrix rate."""
     contenders = ("step", "parts", "both", *(("plain",) if raw else ()))
-    _measure("step", contenders, shards, recipe, assignments, batches, rounds, device, out, raw, nproc)
+    _measure("step", contenders, shards, recipe, assignments, batches, rounds, device, out, as_json, raw, nproc)
 
 
 @bench.command()
@@ -100,12 +109,13 @@ def pack(
     workers: Annotated[int | None, typer.Option(min=1, help="processes  [default: all cores]")] = None,
     lossless: Annotated[bool, typer.Option("--lossless", help="RGB lossless")] = False,
     out: Out = RESULTS,
+    as_json: AsJson = False,
 ) -> None:
     """Samples/s of packing, against the C codecs alone and against a plain loop."""
     _scan(raw)
     from david.bench import packing
 
-    _keep(packing.measure(raw, samples, rounds, workers, lossless, console), out)
+    _keep(lambda: packing.measure(raw, samples, rounds, workers, lossless, console), out, as_json)
 
 
 @bench.command()
@@ -119,6 +129,7 @@ def learn(
     assignments: Assignments = None,
     device: Device = "auto",
     out: Out = RESULTS,
+    as_json: AsJson = False,
 ) -> None:
     """What a recipe learns from samples made on the spot, measured on others, beside a constant answer; ten minutes."""
     from david.train import recipes
@@ -128,9 +139,10 @@ def learn(
 
     from david.bench import learning
 
-    _keep(learning.measure(work, samples, steps, resolved, device, console), out)
+    _keep(lambda: learning.measure(work, samples, steps, resolved, device, console), out, as_json)
     learning.picture(work, steps, picture := out.with_name("learn.jpg"))
-    console.print(f"{picture}: held-out samples after the last step", soft_wrap=True, highlight=False)
+    with aside(as_json):
+        console.print(f"{picture}: held-out samples after the last step", soft_wrap=True, highlight=False)
 
 
 def _measure(
@@ -143,6 +155,7 @@ def _measure(
     rounds: int,
     device: str,
     out: Path,
+    as_json: bool,
     raw: Path | None = None,
     nproc: int = 1,
 ) -> None:
@@ -160,9 +173,11 @@ def _measure(
         **{"shards": shards, "batches": batches, "rounds": rounds, "device": device, "raw": raw},
     }
     measure = training.measure_as_rank
-    row = measure(**how) if nproc == 1 else distributed.launch(nproc, measure, **how)
-    if distributed.place(os.environ).rank == 0:
-        _keep(row, out)
+
+    def row() -> dict[str, Any]:
+        return measure(**how) if nproc == 1 else distributed.launch(nproc, measure, **how)
+
+    _keep(row, out, as_json, leads=distributed.place(os.environ).rank == 0)
 
 
 def _scan(raw: Path) -> None:
@@ -172,11 +187,18 @@ def _scan(raw: Path) -> None:
     synthhuman.scan(raw)
 
 
-def _keep(row: dict[str, Any], out: Path) -> None:
+def _keep(measure: Callable[[], dict[str, Any]], out: Path, as_json: bool, leads: bool = True) -> None:
+    """Measure, and add the row to the file `out`; where JSON is asked for, print it too. Ranks that do not lead keep
+    nothing."""
     from david.bench import rows
 
-    rows.append(out, row)
-    console.print(f"row added to {out}")
+    with aside(as_json):
+        row = measure()
+        if leads:
+            rows.append(out, row)
+            console.print(f"row added to {out}", soft_wrap=True)
+    if leads and as_json:
+        print(json.dumps(row, indent=2))
 
 
 def quickstart(

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from david.pack.options import AsJson, aside
 from david.pipeline.options import DEFAULT_CACHE_GB, CacheFolder, CacheGB
 
 
@@ -46,6 +47,7 @@ def evaluate(
     cache: CacheFolder = None,
     cache_gb: CacheGB = DEFAULT_CACHE_GB,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    as_json: AsJson = False,
 ) -> None:
     """Measure a network on a split, each sample once: a table, metrics.json, samples.csv, sheets of the worst cases."""
     from david.train import first_look
@@ -75,9 +77,12 @@ def evaluate(
         **{"subject": subject, "shards": folders, "split": split, "batch_size": batch_size, "worst": worst},
         **{"out": out or subject.folder / f"eval-{split}", "device": device},
     }
-    scores = measure.measure(**how) if nproc == 1 else distributed.launch(nproc, measure.measure, **how)
+    with aside(as_json):
+        scores = measure.measure(**how) if nproc == 1 else distributed.launch(nproc, measure.measure, **how)
     if distributed.place(os.environ).rank == 0:
-        console = Console()
+        console = Console(stderr=as_json)
         title = f"{subject.name} on {len(scores.ids)} samples of `{split}`, in {scores.precision}"
         console.print(report.table(title, scores))
         console.print(f"{how['out']}", soft_wrap=True, highlight=False)
+        if as_json:
+            print((how["out"] / report.METRICS_JSON).read_text(), end="")

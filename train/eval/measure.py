@@ -42,7 +42,7 @@ def measure(
                 **{"height": subject.data.height, "width": subject.data.width, "precision": scores.precision},
             }
             files = {
-                "metrics.json": report.metrics_json(scores, about),
+                report.METRICS_JSON: report.metrics_json(scores, about),
                 "samples.csv": report.samples_csv(scores, reader),
             }
             sheets = report.worst_cases(network, scores, reader, lambda sample: load(1, sample), worst, half)

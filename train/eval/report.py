@@ -20,6 +20,8 @@ from david.train import pictures
 from david.train.eval.evaluate import Scores
 from david.train.eval.metric import METRICS, RANKED_BY
 
+METRICS_JSON = "metrics.json"
+
 
 def table(title: str, scores: Scores) -> Table:
     """Mean, median and the sample that does worst, for each metric."""
