@@ -61,7 +61,7 @@ def is_held(path: Path) -> bool:
 def _locked(path: Path, wait: bool) -> int | None:
     """A handle that holds `path`; None where the file system has no locks."""
     while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        files.make_folder(path.parent)
         try:
             handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except FileNotFoundError:  # the folder was taken away between the two
@@ -87,7 +87,7 @@ def _marked(path: Path, wait: bool) -> Path:
     marker = path.with_name(f"{path.name}.held")
     patience = time.monotonic() + HELD_S
     while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        files.make_folder(path.parent)
         with suppress(FileNotFoundError):
             try:
                 handle = os.open(marker, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)

@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -55,6 +56,20 @@ def sweep(path: Path) -> None:
             if other.name.startswith(f".{path.name}.") and _TAIL.fullmatch(other.name[len(path.name) + 1 :]):
                 with suppress(OSError):
                     _remove_unheld(other)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it where they are missing, whoever makes it or takes it away meanwhile.
+
+    Raises OSError where it can't be made."""
+    while True:
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            return
+        except FileExistsError:  # a file in the way; or a folder that was there, and gone when mkdir looked again
+            with suppress(FileNotFoundError):
+                if not stat.S_ISDIR(path.lstat().st_mode):
+                    raise
 
 
 def sync(path: Path) -> None:

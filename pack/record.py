@@ -131,7 +131,7 @@ class Record:
             files.write_whole(self.plan_path(group), json.dumps(plan).encode())
 
     def finish(self, done: Done) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)  # another job may have ended the set meanwhile
+        files.make_folder(self.folder)  # another job may have ended the set meanwhile
         files.write_whole(self.path(done.name), json.dumps(done.as_json()).encode())
 
     def done(self, name: str) -> Done | None:

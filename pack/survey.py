@@ -62,7 +62,7 @@ def begin(plan: Plan, record: Record, workers: int, say: Callable[[str], None]) 
     for archive, part in by_archive.items():
         if len(part) >= LEAST_OF_ARCHIVE:
             _refuse(part, f"{archive}: {len(part):,} samples of it were looked at", NOTHING)
-    note.parent.mkdir(parents=True, exist_ok=True)
+    files.make_folder(note.parent)
     files.write_whole(note, json.dumps({"looked_at": len(seen)}).encode())
 
 

@@ -75,6 +75,27 @@ def test_a_sweep_between_naming_and_locking_costs_a_writer_nothing(
     assert times and names(tmp_path) == ["a"]
 
 
+def test_a_folder_that_goes_while_it_is_made_is_made_again_and_a_file_in_its_way_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, is_dir = tmp_path / "folder", Path.is_dir
+    folder.mkdir()
+
+    def gone(path: Path) -> bool:
+        if path == folder and folder.exists():
+            folder.rmdir()
+        return is_dir(path)
+
+    monkeypatch.setattr(Path, "is_dir", gone)
+    files.make_folder(folder)
+    monkeypatch.undo()
+    assert folder.is_dir()
+    for name, make in (("file", lambda path: path.touch()), ("link", lambda path: path.symlink_to("nowhere"))):
+        make(tmp_path / name)
+        with pytest.raises(FileExistsError, match=name):
+            files.make_folder(tmp_path / name)
+
+
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
 def test_without_locks_files_are_written_and_nobody_elses_is_taken(
     number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -98,6 +119,20 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(OSError, match=r"No space left on device: '.*/a'"):
         files.write_whole(tmp_path / "a", b"")
     assert names(tmp_path) == []
+
+
+def test_reads_that_bring_less_than_was_asked_for_are_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As over FUSE: seven bytes at a time, and an end of the file in the midst of the last."""
+    read, data, into = os.preadv, bytes(range(256)) * 4, bytearray(1100)
+    monkeypatch.setattr(os, "preadv", lambda handle, into, offset: read(handle, [into[0][:7]], offset))
+    (tmp_path / "a").write_bytes(data)
+    with (tmp_path / "a").open("rb") as file:
+        assert files.fill(file.fileno(), memoryview(into), 100) == len(data) - 100
+        assert into[: len(data) - 100] == data[100:]
+        assert files.fill(file.fileno(), memoryview(into)[:50], 3) == 50
+        assert into[:50] == data[3:53]
 
 
 def test_a_power_cut_leaves_the_old_file_or_the_new_one(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What a download stands on: groups of zips, part files and their journals, the check of a zip, lock files."""
 
+import os
 import random
 import zipfile
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from david.pack import chunks, lock, plan, zipcheck
+from david.pack import chunks, lock, plan, zipcheck, zips
 from david.pack.archive import Member
 from david.pack.errors import DavidError
 from david.pack.partial import Partial
@@ -103,6 +104,19 @@ def test_every_flipped_bit_that_zipfile_would_find_is_found_and_placed(small_zip
             found += 1
             assert any(start <= at < stop for start, stop in damage), at
     assert found > len(small_zip) * 0.5  # dates, attributes and the like are covered by no checksum
+
+
+def test_reads_that_bring_less_than_was_asked_for_change_nothing(
+    small_zip: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, pread = tmp_path / "whole.zip", os.pread
+    path.write_bytes(small_zip)
+    with zipfile.ZipFile(path) as file:
+        expected = {name: file.read(name) for name in file.namelist()}
+    monkeypatch.setattr(os, "pread", lambda handle, size, offset: pread(handle, min(size, 7), offset))
+    listed = zips.entries(path)
+    assert {entry.name: zips.read(path, entry) for entry in listed} == expected
+    assert [zips.begin(path, entry, 20) for entry in listed] == [expected[entry.name][:20] for entry in listed]
 
 
 def test_a_zip_cut_anywhere_is_damaged(small_zip: bytes, tmp_path: Path) -> None:

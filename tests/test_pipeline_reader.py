@@ -88,6 +88,24 @@ def test_a_disk_that_fails_is_named_with_shard_and_sample(shards: Path, monkeypa
                 next(loader)
 
 
+def test_reads_that_bring_less_than_was_asked_for_change_nothing(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As over FUSE or a network, or of more than 2 GB."""
+    folder, preadv = tiny(tmp_path / "set", [3, 2]), os.preadv
+
+    def keys_and_bytes() -> list[tuple[str, bytes, dict[str, bytes]]]:
+        with closing(Reader(folder, "train")) as reader:
+            read = [(reader.key(place), reader.read(place)) for place in range(reader.samples)]
+            return [
+                (key, bytes(one.rgb), {name: bytes(data) for name, data in one.planes.items()}) for key, one in read
+            ]
+
+    whole = keys_and_bytes()
+    monkeypatch.setattr(os, "preadv", lambda handle, into, offset: preadv(handle, [into[0][:100]], offset))
+    assert keys_and_bytes() == whole
+
+
 class Panic(BaseException):
     """What a thread can end with that is no Exception, such as a panic in a decoder written in Rust."""
 
