@@ -26,6 +26,7 @@ from david.pack.record import Done
 from david.pack.worker import Start, Tally, Turn, write_shard
 
 PATIENCE_S = 120.0  # for computing one sample; a healthy one takes a thirtieth of a second
+TOLD_S = 60.0  # at the disk without a word, after which a worker's wait is told
 STRIKES = 2  # workers that a sample may bring down before it is bad; one may have died of something else
 
 
@@ -35,11 +36,19 @@ def cores() -> int:
 
 
 @dataclass(frozen=True)
+class Waits:
+    """A worker has been at the disk for long; it is waited for as long as it takes. told: for what, in words."""
+
+    told: str
+
+
+@dataclass(frozen=True)
 class Event:
-    """What a worker tells. what: a sample begun or done, a shard done, or the error that ends the pack."""
+    """What a worker tells, or what is told of it. what: a sample begun or done, a shard done, a long wait, or the error
+    that ends the pack."""
 
     worker: int
-    what: Start | Tally | Done | DavidError | OSError
+    what: Start | Tally | Done | Waits | DavidError | OSError
 
 
 @dataclass(frozen=True)
@@ -59,6 +68,17 @@ class _Worker:
     sample: str | None = None  # that it reads or computes; None: it writes
     computes: bool = False
     heard: float = field(default_factory=time.monotonic)
+    told: bool = False  # that it waits, since it was heard
+
+    def waits(self) -> Waits:
+        assert self.job is not None
+        if self.sample is None:
+            what, path = "write", self.job.folder / f"{self.job.one.name}.tar"
+        else:
+            what, path = f"read sample {self.sample} from", dict(self.job.one.samples)[self.sample]["rgb"].archive
+        return Waits(
+            f"has been waiting for the disk for {TOLD_S:.0f} s, to {what} {path}; it goes on once that answers"
+        )
 
 
 def _work(pipe: connection.Connection) -> None:
@@ -121,7 +141,7 @@ def run(
     def assign(number: int) -> None:
         if waiting:
             worker = crew[number]
-            worker.job, worker.sample, worker.computes = waiting.popleft(), None, False
+            worker.job, worker.sample, worker.computes, worker.told = waiting.popleft(), None, False, False
             worker.pipe.send(worker.job)
 
     def replace(number: int, why: str) -> Event | None:
@@ -162,7 +182,7 @@ def run(
                         yield event
                         return
                     continue
-                worker.heard = time.monotonic()
+                worker.heard, worker.told = time.monotonic(), False
                 match what:
                     case Start(key):
                         worker.sample, worker.computes = key, False
@@ -180,10 +200,15 @@ def run(
                     assign(number)
             for number in busy.values():
                 worker = crew[number]
-                silent = worker.computes and time.monotonic() - worker.heard > PATIENCE_S
-                if silent and (event := replace(number, f"nothing heard for {PATIENCE_S:.0f} s")):
-                    yield event
-                    return
+                silent_s = time.monotonic() - worker.heard
+                if worker.computes:
+                    hangs = silent_s > PATIENCE_S
+                    if hangs and (event := replace(number, f"nothing heard for {PATIENCE_S:.0f} s")):
+                        yield event
+                        return
+                elif worker.job and silent_s > TOLD_S and not worker.told:
+                    worker.told = True
+                    yield Event(number, worker.waits())
     finally:
         for worker in crew.values():
             _end(worker)

@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from david.pack.crew import Event
+from david.pack.crew import Event, Waits
 from david.pack.errors import shown
 from david.pack.plan import Plan
 from david.pack.record import Done
@@ -72,6 +72,8 @@ class PackDisplay(AbstractContextManager):
                 self.bytes_in += tally.bytes_in
                 self.bytes_out += tally.bytes_out
                 self.seconds.update(tally.seconds)
+            case Waits(told):
+                self.say(f"worker {event.worker} {told}")
             case Done(name=name):
                 self.doing[event.worker] = f"{name} done"
         if self.live:

@@ -31,7 +31,8 @@ def run(
 
     @ray.remote(num_cpus=1, max_retries=2)
     def write(one: ShardPlan) -> list[Event]:
-        return list(crew.run([one], folder, options, quarantine=quarantine, workers=1))
+        events = crew.run([one], folder, options, quarantine=quarantine, workers=1)
+        return [event for event in events if not isinstance(event.what, crew.Waits)]  # over by the time they are heard
 
     waiting = {write.remote(one): number for number, one in enumerate(shards)}
     try:

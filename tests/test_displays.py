@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from david.pack.crew import Event
+from david.pack.crew import Event, Waits
 from david.pack.display import PackDisplay
 from david.pack.worker import STAGES, Start, Tally
 from david.train.display import Live
@@ -43,6 +43,12 @@ def test_pack_shows_samples_rate_time_left_and_quarantine(width: int) -> None:
     assert found[2].endswith("MB/s out  3 quarantined")
     assert [name for name in STAGES if f" {name} 20%" in found[3]] == list(STAGES)
     assert found[4].startswith("workers  0: synthhuman-0000000  1:") and found[4].endswith("…")
+
+
+def test_a_worker_that_waits_for_the_disk_is_told_of_on_a_line() -> None:
+    console = Console(file=io.StringIO(), width=80)
+    PackDisplay(console, plain=True).hear(Event(3, Waits("has been waiting for the disk for 60 s, to write x.tar")))
+    assert console.file.getvalue() == "worker 3 has been waiting for the disk for 60 s, to write x.tar\n"  # type: ignore
 
 
 @pytest.mark.parametrize("width", WIDTHS)
