@@ -2,10 +2,12 @@
 
 import contextlib
 import errno
+import itertools
 import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +17,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import starters
+from starters import contents, names
 
 from david.pack import (
     BadSample,
@@ -27,7 +31,9 @@ from david.pack import (
     read,
     record,
     report,
+    report_page,
     shard,
+    survey,
     verify,
     worker,
 )
@@ -45,10 +51,6 @@ def whole(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, byte
     return contents(folder)
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 def david_pack(raw: Path, shards: Path, *more: str) -> subprocess.Popen:
     command = [sys.executable, "-m", "david.cli", "pack", str(raw), str(shards), *CALL, *more]
     return subprocess.Popen(
@@ -64,9 +66,10 @@ def kill_group(process: subprocess.Popen) -> None:
 
 def test_killed_pack_gives_the_same_bytes(raw: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
     shards, kills, moments = tmp_path / "shards", 0, random.Random(0)
-    for _ in range(8):
+    for _ in range(4):
+        before = names(shards)
         process = david_pack(raw, shards)
-        while process.poll() is None and not (shards / record.FOLDER).exists():
+        while process.poll() is None and names(shards) == before:  # modules are still being imported
             time.sleep(0.005)
         time.sleep(moments.uniform(0, 0.3))
         if process.poll() is not None:
@@ -78,54 +81,44 @@ def test_killed_pack_gives_the_same_bytes(raw: Path, whole: dict[str, bytes], tm
     assert contents(shards) == whole, output
 
 
-CALLS = ("fsync", "replace")
-
-
-@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize(("holder", "call"), [(os, "fsync"), (Path, "replace")], ids=["fsync", "replace"])
 def test_killed_at_each_fsync_and_rename_gives_the_same_bytes(
-    call: str, raw: Path, whole: dict[str, bytes], tmp_path: Path
+    holder: object, call: str, raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The n-th call kills its own process before and after it is done, for each n there is."""
-    source = """
-import os, pathlib, signal, sys
-from david.pack import build, crew, plan
-from david.pack.worker import write_shard
-call, n, raw, shards = sys.argv[1], int(sys.argv[2]), pathlib.Path(sys.argv[3]), pathlib.Path(sys.argv[4])
-holder, name = (os, "fsync") if call == "fsync" else (pathlib.Path, "replace")
-original, left = getattr(holder, name), [n]
-def counted(*args):
-    left[0] -= 1
-    if left[0] == -1:
-        if n % 2:
-            original(*args)
-        os.kill(os.getpid(), signal.SIGKILL)
-    return original(*args)
-setattr(holder, name, counted)
-def here(shards, folder, options, *, quarantine, workers):
-    for one in shards:
-        yield crew.Event(0, write_shard(one, folder, options, quarantine=quarantine))
-options = plan.PackOptions(val_fraction=0.25, shard_samples=3)
-build.build(raw, shards, options, engine=here)
-"""
-    (tmp_path / "raw").mkdir()
-    few = tmp_path / "raw" / "few.zip"
-    few.symlink_to(sorted(raw.glob("*.zip"))[0])
-    undisturbed = tmp_path / "undisturbed"
-    build.build(few, undisturbed, OPTIONS, workers=1)
-    expected = contents(undisturbed)
-    finished = False
-    for n in range(0, 200, 5):
-        shards = tmp_path / f"{call}-{n}"
-        command = [sys.executable, "-c", source, call, str(n), str(few), str(shards)]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode == 0:
-            finished = True
+    """The n-th call kills its own process, before or after it is done by turns, for every third n there is."""
+    monkeypatch.setattr(worker, "_encode", starters.small)
+    monkeypatch.setattr(survey, "begin", lambda *_: None)
+    monkeypatch.setattr(report_page, "_thumbnails", lambda _: "")
+    few, original = sorted(raw.glob("*.zip"))[0], getattr(holder, call)
+
+    def dies(n: int, shards: Path) -> None:
+        calls = itertools.count()
+
+        def counted(*args: object) -> object:
+            number = next(calls)
+            done = original(*args) if number != n or n % 2 else None
+            if number == n:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return done
+
+        setattr(holder, call, counted)
+        starters.packs(few, shards)()
+
+    starters.packs(few, tmp_path / "undisturbed")()
+    expected, kills = contents(tmp_path / "undisturbed"), 0
+    for n in itertools.count(0, 3):
+        shards = tmp_path / str(n)
+        process = multiprocessing.get_context("fork").Process(target=dies, args=(n, shards))
+        process.start()
+        process.join()
+        if process.exitcode == 0:
             break
-        assert done.returncode == -signal.SIGKILL, done.stderr
-        build.build(few, shards, OPTIONS, workers=1)
+        assert process.exitcode == -signal.SIGKILL
+        kills += 1
+        starters.packs(few, shards)()
         assert contents(shards) == expected, f"killed at {call} {n}"
-    assert finished
-    assert n > 5
+        shutil.rmtree(shards)
+    assert kills > 5
 
 
 def test_parts_in_any_order_give_the_same_bytes(raw: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
@@ -172,6 +165,22 @@ def test_a_shard_that_changed_since_is_written_again(raw: Path, whole: dict[str,
 def test_two_packs_at_once_do_not_meet(raw: Path, tmp_path: Path) -> None:
     with record.Record(tmp_path).claim("all", 1, 1), pytest.raises(DavidError, match="another david pack is at work"):
         build.build(raw, tmp_path, OPTIONS)
+
+
+def test_processes_that_start_together_make_one_set(tmp_path: Path) -> None:
+    """Nothing is replaced here: decoding, fsync and locks are those of any two jobs on a machine."""
+    raw = starters.tiny_raw(tmp_path / "raw.zip", samples=4)
+    ready = starters.parts_without_end(raw, tmp_path / "ready" / "shards")
+    alone = Path(shutil.copytree(ready, tmp_path / "alone" / "shards"))
+    build.merge(alone)
+    with starters.Server() as server:
+        for pair in starters.PAIRS:
+            shards = tmp_path / " ".join(pair).replace("/", "-") / "shards"
+            shutil.copytree(ready, shards) if "merge" in pair else starters.note_conventions(shards)
+            outcomes = server.round(pair, raw, shards)
+            assert all(one in ("set", "no set yet") or starters.understood(one) for one in outcomes), outcomes
+            starters.packs(raw, shards)()
+            assert contents(shards) == contents(alone), pair
 
 
 def loose(raw: Path, folder: Path) -> Path:
@@ -315,8 +324,11 @@ def test_a_disk_slower_than_every_patience_accuses_nobody(
     build.build(raw, tmp_path / "shards", OPTIONS, workers=1, hear=lambda event: begun.append(event.what))
     assert contents(tmp_path / "shards") == whole
     assert sum(isinstance(what, worker.Start) for what in begun) == 24
+    told = "\n".join(what.told for what in begun if isinstance(what, crew.Waits))
+    assert f"waiting for the disk for 60 s, to write {tmp_path / 'shards'}" in told
 
 
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("error", [BadSample("x.zip, sample 7", "noise"), OSError(errno.EROFS, "read only", "x.tar")])
 def test_a_crew_ends_with_the_error_that_it_tells(
     error: Exception, raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -10,13 +10,22 @@ from pathlib import Path
 
 import power_cut
 import pytest
-from starters import at_once, contents, merges, packs, small
+from starters import (
+    STARTS,
+    at_once,
+    contents,
+    job,
+    merges,
+    packs,
+    small,
+    understood,
+)
 
 from david.pack import DavidError, alone, build, manifest, plan, record, report_page, survey, worker
 from david.pack.manifest import Manifest
 from david.pack.record import Record
 
-ROUNDS = 2  # tests/soak/starters.py does many
+ROUNDS = 2  # tests/soak/pack.py does many
 
 
 @pytest.fixture(autouse=True)
@@ -42,25 +51,6 @@ def expected(few: Path, tmp_path: Path) -> dict[str, bytes]:
     """What one job alone writes."""
     packs(few, tmp_path / "alone" / "shards")()
     return contents(tmp_path / "alone" / "shards")
-
-
-def understood(outcome: object) -> bool:
-    """Whether a job ended as it should: with a set, without one so far, or because another is at work."""
-    told = "another david pack is at work", "are missing", "nothing was packed"
-    return outcome is None or isinstance(outcome, Manifest) or any(one in str(outcome) for one in told)
-
-
-STARTS = [
-    ("1/1",) * 4,
-    ("1/2", "2/2"),
-    ("1/8", "1/16"),
-    ("1/2", "2/4", "1/2", "4/4"),
-    ("1/2", "2/2", "merge", "merge"),
-]
-
-
-def job(word: str, few: Path, shards: Path):
-    return merges(shards) if word == "merge" else packs(few, shards, word)
 
 
 @pytest.mark.parametrize("words", STARTS, ids=" ".join)

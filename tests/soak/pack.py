@@ -1,29 +1,45 @@
 """Packs killed, bits flipped, jobs started together, at length.
 
-    PYTHONPATH=tests python tests/soak/pack.py kills|flips|starters [ROUNDS]
+    PYTHONPATH=tests python tests/soak/pack.py kills|flips|starters|processes [ROUNDS]
 
     kills       SIGKILL to a whole `david pack` at random moments, then run to its end: the same bytes     (100)
     flips       one bit of a shard or an index: named by `verify` and, where it is read, by `read`        (1,000)
-    starters    each set of jobs of `test_pack_together.py` begun at a barrier: one set, or a sentence      (200)
+    starters    sets of jobs begun at a barrier, in threads of one process: one set, or a sentence          (200)
+    processes   the same of pairs of jobs in processes of their own, with nothing replaced                  (200)
 
 Not part of the suite; `train_kills.py` beside it does the same to training. A fault ends it with an error.
 """
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from unittest import mock
 
-from starters import at_once, contents, merges, packs, small
-from test_pack_together import STARTS, understood
+from starters import (
+    PAIRS,
+    STARTS,
+    Server,
+    at_once,
+    contents,
+    job,
+    names,
+    note_conventions,
+    packs,
+    parts_without_end,
+    small,
+    tiny_raw,
+    understood,
+)
 
-from david.pack import DavidError, build, manifest, plan, read, record, survey, synth, verify, worker
+from david.pack import DavidError, build, manifest, plan, read, survey, synth, verify, worker
 
 OPTIONS = plan.PackOptions(val_fraction=0.25, shard_samples=3)
 CALL = ["--val-fraction", "0.25", "--shard-samples", "3", "--workers", "2"]
@@ -37,10 +53,11 @@ def kills(raw: Path, out: Path, rounds: int) -> str:
         number += 1
         while killed < rounds:
             command = [sys.executable, "-m", "david.cli", "pack", str(raw), str(shards), *CALL]
+            before = names(shards)
             process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
-            while process.poll() is None and not (shards / record.FOLDER).exists():
+            while process.poll() is None and names(shards) == before:  # modules are still being imported
                 time.sleep(0.002)
-            time.sleep(chance.uniform(0, 1.0))
+            time.sleep(chance.uniform(0, 0.6))
             if process.poll() is not None:
                 break
             with suppress(ProcessLookupError):
@@ -101,15 +118,37 @@ def starters(raw: Path, out: Path, rounds: int) -> str:
         for words in STARTS:
             for number in range(rounds):
                 shards = out / f"{number} {' '.join(words).replace('/', '-')}" / "shards"
-                jobs = [merges(shards) if word == "merge" else packs(few, shards, word) for word in words]
-                outcomes = at_once(jobs)
+                outcomes = at_once([job(word, few, shards) for word in words])
                 assert all(map(understood, outcomes)), outcomes
                 packs(few, shards)()
                 assert contents(shards) == expected, words
     return f"{rounds} rounds of each of {len(STARTS)} sets of jobs: one set each time"
 
 
-ROUNDS = {"kills": (kills, 100), "flips": (flips, 1000), "starters": (starters, 200)}
+def processes(raw: Path, out: Path, rounds: int) -> str:
+    out.mkdir()
+    few, told = tiny_raw(out / "few.zip"), []
+    ready = parts_without_end(few, out / "ready" / "shards")
+    build.merge(Path(shutil.copytree(ready, out / "alone" / "shards")))
+    expected = contents(out / "alone" / "shards")
+    with Server() as server:
+        for pair in PAIRS:
+            seen: Counter[str] = Counter()
+            for _ in range(rounds):
+                shards = out / "round" / "shards"
+                shutil.copytree(ready, shards) if "merge" in pair else note_conventions(shards)
+                outcomes = server.round(pair, few, shards)
+                assert all(one in ("set", "no set yet") or understood(one) for one in outcomes), outcomes
+                seen.update(one.partition(f"{shards}: ")[2] or one for one in outcomes)
+                packs(few, shards)()
+                assert contents(shards) == expected, pair
+                shutil.rmtree(shards)
+            print(f"{' '.join(pair)}, {rounds} rounds: {dict(seen)}", flush=True)
+            told.append(" ".join(pair))
+    return f"{rounds} rounds of each of {', '.join(told)} in processes: one set each time"
+
+
+ROUNDS = {"kills": (kills, 100), "flips": (flips, 1000), "starters": (starters, 200), "processes": (processes, 200)}
 
 if __name__ == "__main__":
     soak, rounds = ROUNDS[sys.argv[1]]
