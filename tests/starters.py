@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -96,6 +97,17 @@ def contents(folder: Path) -> dict[str, bytes]:
 def names(folder: Path) -> set[str]:
     """Of the files in a folder that may be missing: what changes as soon as a pack begins to write there."""
     return {name for _, folders, files in os.walk(folder) for name in (*folders, *files)}
+
+
+def changes(process: subprocess.Popen, folder: Path, number: int) -> bool:
+    """Wait until a process has made, taken away or renamed files of a folder so many times; whether it still runs."""
+    seen = names(folder)
+    while number and process.poll() is None:
+        time.sleep(0.001)
+        now = names(folder)
+        number -= now != seen
+        seen = now
+    return process.poll() is None
 
 
 def tiny_raw(path: Path, samples: int = 8) -> Path:

@@ -21,7 +21,7 @@ from starters import (
     understood,
 )
 
-from david.pack import DavidError, alone, build, manifest, plan, record, report_page, survey, worker
+from david.pack import DavidError, alone, build, files, manifest, plan, record, report_page, survey, worker
 from david.pack.manifest import Manifest
 from david.pack.record import Record
 
@@ -103,6 +103,27 @@ def test_a_part_that_shares_shards_with_one_at_work_is_refused(few: Path, tmp_pa
             packs(few, tmp_path, "2/8", restart=True)()
         assert packs(few, tmp_path, "2/16")() is None
         assert packs(few, tmp_path, "3/8")() is None
+
+
+def test_a_plan_and_a_manifest_are_written_under_the_lock(
+    few: Path, quick_disk: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that two jobs of other options, that start together, never both find none."""
+    write, end, held = files.write_whole, Manifest.write, {}
+
+    def watched(path: Path, data: bytes) -> None:
+        held[path.name] = alone.is_held(tmp_path / record.FOLDER / record.LOCK)
+        write(path, data)
+
+    def ended(whole: Manifest) -> None:
+        held[manifest.NAME] = alone.is_held(tmp_path / record.FOLDER / record.LOCK)
+        end(whole)
+
+    monkeypatch.setattr(files, "write_whole", watched)
+    monkeypatch.setattr(Manifest, "write", ended)
+    packs(few, tmp_path)()
+    assert held["plan.json"] and held[manifest.NAME]
+    assert not held["train-000000.json"]  # shards are written side by side
 
 
 def test_merge_looks_at_the_tars(few: Path, expected: dict[str, bytes], quick_disk: None, tmp_path: Path) -> None:

@@ -17,7 +17,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -28,9 +27,9 @@ from starters import (
     STARTS,
     Server,
     at_once,
+    changes,
     contents,
     job,
-    names,
     note_conventions,
     packs,
     parts_without_end,
@@ -53,12 +52,8 @@ def kills(raw: Path, out: Path, rounds: int) -> str:
         number += 1
         while killed < rounds:
             command = [sys.executable, "-m", "david.cli", "pack", str(raw), str(shards), *CALL]
-            before = names(shards)
             process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
-            while process.poll() is None and names(shards) == before:  # modules are still being imported
-                time.sleep(0.002)
-            time.sleep(chance.uniform(0, 0.6))
-            if process.poll() is not None:
+            if not changes(process, shards, chance.randint(1, 30)):
                 break
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
