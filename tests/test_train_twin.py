@@ -97,10 +97,17 @@ def network(monkeypatch) -> Wide:
 
 @pytest.fixture(scope="module")
 def batches(shards: Path) -> list[Batch]:
-    """One for each step, targets in float64; the last image of the third is a copy that fills up."""
+    """One for each step, targets in float64; normals miss in half of the rows, where depth need not; the last image of
+    the third is a copy that fills up."""
     with Loader(shards, "train", RECIPE.data, batch_size=4, seed=SEED) as loader:
         made = [next(loader) for _ in range(RUN)]
-    found = [replace(b, depth=b.depth.double(), normals=b.normals.double(), alpha=b.alpha.double()) for b in made]
+    found = []
+    for batch in made:
+        some = batch.normals_valid.clone()
+        some[:, :, ::2] = False
+        assert (batch.valid & ~some).flatten(1).any(1).all()  # the two masks differ in each image
+        wide = {"depth": batch.depth.double(), "normals": (batch.normals * some).double()}
+        found.append(replace(batch, **wide, alpha=batch.alpha.double(), normals_valid=some))
     found[2] = replace(found[2], real=torch.tensor([True, True, True, False]))
     return found
 
