@@ -6,11 +6,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch.distributed.tensor import DTensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from david.model import Network
 from david.pack.errors import DavidError
+from david.pipeline.batch import Batch
 from david.pipeline.loader import Loader
 from david.train import checkpoint, distributed, recipes, run
+from david.train.distributed import World
 from david.train.journal import read
 from david.train.loop import train
 from david.train.recipe import Recipe, override
@@ -61,9 +64,12 @@ def test_a_checkpoint_of_shared_out_weights_is_whole(shards: Path, shared_out: P
     assert journal(shared_out, "step") == [1, 2, 3, 4, 5, 6]  # the single rank went on
 
 
-def check_rank(shards: Path, out: Path, recipe: Recipe) -> tuple[int, float]:
-    """In each rank: that it holds a part, that it can judge alone, and that a restored checkpoint is the stored one."""
+def check_rank(shards: Path, out: Path, recipe: Recipe) -> tuple[tuple[int, float], list["Sums"]]:
+    """In each rank: that it holds a part, that it can judge alone, and that a restored checkpoint is the stored one;
+    then how gradients are summed in half precision, the share of the batch at once and in two parts."""
     with distributed.joined("cpu") as world, Loader(shards, "train", recipe.data, batch_size=4, seed=0) as loader:
+        batch = next(loader)
+        share = batch.slice(2 * world.rank, 2 * world.rank + 2)
         network, path = Network(recipe.model), checkpoint.path_of(out / "checkpoints", 4)
         step = Step(network, recipe, world)
         _, extra = checkpoint.restore(path, network, step.optimiser)
@@ -74,21 +80,72 @@ def check_rank(shards: Path, out: Path, recipe: Recipe) -> tuple[int, float]:
             assert isinstance(parameter, DTensor)
             held += parameter.to_local().numel()
             assert torch.equal(parameter.full_tensor(), stored[name]), name
-        batch = next(loader)
         whole = Network(recipe.model)
         whole.load_state_dict(load_file(path / "average.safetensors"))
         with step.judged(), torch.inference_mode():
             if world.leads:  # alone
                 assert torch.allclose(network(batch.image).normals, whole(batch.image).normals, atol=1e-5)
-        share = batch.slice(2 * world.rank, 2 * world.rank + 2)
         first = step(share, 5)
-        return held, first.norm.item()
+        halves = [override(recipe, [f"micro_batch={size}", "precision=bf16"]) for size in (2, 1)]
+        return (held, first.norm.item()), [sums_of_a_step(half, share, world) for half in halves]
 
 
-def test_a_rank_holds_its_part_and_judges_alone_and_goes_on(shards: Path, shared_out: Path):
-    held, norm = distributed.launch(2, check_rank, shards=shards, out=shared_out, recipe=TINY)
+Sums = tuple[int, dict[str, torch.dtype], float]
+
+
+def sums_of_a_step(recipe: Recipe, share: Batch, world: World) -> Sums:
+    """How often gradients are summed over ranks, what weights are gathered in, and the gradient's norm."""
+    torch.manual_seed(0)
+    network = Network(recipe.model)
+    step, found = Step(network, recipe, world), {}
+    for name in WATCHED:
+        network.get_submodule(name).register_forward_pre_hook(
+            lambda module, _, name=name: found.update({name: module.weight.dtype})
+        )
+    with Counting() as counting:
+        outcome = step(share, 1)
+    return counting.sums, found, outcome.norm.item()
+
+
+class Counting(TorchDispatchMode):
+    """Of the collective that sums over ranks and leaves each rank its part."""
+
+    sums = 0
+
+    def __torch_dispatch__(self, operator, types, args=(), named=None):
+        self.sums += "reduce_scatter" in str(operator)
+        return operator(*args, **(named or {}))
+
+
+BLOCK = "backbone.vit.blocks.1"
+WATCHED = {
+    **{f"{BLOCK}.{name}": torch.bfloat16 for name in ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")},
+    **{f"{BLOCK}.{name}": torch.float32 for name in ("norm1", "norm2")},
+    **{"backbone.vit.patch_embed.proj": torch.float32, "heads.depth.last": torch.float32},
+}
+
+
+@pytest.fixture(scope="module")
+def said(shards: Path, shared_out: Path) -> tuple[tuple[int, float], list[Sums]]:
+    """What `check_rank` found, in one start of two ranks."""
+    return distributed.launch(2, check_rank, shards=shards, out=shared_out, recipe=TINY)
+
+
+def test_a_rank_holds_its_part_and_judges_alone_and_goes_on(said: tuple[tuple[int, float], list[Sums]]):
+    held, norm = said[0]
     assert held < 0.6 * sum(p.numel() for p in Network(TINY.model).parameters())
     assert norm > 0
+
+
+def test_blocks_are_gathered_in_half_and_gradients_are_summed_once(shards: Path, said: tuple[object, list[Sums]]):
+    (at_once, found, norm), (in_parts, _, norm_in_parts) = said[1]
+    assert in_parts == at_once > 0
+    assert found == WATCHED
+    with Loader(shards, "train", TINY.data, batch_size=4, seed=0) as loader:
+        torch.manual_seed(0)
+        plain = override(TINY, ["summation=ddp", "precision=bf16"])
+        alone = Step(Network(TINY.model), plain, World(0, 1, torch.device("cpu")))(next(loader), 1).norm.item()
+    assert [norm, norm_in_parts] == pytest.approx([alone, alone], rel=0.01)
 
 
 def test_what_does_not_go_with_it_is_refused():

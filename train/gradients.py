@@ -69,12 +69,17 @@ class Ddp:
 
 
 class Fsdp(Ddp):
-    """The same over weights that are shared out; FSDP2 averages over ranks as DDP does, after each micro-batch."""
+    """The same over weights that are shared out; FSDP2 averages over ranks as DDP does. Between micro-batches each rank
+    keeps the gradients whole, in float32."""
 
     def __init__(self, learner: Learner, recipe: Recipe, world: World):
         self.learner, self.size, self.micro_batch = learner, world.size, recipe.micro_batch
-        if world.size > 1:
-            share_out(learner.network, learner.balance, world)
+        self.shared = share_out(learner.network, learner.balance, world, learner.half) if world.size > 1 else ()
+
+    def summing(self, last: bool) -> AbstractContextManager:
+        for module in self.shared:
+            module.set_requires_gradient_sync(last)
+        return nullcontext()
 
 
 class Exact:

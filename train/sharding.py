@@ -11,19 +11,36 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from david.model.network import Network
 from david.train.distributed import World
 
 
-def share_out(network: Network, balance: nn.Module, world: World) -> None:
-    """Share out, in place, the parameters of the network and of the weights of its tasks."""
+def share_out(
+    network: Network, balance: nn.Module, world: World, half: torch.dtype | None
+) -> tuple[FSDPModule, FSDPModule]:
+    """Share out, in place, the parameters of the network and of the weights of its tasks; those two come back.
+
+    half: what the network computes in under autocast, None for float32. The attention and the perceptron of each of the
+    ViT's blocks, most of all there is to send, are then gathered in it, as autocast would make the same of them; norms
+    and the rest stay float32, as autocast leaves them. Gradients are summed in float32."""
     network.to(memory_format=torch.contiguous_format)  # parts of channels-last weights FSDP2 has not; images stay so
     mesh = init_device_mesh(world.device.type, (world.size,))
-    for module in (*network.backbone.vit.blocks, network, balance):
-        fully_shard(module, mesh=mesh)
+    blocks = list(network.backbone.vit.blocks)
+    if half is not None:
+        gathered_in = MixedPrecisionPolicy(param_dtype=half, reduce_dtype=torch.float32, cast_forward_inputs=False)
+        for part in (part for block in blocks for part in block.children() if multiplies(part)):
+            fully_shard(part, mesh=mesh, mp_policy=gathered_in)
+    for block in blocks:
+        fully_shard(block, mesh=mesh)
+    return fully_shard(network, mesh=mesh), fully_shard(balance, mesh=mesh)
+
+
+def multiplies(module: nn.Module) -> bool:
+    """Whether it is called as one and has a matrix in it. A list of modules is not called, and FSDP2 refuses it."""
+    return not isinstance(module, nn.ModuleList) and any(isinstance(inner, nn.Linear) for inner in module.modules())
 
 
 @contextmanager
