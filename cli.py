@@ -1,6 +1,7 @@
 """The one command `david`: each room brings its own subcommands; what goes wrong comes out of one door."""
 
 import errno
+import inspect
 import io
 import os
 import signal
@@ -58,7 +59,14 @@ def command_line() -> "typer.Typer":
 
     for register in (register_pack, register_info, register_train, register_bench):
         register(app)
+    for command in app.registered_commands:
+        command.help = unwrapped(inspect.getdoc(command.callback) or "")
     return app
+
+
+def unwrapped(text: str) -> str:
+    """Paragraphs as a line each: where they break is for the terminal to say."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
 
 def tell_version(asked: bool) -> None:

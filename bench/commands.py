@@ -106,7 +106,7 @@ def pack(
     raw: Annotated[Path, typer.Argument(help="a folder of SynthHuman zips, of unzipped samples, of both; or one zip")],
     samples: Annotated[int, typer.Option(min=8, help="samples that each turn packs; fewer are repeated")] = 400,
     rounds: Rounds = 3,
-    workers: Annotated[int | None, typer.Option(min=1, help="processes  [default: all cores]")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="processes  \\[default: all cores]")] = None,
     lossless: Annotated[bool, typer.Option("--lossless", help="RGB lossless")] = False,
     out: Out = RESULTS,
     as_json: AsJson = False,
@@ -204,8 +204,8 @@ def _keep(measure: Callable[[], dict[str, Any]], out: Path, as_json: bool, leads
 def quickstart(
     out: Annotated[Path, typer.Argument(help="folder for all that it makes")] = Path("quickstart"),
     samples: Annotated[int, typer.Option(min=40, help="samples to make")] = 300,
-    steps: Annotated[int | None, typer.Option(min=1, help="training steps  [default: the smoke recipe's]")] = None,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    steps: Annotated[int | None, typer.Option(min=1, help="training steps  \\[default: the smoke recipe's]")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="another seed, other people")] = 0,
 ) -> None:
     """The main job on data made on the spot: synth, pack, train, bench, pictures; minutes on a laptop."""
     from david.bench.quickstart import run

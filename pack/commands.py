@@ -90,12 +90,12 @@ def pack(
     max_bad: Annotated[
         float | None,
         typer.Option(
-            help="share of the samples that quarantine may take  [default: 0.01, or 10 samples of a small set]"
+            help="share of the samples that quarantine may take  \\[default: 0.01, or 10 samples of a small set]"
         ),
     ] = None,
     part: Annotated[str, typer.Option(help="i/n: the i-th of n jobs that share the work")] = "1/1",
     engine: Annotated[str, typer.Option(help="local processes, or ray tasks")] = "local",
-    workers: Annotated[int | None, typer.Option(min=1, help="processes  [default: all cores]")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="processes  \\[default: all cores]")] = None,
     restart: Annotated[bool, typer.Option("--restart", help="take away what an earlier run wrote")] = False,
     progress: Annotated[bool, typer.Option(help="a live display; without, a line every few seconds")] = True,
     dry_run: Annotated[
@@ -160,7 +160,7 @@ def pack(
 def verify(
     shards: Annotated[Path, typer.Argument(help="a shard set")],
     deep: Annotated[bool, typer.Option("--deep", help="decode every sample too")] = False,
-    workers: Annotated[int | None, typer.Option(min=1, help="processes  [default: all cores]")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="processes  \\[default: all cores]")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Check every byte of a shard set, and print what packing saw. Exit code 2 where anything is wrong."""
@@ -191,7 +191,7 @@ def view(
     out: Annotated[Path, typer.Option(help="the page to write")] = Path("gallery.html"),
     start_idx: Annotated[int, typer.Option("--start-idx", min=0, help="position of the first sample")] = 0,
     count: Annotated[int, typer.Option(min=1, help="samples to show")] = 60,
-    split: Annotated[str | None, typer.Option(help="of a shard set: train or val  [default: all]")] = None,
+    split: Annotated[str | None, typer.Option(help="of a shard set: train or val  \\[default: all]")] = None,
     contact_sheet: Annotated[Path | None, typer.Option(help="write a PNG of the samples instead of a page")] = None,
 ) -> None:
     """Look at samples, or at a run's pictures: one page for any browser, or a contact sheet."""

@@ -21,7 +21,7 @@ TrainedOn = Annotated[
     typer.Option(
         "--shards",
         metavar="FOLDER|URL",
-        help="The shards that it was trained on, where they have moved; repeat it as then.  [default: as the run says]",
+        help="Its shards, where they have moved; repeat it as then.  \\[default: as the run says]",
     ),
 ]
 CacheFolder = Annotated[

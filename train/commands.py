@@ -30,12 +30,12 @@ def train(
     shards: MaybeShardNames = None,
     recipe: Annotated[
         str | None,
-        typer.Option(help="Its name, see `david recipes`, or your own as FILE.py[:FUNCTION].  [default: smoke]"),
+        typer.Option(help="Its name, see `david recipes`, or your own as FILE.py[:FUNCTION].  \\[default: smoke]"),
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
-            help="The run's folder; one that holds a run goes on.  [default: runs/RECIPE-HASH, of all that must not "
+            help="The run's folder; one that holds a run goes on.  \\[default: runs/RECIPE-HASH, of all that must not "
             "change, so the same command goes on]"
         ),
     ] = None,

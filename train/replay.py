@@ -20,7 +20,7 @@ def replay(
     shards: TrainedOn = None,
     step: Annotated[int | None, typer.Option(min=1, help="The optimiser step, as journal and ledger count.")] = None,
     bundle: Annotated[Path | None, typer.Option(help="Or a step that was not finite: RUN/bad/step-N.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Where to write.  [default: replay/ in the run's folder]")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where to write.  \\[default: replay/ in the run's folder]")] = None,
     cache: CacheFolder = None,
     cache_gb: CacheGB = DEFAULT_CACHE_GB,
     device: Annotated[str, typer.Option(help="For a bundle: auto, cpu or cuda.")] = "auto",

@@ -20,7 +20,7 @@ def evaluate(
         list[str] | None,
         typer.Option(
             metavar="FOLDER|URL",
-            help="The shard set to measure on; repeatable.  [default: what the run was trained on]",
+            help="The shard set to measure on; repeatable.  \\[default: what the run was trained on]",
         ),
     ] = None,
     run: Annotated[Path | None, typer.Option(help="A run's folder, as `david train` made it.")] = None,
@@ -33,13 +33,15 @@ def evaluate(
         str, typer.Option(help="Which of the run's: a step, newest, or best by the recipe's `best`.")
     ] = "newest",
     out: Annotated[
-        Path | None, typer.Option(help="Where to write.  [default: eval-SPLIT/ in RUN, or in a folder named as FILE]")
+        Path | None, typer.Option(help="Where to write.  \\[default: eval-SPLIT/ in RUN, or in a folder named as FILE]")
     ] = None,
-    height: Annotated[int | None, typer.Option(help="Of the images.  [default: the run's, else the samples']")] = None,
+    height: Annotated[
+        int | None, typer.Option(help="Of the images.  \\[default: the run's, else the samples']")
+    ] = None,
     width: Annotated[int | None, typer.Option(help="Likewise.")] = None,
     precision: Annotated[
         str | None,
-        typer.Option(help="What the network computes in: auto, fp32, bf16 or fp16.  [default: the run's, else auto]"),
+        typer.Option(help="What the network computes in: auto, fp32, bf16 or fp16.  \\[default: the run's, else auto]"),
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Samples at once, over all ranks.")] = 16,
     worst: Annotated[int, typer.Option(min=0, help="Samples on each sheet of worst cases.")] = 8,
