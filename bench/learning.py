@@ -12,6 +12,7 @@ from david.bench import rows
 from david.bench.suites.learn import learn, sentence
 from david.pack import manifest
 from david.pack.files import write_whole
+from david.train import run
 from david.train.eval.metric import METRICS
 from david.train.recipe import Recipe, to_json
 
@@ -20,11 +21,12 @@ def measure(work: Path, samples: int, steps: int, recipe: Recipe, device: str, c
     """Train for `steps` on nine tenths of `samples`, made in `work`; print what was learnt and return the row."""
     recipe = replace(recipe, steps=steps)
     figures = learn(work, samples, recipe, device, console.print)
-    dataset = manifest.load(work / "shards")
+    dataset, trained = manifest.load(work / "shards"), run.stored(work / "run")
+    assert trained is not None
     row = rows.row(
         "learn",
         figures,
-        recipe=to_json(recipe),
+        recipe=to_json(trained.recipe),
         samples=dataset.samples("train"),
         shards={"fingerprint": dataset.fingerprint},
         data={"folder": "david synth"},

@@ -18,6 +18,7 @@ from david.pack import manifest
 from david.pack.errors import DavidError
 from david.pipeline.loader import cores
 from david.train import distributed
+from david.train.gradients import settled
 from david.train.recipe import Recipe, to_json
 
 MOST_RAW = 400  # raw samples that the plain trainer reads: unzipped they take 1 to 2 MB each
@@ -80,7 +81,7 @@ def measure(
         suite,
         {name: {quantity: one.as_json() for quantity, one in measured.items()} for name, measured in figures.items()},
         verdict=sentence,
-        recipe=to_json(recipe),
+        recipe=to_json(settled(recipe, world.device)),
         shards={"fingerprint": dataset.fingerprint, "samples": dataset.samples("train")},
         data={"folder": shards.name, "archives": [one["name"] for one in dataset.raw.get("archives", ())]},
         batches=batches,

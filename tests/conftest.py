@@ -1,5 +1,6 @@
 """Data that the tests make for themselves, and the two real samples where they are at hand."""
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from david.pack import Sample, build, manifest, plan, shard, synth
 
 pytest_plugins = ["zip_server"]
 ROOT = Path(__file__).resolve().parent.parent
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a shell; what tests start would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -5,9 +5,11 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from david.bench.suites import learn
 from david.train import recipes
+from david.train.gradients import settled
 from david.train.recipe import flat, override, to_json
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -21,7 +23,7 @@ def test_the_readme_says_what_the_newest_row_says() -> None:
         pytest.skip("no row yet: david bench learn --out bench/results/learn-cpu.jsonl")
     row = json.loads(ROWS.read_text().splitlines()[-1])
     assert said and " ".join(said[1].split()) == learn.sentence(row), f"README.md should say\n{learn.sentence(row)}"
-    now = flat(to_json(recipes.recipe(row["recipe"]["name"])))
+    now = flat(to_json(settled(recipes.recipe(row["recipe"]["name"]), torch.device("cpu"))))
     then = flat(row["recipe"])
     changed = {name for name, value in then.items() if now.get(name) != value} - {"steps"}
     assert not changed, f"the recipe has changed since the row was made ({changed}): make it again"
@@ -32,7 +34,14 @@ def test_the_readme_says_what_the_newest_row_says() -> None:
 
 
 def test_a_short_training_beats_a_constant_answer(shards: Path, tmp_path: Path) -> None:
-    size = ["data.height=48", "data.width=32", "model.backbone_size=32", "batch_size=6", "optim.warmup=10"]
+    size = [
+        "data.height=48",
+        "data.width=32",
+        "model.backbone_size=32",
+        "batch_size=6",
+        "optim.warmup=10",
+        "summation=ddp",
+    ]
     recipe = override(recipes.recipe("smoke"), [*size, "steps=90", "picture_every=0", "checkpoint_every=0"])
     figures = learn.compare(shards, tmp_path / "run", recipe, "cpu", speaks=False)
     trained, constant = figures["trained"], figures["constant"]
