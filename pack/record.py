@@ -112,7 +112,7 @@ class Record:
     def _plan(self, path: Path) -> dict[str, Any]:
         try:
             plan = json.loads(path.read_bytes())
-            plan["options"] | plan["libraries"], plan["raw"]["digest"], plan["raw"]["samples"], plan["quarantined"]
+            _ = plan["options"] | plan["libraries"], plan["raw"]["digest"], plan["raw"]["samples"], plan["quarantined"]
             [Shard.parse_name(name) for _, name, _ in plan["shards"]]
             return plan | {"groups": int(plan["groups"])}
         except (ValueError, KeyError, TypeError) as error:

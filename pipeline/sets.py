@@ -62,8 +62,7 @@ def located(names: Sequence[str], cache: Path | None, cache_gb: float) -> tuple[
 
 def places(shards: Shards) -> list[dict[str, Any]]:
     """Where shard sets are, as `at` finds them again from any folder: `folder`, or what `cache.mount` was given."""
-    folders = [shards] if isinstance(shards, Path) else list(shards)
-    return [mounted(folder) or {"folder": str(folder.absolute())} for folder in folders]
+    return [mounted(folder) or {"folder": str(folder.absolute())} for folder in folders(shards)]
 
 
 def at(places: Sequence[dict[str, Any]], cache: Path | None = None) -> tuple[Path, ...]:

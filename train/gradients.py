@@ -74,7 +74,7 @@ class Fsdp(Ddp):
 
     def __init__(self, learner: Learner, recipe: Recipe, world: World):
         self.learner, self.size, self.micro_batch = learner, world.size, recipe.micro_batch
-        self.shared = share_out(learner.network, learner.balance, world, learner.half) if world.size > 1 else ()
+        self.shared = share_out(learner.network, learner.balance, world, learner.reduced) if world.size > 1 else ()
 
     def summing(self, last: bool) -> AbstractContextManager:
         for module in self.shared:

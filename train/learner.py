@@ -20,7 +20,7 @@ from david.train.recipe import Recipe
 
 
 class Learner(nn.Module):
-    """half: what the network computes in, see `precision.py`
+    """reduced: what the network computes in, see `precision.py`
     tell: is called once with a sentence where torch.compile fails; the network then runs as it is"""
 
     def __init__(
@@ -33,7 +33,7 @@ class Learner(nn.Module):
     ):
         super().__init__()
         self.network, self.terms, self.tell = network, terms, tell
-        self.half = half_precision(recipe.precision, device)
+        self.reduced = half_precision(recipe.precision, device)
         self.balance = Balance(terms, recipe.objective).to(device)
         self.compiled: Callable[[torch.Tensor], Prediction] | None = None
         if recipe.compile:
@@ -46,7 +46,7 @@ class Learner(nn.Module):
     def forward(self, batch: Batch, count: torch.Tensor) -> torch.Tensor:
         """(T + 1,) float32: the sum of each term over the real images of `batch`, divided by `count`; then their
         weighted sum, which is descended. Over all batches that share one `count` they add up to those of the whole."""
-        with computing_in(self.half, batch.image.device):
+        with computing_in(self.reduced, batch.image.device):
             prediction = self.predict(batch.image)
         with computing_in(None, batch.image.device):
             losses = objective(prediction, batch, self.terms)

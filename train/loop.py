@@ -229,7 +229,7 @@ def held_out(
         if not measurable:
             return {}
         with load("val", train=False, **ranks) as loader, step.judged():
-            return evaluate(step.network, loader, world, step.half)
+            return evaluate(step.network, loader, world, step.reduced)
 
     def stand_by(number: int) -> None:
         with step.judged():  # which all ranks enter together
@@ -242,7 +242,7 @@ def held_out(
 
     def picture(number: int) -> None:
         with step.judged():
-            sheet = pictures.draw(step.network, seen, out / "pictures" / f"step-{number:08d}.png", step.half)
+            sheet = pictures.draw(step.network, seen, out / "pictures" / f"step-{number:08d}.png", step.reduced)
         recorder.pictured(number, sheet)
 
     return measure, picture

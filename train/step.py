@@ -55,7 +55,7 @@ class Step:
     terms: the names of the loss's terms, in the order of `Outcome.losses`
     optimiser: AdamW over the network's parameters
     optimisers: that one, and one for the weights of the tasks where those are learnt
-    half: what the network computes in, see `precision.py`
+    reduced: what the network computes in, see `precision.py`
     average, scaling: where the recipe asks for them
     before_change: called when a step's gradient is under way and the weights are still those of the step before
     """
@@ -77,8 +77,8 @@ class Step:
             self.optimisers.append(optim.adamw(self.balance, replace(recipe.optim, layer_decay=1.0)))
         averaged = recipe.optim.average > 0
         self.average = Average(network, recipe.optim.average, recipe.optim.average_warmup) if averaged else None
-        self.half = learner.half
-        self.scaling = LossScale(world.device) if self.half is torch.float16 else None
+        self.reduced = learner.reduced
+        self.scaling = LossScale(world.device) if self.reduced is torch.float16 else None
         self.before_change: Callable[[], None] = lambda: None
 
     def __call__(self, batch: Batch, step: int) -> Outcome:
