@@ -561,13 +561,13 @@ def test_a_disk_that_damages_all_it_gets_ends_in_a_named_error(
     near: Counter[str], stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = cache.mount(str(stored), tmp_path / "cache", LARGE)
-    load = index.load
+    entries = index.entries
 
-    def bad_disk(path: Path, extensions: tuple[str, ...]) -> np.ndarray:
+    def bad_disk(path: Path, *how: Any) -> tuple[np.ndarray, list[str]]:
         path.write_bytes(b"")
-        return load(path, extensions)
+        return entries(path, *how)
 
-    monkeypatch.setattr(index, "load", bad_disk)
+    monkeypatch.setattr(index, "entries", bad_disk)
     with pytest.raises(DavidError, match=r"train-000000.idx changed on that disk 2 times; is it whole\? give another"):
         everything(folder)
 
