@@ -29,11 +29,6 @@ def dump(samples: list[list[Member]]) -> bytes:
     return ("\n".join(lines) + "\n").encode()
 
 
-def load(path: Path, extensions: tuple[str, ...]) -> np.ndarray:
-    """The first that `entries` gives."""
-    return entries(path, extensions)[0]
-
-
 def entries(path: Path, extensions: tuple[str, ...], sha256: str | None = None) -> tuple[np.ndarray, list[str]]:
     """Offset and size of each sample's members in the order of `extensions`, (n, len(extensions), 2) int64, and the
     samples' keys.

@@ -73,7 +73,7 @@ def test_an_index_takes_memory_as_it_has_bytes(tmp_path: Path) -> None:
     lines = [f"json {512 * i} 9 {'x' * (1_000_000 if i == 5 else 1)}" for i in range(200)]
     (tmp_path / "x.idx").write_text("\n".join(["v1.2 200", *lines]))
     tracemalloc.start()
-    assert index.load(tmp_path / "x.idx", ("json",))[5].tolist() == [[2560, 9]]
+    assert index.entries(tmp_path / "x.idx", ("json",))[0][5].tolist() == [[2560, 9]]
     assert tracemalloc.get_traced_memory()[1] < 10_000_000
     tracemalloc.stop()
 

@@ -190,7 +190,7 @@ def test_an_index_of_something_else_is_refused(tmp_path: Path) -> None:
     for text in ("", "v1.2 2\n", "v1.2 1\nrgb.jpg 512 3 a.rgb.jpg\n", "v1.1 1\njson 512 3 a.json\n"):
         path.write_text(text)
         with pytest.raises(DavidError, match="no index"):
-            index.load(path, ("json",))
+            index.entries(path, ("json",))
 
 
 @settings(deadline=None, max_examples=30)

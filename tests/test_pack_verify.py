@@ -105,7 +105,7 @@ def test_deep_finds_what_was_wrong_before_it_was_signed(tmp_path: Path) -> None:
     faults = verify.verify(tmp_path, deep=True, workers=1)[1]
     assert len(faults) == 1
     assert "train-000000.tar, sample 1 (b)" in faults[0]
-    assert len(index.load(tmp_path / "train-000000.idx", manifest.load(tmp_path).extensions)) == 2
+    assert len(index.entries(tmp_path / "train-000000.idx", manifest.load(tmp_path).extensions)[0]) == 2
 
 
 def mutated(content: object, data: st.DataObject) -> object:

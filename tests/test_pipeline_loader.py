@@ -408,7 +408,7 @@ def test_another_index_than_the_manifests_is_refused(copied: Path) -> None:
 @pytest.mark.parametrize("member", range(5))
 def test_a_single_changed_bit_is_named_with_its_sample_and_member(copied: Path, member: int) -> None:
     extensions = manifest.load(copied).extensions
-    offset, size = index.load(copied / "train-000000.idx", extensions)[2, member].tolist()
+    offset, size = index.entries(copied / "train-000000.idx", extensions)[0][2, member].tolist()
     with (copied / "train-000000.tar").open("r+b") as file:
         file.seek(offset + size // 2)
         byte = file.read(1)[0]

@@ -64,7 +64,7 @@ def read_intrinsics(data: bytes) -> None:
 
 
 def load_index(data: bytes) -> None:
-    found = index.load(_file("x.idx", data), ("rgb.jpg", "json"))
+    found = index.entries(_file("x.idx", data), ("rgb.jpg", "json"))[0]
     assert found.shape[1:] == (2, 2)
     assert (found >= 0).all()
 
