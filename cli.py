@@ -1,7 +1,6 @@
 """The one command `david`: each room brings its own subcommands; what goes wrong comes out of one door."""
 
 import errno
-import inspect
 import io
 import os
 import signal
@@ -38,12 +37,12 @@ def command_line() -> "typer.Typer":
 
     from david.bench.commands import register as register_bench
     from david.pack.commands import register as register_pack
+    from david.pack.help import style
     from david.pipeline.info import register as register_info
     from david.train.commands import register as register_train
 
     app = typer.Typer(
-        help="Train relative depth, surface normals and soft foreground of people: pack once, train, see where time "
-        "goes.",
+        help="Train relative depth, surface normals and soft foreground of people.",
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
@@ -59,14 +58,8 @@ def command_line() -> "typer.Typer":
 
     for register in (register_pack, register_info, register_train, register_bench):
         register(app)
-    for command in app.registered_commands:
-        command.help = unwrapped(inspect.getdoc(command.callback) or "")
+    style(app)
     return app
-
-
-def unwrapped(text: str) -> str:
-    """Paragraphs as a line each: where they break is for the terminal to say."""
-    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
 
 def tell_version(asked: bool) -> None:

@@ -9,17 +9,15 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from david.pack.options import AsJson, aside
+from david.pack.options import AsJson, Device, Ranks, Raw, Settings, Workers, aside
 
-Shards = Annotated[Path, typer.Option(help="a shard set, as `david pack` made it")]
-RecipeName = Annotated[str, typer.Option(help="its batch, network and step are measured; `david recipes` lists them")]
-Assignments = Annotated[
-    list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="change a field of the recipe; repeatable")
-]
-Batches = Annotated[int, typer.Option(min=1, help="batches that each measurement takes")]
-Rounds = Annotated[int, typer.Option(min=1, help="turns that each contender gets")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
-Out = Annotated[Path, typer.Option(help="file of JSON rows to add this one to")]
+_SHARDS = typer.Option("--shards", metavar="DIR", help="A shard set's folder to measure on.")
+Shards = Annotated[Path, _SHARDS]
+MaybeShards = Annotated[Path | None, _SHARDS]
+RecipeName = Annotated[str, typer.Option(metavar="NAME", help="Recipe whose batch, network and step are measured.")]
+Batches = Annotated[int, typer.Option(metavar="N", min=1, help="Batches that each measurement takes.")]
+Rounds = Annotated[int, typer.Option(metavar="N", min=1, help="Turns that each contender gets.")]
+Out = Annotated[Path, typer.Option(metavar="FILE", help="File of JSON rows to add this one to.")]
 RESULTS = Path("runs/bench.jsonl")
 
 console = Console()
@@ -34,9 +32,9 @@ def register(app: typer.Typer) -> None:
 @bench.callback()
 def everything(
     context: typer.Context,
-    shards: Annotated[Path | None, typer.Option(help="a shard set, as `david pack` made it")] = None,
+    shards: MaybeShards = None,
     recipe: RecipeName = "smoke",
-    assignments: Assignments = None,
+    assignments: Settings = None,
     batches: Batches = 20,
     rounds: Rounds = 3,
     device: Device = "auto",
@@ -56,20 +54,25 @@ def everything(
 
 @bench.command()
 def load(
-    shards: Annotated[Path | None, typer.Option(help="a shard set, as `david pack` made it")] = None,
+    shards: MaybeShards = None,
     recipe: RecipeName = "smoke",
-    assignments: Assignments = None,
+    assignments: Settings = None,
     batches: Batches = 20,
     rounds: Rounds = 3,
     device: Device = "auto",
     peers: Annotated[
-        Path | None, typer.Option(metavar="RAW", help="compare with other loaders, on the samples of this raw folder")
+        Path | None, typer.Option(metavar="RAW", help="Compare with other loaders on the samples of this raw folder.")
     ] = None,
-    samples: Annotated[int, typer.Option(min=32, help="samples of RAW that are compared on; fewer are repeated")] = 200,
+    samples: Annotated[
+        int, typer.Option(metavar="N", min=32, help="Samples of RAW to compare on; fewer are repeated.")
+    ] = 200,
     out: Out = RESULTS,
     as_json: AsJson = False,
 ) -> None:
-    """Samples/s of the loader alone, and how busy each of its stages is; or of other loaders beside it."""
+    """Measure the loader alone, or beside other loaders.
+
+    Samples/s, and how busy each of its stages is.
+    """
     if peers is not None:
         _scan(peers)
         from david.bench import loaders
@@ -85,33 +88,41 @@ def load(
 def step(
     shards: Shards,
     recipe: RecipeName = "smoke",
-    assignments: Assignments = None,
+    assignments: Settings = None,
     batches: Batches = 20,
     rounds: Rounds = 3,
     device: Device = "auto",
     raw: Annotated[
-        Path | None, typer.Option(help="what the shards were packed from: compare with a plain trainer on raw files")
+        Path | None, typer.Option(metavar="RAW", help="What was packed: compare with a plain trainer on raw files.")
     ] = None,
-    nproc: Annotated[int, typer.Option(min=1, help="ranks to start on this machine")] = 1,
+    nproc: Ranks = 1,
     out: Out = RESULTS,
     as_json: AsJson = False,
 ) -> None:
-    """Samples/s of the step alone and with its data, ms of each of its parts, its share of the device's matrix rate."""
+    """Measure the step alone, its parts, and with its data.
+
+    Samples/s, ms of each part, and its share of the device's matrix rate.
+    """
     contenders = ("step", "parts", "both", *(("plain",) if raw else ()))
     _measure("step", contenders, shards, recipe, assignments, batches, rounds, device, out, as_json, raw, nproc)
 
 
 @bench.command()
 def pack(
-    raw: Annotated[Path, typer.Argument(help="a folder of SynthHuman zips, of unzipped samples, of both; or one zip")],
-    samples: Annotated[int, typer.Option(min=8, help="samples that each turn packs; fewer are repeated")] = 400,
+    raw: Raw,
+    samples: Annotated[
+        int, typer.Option(metavar="N", min=8, help="Samples that each turn packs; fewer are repeated.")
+    ] = 400,
     rounds: Rounds = 3,
-    workers: Annotated[int | None, typer.Option(min=1, help="processes  \\[default: all cores]")] = None,
-    lossless: Annotated[bool, typer.Option("--lossless", help="RGB lossless")] = False,
+    workers: Workers = None,
+    lossless: Annotated[bool, typer.Option("--lossless", help="Pack RGB lossless.")] = False,
     out: Out = RESULTS,
     as_json: AsJson = False,
 ) -> None:
-    """Samples/s of packing, against the C codecs alone and against a plain loop."""
+    """Measure packing beside its codecs alone and a plain loop.
+
+    Samples/s of each.
+    """
     _scan(raw)
     from david.bench import packing
 
@@ -120,18 +131,21 @@ def pack(
 
 @bench.command()
 def learn(
-    work: Annotated[Path, typer.Argument(help="folder for data and run; of one that holds them it goes on")] = Path(
-        "runs/learn"
-    ),
-    samples: Annotated[int, typer.Option(min=20, help="samples to make; a tenth is held out")] = 2222,
-    steps: Annotated[int, typer.Option(min=1, help="training steps")] = 400,
+    work: Annotated[
+        Path, typer.Argument(metavar="WORK", help="Folder for data and run; with what it holds, it goes on.")
+    ] = Path("runs/learn"),
+    samples: Annotated[int, typer.Option(metavar="N", min=20, help="Samples to make; a tenth is held out.")] = 2222,
+    steps: Annotated[int, typer.Option(metavar="N", min=1, help="Training steps.")] = 400,
     recipe: RecipeName = "smoke",
-    assignments: Assignments = None,
+    assignments: Settings = None,
     device: Device = "auto",
     out: Out = RESULTS,
     as_json: AsJson = False,
 ) -> None:
-    """What a recipe learns from samples made on the spot, measured on others, beside a constant answer; ten minutes."""
+    """Measure what a recipe learns from drawn samples, on others.
+
+    Beside the answer that a constant gives; ten minutes.
+    """
     from david.train import recipes
     from david.train.recipe import override
 
@@ -202,12 +216,17 @@ def _keep(measure: Callable[[], dict[str, Any]], out: Path, as_json: bool, leads
 
 
 def quickstart(
-    out: Annotated[Path, typer.Argument(help="folder for all that it makes")] = Path("quickstart"),
-    samples: Annotated[int, typer.Option(min=40, help="samples to make")] = 300,
-    steps: Annotated[int | None, typer.Option(min=1, help="training steps  \\[default: the smoke recipe's]")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="another seed, other people")] = 0,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for all that it makes.")] = Path("quickstart"),
+    samples: Annotated[int, typer.Option(metavar="N", min=40, help="Samples to make.")] = 300,
+    steps: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Training steps.", show_default="the smoke recipe's")
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Another seed makes other people.")] = 0,
 ) -> None:
-    """The main job on data made on the spot: synth, pack, train, bench, pictures; minutes on a laptop."""
+    """Do the main job once on drawn data, in minutes on a laptop.
+
+    That is: synth, pack, train, bench and pictures.
+    """
     from david.bench.quickstart import run
 
     run(out, samples, steps, seed, console)

@@ -20,7 +20,7 @@ from david.pack.download_command import download
 from david.pack.errors import DavidError, shown
 from david.pack.forecast import forecast
 from david.pack.manifest import NAME, Manifest
-from david.pack.options import AsJson
+from david.pack.options import AsJson, Raw, Workers
 from david.pack.plan import PackOptions
 from david.pack.record import Done
 
@@ -61,12 +61,12 @@ def register(app: typer.Typer) -> None:
 
 
 def synth(
-    out: Annotated[Path, typer.Argument(help="folder for the zips")],
-    samples: Annotated[int, typer.Option(min=1, help="samples in all")] = 300,
-    zips: Annotated[int, typer.Option(min=1, help="zips to spread them over")] = 3,
-    seed: Annotated[int, typer.Option(min=0, help="another seed, other people")] = 0,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the zips.")],
+    samples: Annotated[int, typer.Option(metavar="N", min=1, help="Samples in all.")] = 300,
+    zips: Annotated[int, typer.Option(metavar="N", min=1, help="Zips to spread them over.")] = 3,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Another seed makes other people.")] = 0,
 ) -> None:
-    """Make a small data set of ray-traced figures in SynthHuman's exact layout."""
+    """Make a small data set of drawn people in SynthHuman's layout."""
     from david.pack import synth
 
     with progress_bar("synth") as progress:
@@ -75,34 +75,48 @@ def synth(
 
 
 def pack(
-    raw: Annotated[Path, typer.Argument(help="a folder of SynthHuman zips, of unzipped samples, of both; or one zip")],
-    shards: Annotated[Path, typer.Argument(help="folder for the shard set")],
+    raw: Raw,
+    shards: Annotated[Path, typer.Argument(metavar="SHARDS", help="Folder for the shard set.")],
     val_fraction: Annotated[
-        float, typer.Option(help="share of the samples in the val split")
+        float, typer.Option(metavar="SHARE", help="Share of the samples in the val split.")
     ] = PackOptions.val_fraction,
-    lossless: Annotated[bool, typer.Option("--lossless", help="RGB as lossless WebP instead of JPEG")] = False,
-    compression: Annotated[str, typer.Option(help="of depth, normals and alpha: lz4 (fast) or zstd (small)")] = "lz4",
-    order: Annotated[str, typer.Option(help="permuted over the whole set, or stored")] = "permuted",
-    seed: Annotated[int, typer.Option(help="of the permutation")] = PackOptions.seed,
-    shard_samples: Annotated[int, typer.Option(help="samples a shard")] = PackOptions.shard_samples,
-    max_pixels: Annotated[int, typer.Option(help="a larger sample is bad")] = PackOptions.max_pixels,
-    on_bad: Annotated[str, typer.Option(help="a bad sample makes the pack stop, or goes to quarantine")] = "stop",
+    lossless: Annotated[bool, typer.Option("--lossless", help="Store RGB as lossless WebP instead of JPEG.")] = False,
+    compression: Annotated[
+        str, typer.Option(metavar="lz4|zstd", help="Store depth, normals and alpha fast to read, or small.")
+    ] = "lz4",
+    order: Annotated[
+        str, typer.Option(metavar="permuted|stored", help="Mix samples over the whole set, or keep the zips' order.")
+    ] = "permuted",
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the permutation.")] = PackOptions.seed,
+    shard_samples: Annotated[int, typer.Option(metavar="N", help="Samples in a shard.")] = PackOptions.shard_samples,
+    max_pixels: Annotated[
+        int, typer.Option(metavar="N", help="Pixels above which a sample is bad.")
+    ] = PackOptions.max_pixels,
+    on_bad: Annotated[
+        str, typer.Option(metavar="stop|quarantine", help="End at a bad sample, or set it aside and go on.")
+    ] = "stop",
     max_bad: Annotated[
         float | None,
         typer.Option(
-            help="share of the samples that quarantine may take  \\[default: 0.01, or 10 samples of a small set]"
+            metavar="SHARE",
+            help="Share of the samples that quarantine may take.",
+            show_default="0.01, or 10 samples of a small set",
         ),
     ] = None,
-    part: Annotated[str, typer.Option(help="i/n: the i-th of n jobs that share the work")] = "1/1",
-    engine: Annotated[str, typer.Option(help="local processes, or ray tasks")] = "local",
-    workers: Annotated[int | None, typer.Option(min=1, help="processes  \\[default: all cores]")] = None,
-    restart: Annotated[bool, typer.Option("--restart", help="take away what an earlier run wrote")] = False,
-    progress: Annotated[bool, typer.Option(help="a live display; without, a line every few seconds")] = True,
+    part: Annotated[str, typer.Option(metavar="I/N", help="Do the I-th of N shares of the work.")] = "1/1",
+    engine: Annotated[
+        str, typer.Option(metavar="local|ray", help="Pack in processes here, or as Ray tasks.")
+    ] = "local",
+    workers: Workers = None,
+    restart: Annotated[bool, typer.Option("--restart", help="Remove first what an earlier pack wrote.")] = False,
+    plain: Annotated[
+        bool, typer.Option("--no-progress", help="Print a line every few seconds, no live display.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Tell what would be packed and whether there is room; write nothing.")
     ] = False,
 ) -> None:
-    """Turn raw zips into a shard set, once. Run it again to go on after a stop of any kind.
+    """Turn raw zips into a shard set; run it again to go on.
 
     Jobs on several machines take --part 1/n .. n/n of the same call; the last to end writes the manifest, or
     `david pack merge SHARDS` does.
@@ -135,7 +149,7 @@ def pack(
             mended.append(event.what.name)
         display.hear(event)
 
-    with ends_on_sigterm(), PackDisplay(console, plain=not progress) as display:
+    with ends_on_sigterm(), PackDisplay(console, plain=plain) as display:
         manifest = build(
             raw,
             shards,
@@ -158,12 +172,15 @@ def pack(
 
 
 def verify(
-    shards: Annotated[Path, typer.Argument(help="a shard set")],
-    deep: Annotated[bool, typer.Option("--deep", help="decode every sample too")] = False,
-    workers: Annotated[int | None, typer.Option(min=1, help="processes  \\[default: all cores]")] = None,
+    shards: Annotated[Path, typer.Argument(metavar="SHARDS", help="A shard set's folder.")],
+    deep: Annotated[bool, typer.Option("--deep", help="Decode every sample too.")] = False,
+    workers: Workers = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check every byte of a shard set, and print what packing saw. Exit code 2 where anything is wrong."""
+    """Check every byte of a shard set, and print what packing saw.
+
+    Exit code 2 where anything is wrong.
+    """
     from david.pack import report_page
     from david.pack.verify import verify
 
@@ -187,14 +204,20 @@ def verify(
 
 
 def view(
-    path: Annotated[Path, typer.Argument(help="a shard set, a raw folder, a zip, or a run's folder")],
-    out: Annotated[Path, typer.Option(help="the page to write")] = Path("gallery.html"),
-    start_idx: Annotated[int, typer.Option("--start-idx", min=0, help="position of the first sample")] = 0,
-    count: Annotated[int, typer.Option(min=1, help="samples to show")] = 60,
-    split: Annotated[str | None, typer.Option(help="of a shard set: train or val  \\[default: all]")] = None,
-    contact_sheet: Annotated[Path | None, typer.Option(help="write a PNG of the samples instead of a page")] = None,
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A shard set, raw samples, a zip, or a run's folder.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The page to write.")] = Path("gallery.html"),
+    start_idx: Annotated[
+        int, typer.Option("--start-idx", metavar="N", min=0, help="Position of the first sample.")
+    ] = 0,
+    count: Annotated[int, typer.Option(metavar="N", min=1, help="Samples to show.")] = 60,
+    split: Annotated[
+        str | None, typer.Option(metavar="train|val", help="Split of a shard set.", show_default="all")
+    ] = None,
+    contact_sheet: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a PNG of the samples instead of a page.")
+    ] = None,
 ) -> None:
-    """Look at samples, or at a run's pictures: one page for any browser, or a contact sheet."""
+    """Look at samples or a run's pictures: a page, or a contact sheet."""
     from david.pack import preview
     from david.pack import view as views
 

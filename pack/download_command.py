@@ -31,36 +31,43 @@ Report = Callable[[str, str, int, int | None], None]
 
 
 def download(
-    out: Annotated[Path, typer.Argument(help="folder for the zips")],
-    sample: Annotated[bool, typer.Option("--sample", help="the small sample zip")] = False,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the zips.")],
+    sample: Annotated[bool, typer.Option("--sample", help="Bring the small sample zip.")] = False,
     chunk: Annotated[
-        list[str] | None, typer.Option("--chunk", metavar="N", help="a zip of 5,000 samples, 0 .. 59, or 10-19; repeat")
+        list[str] | None,
+        typer.Option("--chunk", metavar="N", help="Bring this zip of 60, 0 to 59, or a range as 10-19; repeatable."),
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="all 60 zips, 330 GB")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Bring all 60 zips, 330 GB.")] = False,
     lock: Annotated[
-        Path | None, typer.Option(help="a synthhuman.lock.json whose sizes and SHA-256s the zips must have")
+        Path | None,
+        typer.Option(metavar="FILE", help="A synthhuman.lock.json whose sizes and SHA-256s the zips must have."),
     ] = None,
-    check: Annotated[bool, typer.Option("--check", help="read again what is in OUT, against its lock file")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Read again what is in OUT, against its lock file.")] = False,
     pack: Annotated[
-        Path | None, typer.Option(metavar="SHARDS", help="pack the zips, group by group, as they come; with --delete")
+        Path | None, typer.Option(metavar="SHARDS", help="Pack the zips, group by group, as they come; takes --delete.")
     ] = None,
-    delete: Annotated[bool, typer.Option("--delete", help="delete each group of zips once it is packed")] = False,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete each group of zips once it is packed.")] = False,
     zips_on_disk: Annotated[
-        int, typer.Option(min=3, help="with --delete: zips to have room for, 8.75 GB each; more mix the set better")
+        int, typer.Option(metavar="N", min=3, help="With --delete: zips to have room for, 8.75 GB each.")
     ] = 6,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="with --pack: an option, as image=webp")
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="With --pack: an option, as image=webp; repeatable."),
     ] = None,
     on_bad: Annotated[
-        str, typer.Option(help="with --pack: a bad sample makes it stop, or goes to quarantine")
+        str,
+        typer.Option(metavar="stop|quarantine", help="With --pack: end at a bad sample, or set it aside and go on."),
     ] = "stop",
-    connections: Annotated[int, typer.Option(min=1, max=64, help="at a time, in all")] = 8,
-    base_url: Annotated[str, typer.Option(help="the folder of the zips, or a mirror of it")] = chunks.BASE_URL,
+    connections: Annotated[int, typer.Option(metavar="N", min=1, max=64, help="Connections at a time, in all.")] = 8,
+    base_url: Annotated[
+        str, typer.Option(metavar="URL", help="Where the zips are, or a mirror of it.", show_default="the publisher's")
+    ] = chunks.BASE_URL,
 ) -> None:
-    """Bring SynthHuman's zips here, whole and checked; run it again to go on after any break.
+    """Bring SynthHuman's zips here, whole and checked.
 
-    With --pack SHARDS --delete there must be room for the shards and a few zips only. Samples are then permuted within
-    groups of zips, each from faces, full bodies and upper bodies alike, not over the whole set.
+    Run it again to go on after any break. With --pack SHARDS --delete there must be room for the shards and a few zips
+    only. Samples are then permuted within groups of zips, each from faces, full bodies and upper bodies alike, not over
+    the whole set; more --zips-on-disk mix it better.
     """
     from david.pack import download as work  # urllib3 and ssl: not for `david --help`
 

@@ -4,12 +4,23 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-AsJson = Annotated[
-    bool, typer.Option("--json", help="Print JSON, and nothing else, on the standard output; all else goes to stderr.")
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone on standard output, all else on stderr.")]
+Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="What to compute on.")]
+Ranks = Annotated[int, typer.Option("--nproc", metavar="N", min=1, help="Ranks to start on this machine.")]
+Raw = Annotated[
+    Path, typer.Argument(metavar="RAW", help="A folder of SynthHuman zips or of unzipped samples, or one zip.")
+]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change a field of the recipe; repeatable.")
+]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", metavar="N", min=1, help="Processes to work in.", show_default="all cores"),
 ]
 
 

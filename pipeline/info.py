@@ -4,7 +4,7 @@ import json
 import tempfile
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -13,6 +13,7 @@ from rich.table import Table
 from david.pack import dataset, display, manifest
 from david.pack.manifest import Manifest
 from david.pack.options import AsJson
+from david.pipeline.options import ShardSet
 
 
 def register(app: typer.Typer) -> None:
@@ -20,10 +21,13 @@ def register(app: typer.Typer) -> None:
 
 
 def info(
-    shards: Annotated[str, typer.Argument(metavar="SHARDS", help="A shard set: a folder, or an address.")],
+    shards: ShardSet,
     as_json: AsJson = False,
 ) -> None:
-    """Tell what a shard set holds: splits, samples, fields and their coding, image size, what made it."""
+    """Tell what a shard set holds, and what made it.
+
+    Splits, samples, members, image size, options, libraries, what was set aside.
+    """
     found = described(shards)
     if as_json:
         typer.echo(json.dumps(found, indent=2))

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from david.pack.display import facts
-from david.pack.options import AsJson
+from david.pack.options import AsJson, Device, Ranks, Settings
 from david.pipeline.options import DEFAULT_CACHE_GB, CacheFolder, CacheGB, MaybeShardNames
 from david.train.eval.command import register as register_eval
 from david.train.replay import register as register_replay
@@ -30,62 +30,63 @@ def train(
     shards: MaybeShardNames = None,
     recipe: Annotated[
         str | None,
-        typer.Option(help="Its name, see `david recipes`, or your own as FILE.py[:FUNCTION].  \\[default: smoke]"),
+        typer.Option(metavar="NAME", help="A recipe's name, or your own as FILE.py[:FUNCTION].", show_default="smoke"),
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
-            help="The run's folder; one that holds a run goes on.  \\[default: runs/RECIPE-HASH, of all that must not "
-            "change, so the same command goes on]"
+            metavar="DIR", help="The run's folder; one that holds a run goes on.", show_default="runs/RECIPE-HASH"
         ),
     ] = None,
     steps: Annotated[
         int | None,
-        typer.Option(min=1, help="End after this step. More than the recipe has stretch its schedule, fewer do not."),
+        typer.Option(metavar="N", min=1, help="End after this step; more than the recipe's stretch its schedule."),
     ] = None,
-    assignments: Annotated[
-        list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change a field of the recipe; repeatable.")
-    ] = None,
+    assignments: Settings = None,
     batch_size: Annotated[
         str | None,
         typer.Option(
-            metavar="auto|N",
-            help="N: samples of an optimiser step, over all ranks. auto: leave the recipe's, and compute as many at "
-            "once as the memory of every rank holds (micro_batch), so results stay the recipe's but for rounding.",
+            metavar="N|auto",
+            help="Samples of a step over all ranks; auto: compute as many at once as memory holds.",
+            show_default="the recipe's",
         ),
     ] = None,
-    nproc: Annotated[int, typer.Option(min=1, help="Ranks to start on this machine.")] = 1,
-    backbone_weights: Annotated[Path | None, typer.Option(help="A file of timm weights to begin with.")] = None,
+    nproc: Ranks = 1,
+    backbone_weights: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A file of timm weights to begin with.")
+    ] = None,
     start_from: Annotated[
         Path | None,
         typer.Option(
-            "--from",
-            help="Fine-tune: begin with the weights of another run's folder, a checkpoint's, or a file. A run's "
-            "recipe is then the default.",
+            "--from", metavar="PATH", help="Fine-tune the weights of a run's folder, a checkpoint's, or a file."
         ),
     ] = None,
     track: Annotated[
-        list[str] | None, typer.Option(help="Tell wandb or mlflow too; each is an extra. Repeatable.")
+        list[str] | None, typer.Option(metavar="wandb|mlflow", help="Tell this tracker too; repeatable.")
     ] = None,
     patience: Annotated[
         float,
-        typer.Option(
-            min=1,
-            help="Seconds that a rank may give no sign of life, stopped or its machine gone, before the others end. No "
-            "limit on how long a step takes.",
-        ),
+        typer.Option(metavar="SECONDS", min=1, help="How long a rank may give no sign of life before the others end."),
     ] = PATIENCE_S,
     cache: CacheFolder = None,
     cache_gb: CacheGB = DEFAULT_CACHE_GB,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Tell what would be trained, where and from which step; write nothing.")
     ] = False,
 ) -> None:
-    """Train a recipe on shard sets; on a folder that holds a run, go on with it.
+    """Train a recipe on shard sets, or go on with a run.
+
+    Shard sets are folders or addresses (https://, s3://, gs://, hf://): several make one epoch over all, or shares by
+    --set data.weights=3,1. A run that goes on knows its shard sets. Without --out, the folder's hash is of all that
+    must not change, so the same command goes on.
+
+    --batch-size N is the samples of an optimiser step. `auto` leaves the recipe's and only finds how many of them to
+    compute at once, so results stay the recipe's but for rounding. With --from RUN that run's recipe is the default.
 
     Alone it is one process, with --nproc several; under torchrun or Slurm it joins the ranks there. SIGINT, SIGTERM
     and SIGUSR1 save a checkpoint and leave with exit code 75: the same command goes on. A second SIGINT leaves at once.
+    A rank is missed (--patience) where it is stopped or its machine is gone, however long its steps take.
     """
     from david.pipeline import sets
     from david.train import first_look, recipes, run
@@ -155,10 +156,15 @@ def train(
 
 
 def list_recipes(
-    name: Annotated[str | None, typer.Argument(help="Print this one whole; your own as FILE.py[:FUNCTION].")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="Print this one whole; your own as FILE.py[:FUNCTION].")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the recipes, or print one as JSON; the dotted paths of its fields are what --set takes."""
+    """List the recipes, or print one as JSON.
+
+    The dotted paths of its fields are what --set takes.
+    """
     from david.train import recipes
     from david.train.recipe import to_json
     from david.train.recipes import listing
@@ -172,10 +178,10 @@ def list_recipes(
 
 
 def plot(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Runs' folders, drawn over each other.")],
-    out: Annotated[Path, typer.Option(help="The picture.")] = Path("curves.png"),
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Runs' folders, drawn over each other.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The picture to write.")] = Path("curves.png"),
 ) -> None:
-    """Draw losses, metrics and pace of one run or of several over their steps, as a PNG."""
+    """Draw losses, metrics and pace of runs over their steps."""
     from david.train import curves
 
     curves.compare(runs, out)

@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
+from david.pack.options import Device
 from david.pipeline.options import DEFAULT_CACHE_GB, CacheFolder, CacheGB, TrainedOn
 
-Run = Annotated[Path, typer.Argument(help="A run's folder, as `david train` made it.")]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -16,18 +17,23 @@ def register(app: typer.Typer) -> None:
 
 
 def replay(
-    run: Annotated[Path | None, typer.Argument(help="A run's folder, as `david train` made it.")] = None,
+    run: Annotated[Path | None, typer.Argument(metavar="RUN", help="A run's folder.")] = None,
     shards: TrainedOn = None,
-    step: Annotated[int | None, typer.Option(min=1, help="The optimiser step, as journal and ledger count.")] = None,
-    bundle: Annotated[Path | None, typer.Option(help="Or a step that was not finite: RUN/bad/step-N.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Where to write.  \\[default: replay/ in the run's folder]")] = None,
+    step: Annotated[int | None, typer.Option(metavar="N", min=1, help="Step to make again.")] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Instead, a step that was not finite: RUN/bad/step-N.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder to write to.", show_default="replay in the run's folder")
+    ] = None,
     cache: CacheFolder = None,
     cache_gb: CacheGB = DEFAULT_CACHE_GB,
-    device: Annotated[str, typer.Option(help="For a bundle: auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
 ) -> None:
-    """Make the batch of any past step again, augmented as it was, as a sheet of pictures and as tensors.
+    """Make the batch of any past step again, as it was.
 
-    With --bundle, compute a step that was not finite again: its losses then and now, and which samples are to blame.
+    Writes it, augmented as then, as a sheet of pictures and as tensors. With --bundle, compute a step that was not
+    finite again: its losses then and now, and which samples are to blame.
     """
     from david.train import first_look
 
@@ -75,7 +81,7 @@ def verify_run(
     cache: CacheFolder = None,
     cache_gb: CacheGB = DEFAULT_CACHE_GB,
 ) -> None:
-    """Prove from the ledger that every sample was trained on exactly once an epoch."""
+    """Prove that a run took each sample exactly once an epoch."""
     from david.train import first_look
 
     first_look.before_replaying(run, shards)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from david.pack.options import AsJson, aside
+from david.pack.options import AsJson, Device, Ranks, aside
 from david.pipeline.options import DEFAULT_CACHE_GB, CacheFolder, CacheGB
 
 
@@ -19,39 +19,49 @@ def evaluate(
     shards: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="FOLDER|URL",
-            help="The shard set to measure on; repeatable.  \\[default: what the run was trained on]",
+            metavar="DIR|URL",
+            help="A shard set to measure on; repeatable.",
+            show_default="what the run was trained on",
         ),
     ] = None,
-    run: Annotated[Path | None, typer.Option(help="A run's folder, as `david train` made it.")] = None,
+    run: Annotated[Path | None, typer.Option(metavar="DIR", help="A run's folder.")] = None,
     weights: Annotated[
         Path | None,
-        typer.Option(help="Or a file of weights, RUN/weights.safetensors or a checkpoint's, or its folder."),
+        typer.Option(metavar="PATH", help="Instead of a run, a file of weights or a checkpoint's folder."),
     ] = None,
-    split: Annotated[str, typer.Option(help="train or val.")] = "val",
+    split: Annotated[str, typer.Option(metavar="train|val", help="Split to measure on.")] = "val",
     checkpoint: Annotated[
-        str, typer.Option(help="Which of the run's: a step, newest, or best by the recipe's `best`.")
+        str, typer.Option(metavar="N|newest|best", help="Checkpoint of the run to take, by its step or as said.")
     ] = "newest",
     out: Annotated[
-        Path | None, typer.Option(help="Where to write.  \\[default: eval-SPLIT/ in RUN, or in a folder named as FILE]")
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Folder to write to.", show_default="eval-SPLIT in the run's or file's folder"
+        ),
     ] = None,
     height: Annotated[
-        int | None, typer.Option(help="Of the images.  \\[default: the run's, else the samples']")
+        int | None, typer.Option(metavar="N", help="Height of images, in pixels.", show_default="the run's or samples'")
     ] = None,
-    width: Annotated[int | None, typer.Option(help="Likewise.")] = None,
+    width: Annotated[
+        int | None, typer.Option(metavar="N", help="Width of images, in pixels.", show_default="the run's or samples'")
+    ] = None,
     precision: Annotated[
         str | None,
-        typer.Option(help="What the network computes in: auto, fp32, bf16 or fp16.  \\[default: the run's, else auto]"),
+        typer.Option(metavar="NAME", help="Compute in auto, fp32, bf16 or fp16.", show_default="the run's, else auto"),
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Samples at once, over all ranks.")] = 16,
-    worst: Annotated[int, typer.Option(min=0, help="Samples on each sheet of worst cases.")] = 8,
-    nproc: Annotated[int, typer.Option(min=1, help="Ranks to start on this machine.")] = 1,
+    batch_size: Annotated[int, typer.Option(metavar="N", min=1, help="Samples at once, over all ranks.")] = 16,
+    worst: Annotated[int, typer.Option(metavar="N", min=0, help="Samples on each sheet of worst cases.")] = 8,
+    nproc: Ranks = 1,
     cache: CacheFolder = None,
     cache_gb: CacheGB = DEFAULT_CACHE_GB,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Measure a network on a split, each sample once: a table, metrics.json, samples.csv, sheets of the worst cases."""
+    """Measure a network on each sample of a split.
+
+    Prints a table and writes metrics.json, samples.csv and a sheet of the worst cases of each head. The network is that
+    of a run (--run) or of a file (--weights).
+    """
     from david.train import first_look
 
     first_look.before_evaluating(run, weights, shards)
