@@ -7,6 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 
+import torch
+
+WARM_UP = 2  # batches before the clock starts: threads, buffers, the page cache
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -53,3 +57,9 @@ def take_turns(
         }
         for name, quantities in seen.items()
     }
+
+
+def finish(device: torch.device) -> None:
+    """Wait for what the device still does, so that the clock is read when it is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

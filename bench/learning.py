@@ -10,10 +10,10 @@ from rich.table import Table
 
 from david.bench import rows
 from david.bench.suites.learn import learn, sentence
-from david.pack import manifest
 from david.pack.files import write_whole
+from david.pack.shards import manifest
 from david.train import run
-from david.train.eval.metric import METRICS
+from david.train.metrics.metric import METRICS
 from david.train.recipe import Recipe, to_json
 
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from david.bench import raw as raw_samples
 from david.bench import report, rows
 from david.bench.suites import peers
-from david.pack import crew
+from david.pack import machine
 
 BATCH_SIZE = 16
 
@@ -17,7 +17,7 @@ def measure(raw: Path, samples: int, batches: int, rounds: int, console: Console
     """Compare on the first `samples` samples of `raw`, over and over where it holds fewer, and print what came out.
     Returns the row."""
     data = raw_samples.about(raw, samples)
-    workers = crew.cores()
+    workers = machine.cores()
     with console.status("measuring") as status:
         figures, failed = peers.measure(raw, samples, BATCH_SIZE, workers, batches, rounds, told=status.update)
     missing = peers.installed()[1]

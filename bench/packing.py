@@ -9,14 +9,14 @@ from david.bench import raw as raw_samples
 from david.bench import report, rows
 from david.bench.harness import take_turns
 from david.bench.suites import pack
-from david.pack import crew
+from david.pack import machine
 
 
 def measure(
     raw: Path, samples: int, rounds: int, workers: int | None, lossless: bool, console: Console
 ) -> dict[str, Any]:
     """Measure packing `samples` samples of `raw` and print what came out. Returns the row."""
-    workers = workers or crew.cores()
+    workers = workers or machine.cores()
     data = raw_samples.about(raw, samples)
     contenders = {
         f"david, {workers} workers": lambda: pack.david(raw, samples, workers, lossless),

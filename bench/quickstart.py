@@ -10,11 +10,12 @@ from pathlib import Path
 from rich.console import Console
 
 from david.bench import rows, training
-from david.pack import crew, preview, read, synth
-from david.pack.build import build
+from david.pack import machine, read, synth
 from david.pack.commands import progress_bar
-from david.pack.display import PackDisplay
-from david.pack.plan import PackOptions
+from david.pack.look import preview
+from david.pack.work.build import build
+from david.pack.work.display import PackDisplay
+from david.pack.work.plan import PackOptions
 from david.train import loop, recipes
 
 SHOWN = 12  # samples on the contact sheet of the data
@@ -44,7 +45,7 @@ def run(out: Path, samples: int, steps: int | None, seed: int, console: Console)
         with chapter(console, 1, "make samples"), progress_bar("synth") as progress:
             synth.write(raw, samples, zips=3, seed=seed, progress=progress)
     with chapter(console, 2, "pack them into shards"), PackDisplay(console) as display:
-        options = PackOptions(val_fraction=VAL_FRACTION, shard_samples=max(1, samples // (2 * crew.cores())))
+        options = PackOptions(val_fraction=VAL_FRACTION, shard_samples=max(1, samples // (2 * machine.cores())))
         build(raw, shards, options, hear=display.hear, planned=display.planned)
         preview.contact_sheet(islice(read(shards, "train"), SHOWN), out / "data.png")
     with chapter(console, 3, f"train {recipe.name} for {recipe.steps} steps"):

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from david.pack import archive
-from david.pack.archive import Member
+from david.pack.raw import archive
+from david.pack.raw.archive import Member
 from david.pack.sources import synthhuman
 
 Kinds = dict[str, Member]

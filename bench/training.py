@@ -14,12 +14,12 @@ from david.bench.peers import plain_trainer, raw_loader
 from david.bench.suites.load import load_alone
 from david.bench.suites.parts import matrix_rate, parts
 from david.bench.suites.step import both, make_step, one_batch, step_alone
-from david.pack import manifest
 from david.pack.errors import DavidError
+from david.pack.shards import manifest
 from david.pipeline.loader import cores
 from david.train import distributed
-from david.train.gradients import settled
 from david.train.recipe import Recipe, to_json
+from david.train.step.gradients import settled
 
 MOST_RAW = 400  # raw samples that the plain trainer reads: unzipped they take 1 to 2 MB each
 

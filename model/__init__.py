@@ -9,12 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from david.model.config import ModelConfig
-    from david.model.network import Network, build
+    from david.model.networks.network import Network, build
     from david.model.prediction import Prediction
 
 __all__ = ["ModelConfig", "Network", "Prediction", "build"]
 
-_HOME = {"build": "network", "Network": "network", "ModelConfig": "config", "Prediction": "prediction"}
+_HOME = {
+    "build": "networks.network",
+    "Network": "networks.network",
+    "ModelConfig": "config",
+    "Prediction": "prediction",
+}
 
 
 def __getattr__(name: str) -> Any:

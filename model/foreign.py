@@ -19,7 +19,7 @@ from huggingface_hub.file_download import repo_folder_name
 from safetensors.torch import load_file
 from timm.models import load_state_dict_from_hf
 
-from david.model.backbone import ViT
+from david.model.networks.backbone import ViT
 from david.pack.errors import DavidError
 
 State = dict[str, torch.Tensor]

@@ -8,7 +8,7 @@ from typing import Any
 from timm.models import group_parameters
 from torch import nn
 
-from david.model.network import Network
+from david.model.networks.network import Network
 
 BACKBONE = "backbone.vit."
 

@@ -18,9 +18,9 @@ from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import nn
 
 from david.model import foreign, label
-from david.model.backbone import ViT
 from david.model.config import ModelConfig
-from david.model.network import Network
+from david.model.networks.backbone import ViT
+from david.model.networks.network import Network
 from david.pack.errors import DavidError
 from david.pack.files import whole
 

@@ -8,12 +8,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from david.pack.dataset import read
     from david.pack.errors import BadSample, DavidError
-    from david.pack.schema import Sample
+    from david.pack.shards.dataset import read
+    from david.pack.shards.schema import Sample
 
 __all__ = ["BadSample", "DavidError", "Sample", "read"]
-HOMES = {"read": "dataset", "BadSample": "errors", "DavidError": "errors", "Sample": "schema"}
+HOMES = {"read": "shards.dataset", "BadSample": "errors", "DavidError": "errors", "Sample": "shards.schema"}
 
 
 def __getattr__(name: str) -> Any:

@@ -12,17 +12,17 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from david.pack import crew, ray_engine, repair
-from david.pack.build import BadPolicy, Engine, Part, build, merge
-from david.pack.crew import Event
-from david.pack.display import PackDisplay, facts
-from david.pack.download_command import download
 from david.pack.errors import DavidError, shown
-from david.pack.forecast import forecast
-from david.pack.manifest import NAME, Manifest
+from david.pack.fetch.download_command import download
 from david.pack.options import AsJson, Raw, Workers
-from david.pack.plan import PackOptions
-from david.pack.record import Done
+from david.pack.shards.manifest import NAME, Manifest
+from david.pack.work import crew, ray_engine, repair
+from david.pack.work.build import BadPolicy, Engine, Part, build, merge
+from david.pack.work.crew import Event
+from david.pack.work.display import PackDisplay, facts
+from david.pack.work.forecast import forecast
+from david.pack.work.plan import PackOptions
+from david.pack.work.record import Done
 
 console = Console()
 
@@ -181,8 +181,8 @@ def verify(
 
     Exit code 2 where anything is wrong.
     """
-    from david.pack import report_page
-    from david.pack.verify import verify
+    from david.pack.check.verify import verify
+    from david.pack.look import report_page
 
     if as_json:
         dataset, faults = verify(shards, deep=deep, workers=workers, progress=lambda done, total: None)
@@ -218,8 +218,8 @@ def view(
     ] = None,
 ) -> None:
     """Look at samples or a run's pictures: a page, or a contact sheet."""
-    from david.pack import preview
-    from david.pack import view as views
+    from david.pack.look import preview
+    from david.pack.look import view as views
 
     if contact_sheet and (path / "recipe.json").is_file():
         raise DavidError(

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from david.pipeline.batch import Batch
-    from david.pipeline.config import AugmentConfig, DataConfig
+    from david.pipeline.config import DataConfig
     from david.pipeline.loader import Loader
+    from david.pipeline.sampling.augment import AugmentConfig
 
 __all__ = ["AugmentConfig", "Batch", "DataConfig", "Loader"]
 
-HOMES = {"AugmentConfig": "config", "Batch": "batch", "DataConfig": "config", "Loader": "loader"}
+HOMES = {"AugmentConfig": "sampling.augment", "Batch": "batch", "DataConfig": "config", "Loader": "loader"}
 
 
 def __getattr__(name: str) -> Any:

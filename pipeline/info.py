@@ -10,9 +10,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from david.pack import dataset, display, manifest
-from david.pack.manifest import Manifest
 from david.pack.options import AsJson
+from david.pack.shards import dataset, manifest
+from david.pack.shards.manifest import Manifest
+from david.pack.work import display
 from david.pipeline.options import ShardSet
 
 
@@ -41,7 +42,7 @@ def described(shards: str) -> dict[str, Any]:
     Raises DavidError where there is no shard set."""
     if "://" not in shards:
         return _describe(shards, manifest.load(Path(shards)), here=True)
-    from david.pipeline.cache import mount
+    from david.pipeline.reading.cache import mount
 
     with tempfile.TemporaryDirectory() as folder:
         return _describe(shards, manifest.load(mount(shards, Path(folder), 0)), here=False)

@@ -17,18 +17,18 @@ from time import perf_counter
 import torch
 
 from david.pack.errors import DavidError
-from david.pipeline import draws
 from david.pipeline.ahead import Ahead
 from david.pipeline.batch import Batch
 from david.pipeline.config import DataConfig
-from david.pipeline.cpu import CpuEngine
-from david.pipeline.engine import Engine
-from david.pipeline.gpu import GpuEngine
-from david.pipeline.mixture import Mixture
-from david.pipeline.order import Order
-from david.pipeline.prefetch import Prefetch, prefetch
-from david.pipeline.reader import Reader
-from david.pipeline.sets import Shards
+from david.pipeline.engines.cpu import CpuEngine
+from david.pipeline.engines.engine import Engine
+from david.pipeline.engines.gpu import GpuEngine
+from david.pipeline.reading.prefetch import Prefetch, prefetch
+from david.pipeline.reading.reader import Reader
+from david.pipeline.reading.sets import Shards
+from david.pipeline.sampling import draws
+from david.pipeline.sampling.mixture import Mixture
+from david.pipeline.sampling.order import Order
 from david.pipeline.stages import Stages
 
 

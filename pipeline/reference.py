@@ -12,11 +12,12 @@ import tarfile
 import numpy as np
 import torch
 
-from david.pack import codecs, manifest, shard
-from david.pipeline import draws, effects, geometry
+from david.pack.shards import codecs, manifest, shard
 from david.pipeline.batch import Batch
 from david.pipeline.config import DataConfig
-from david.pipeline.sets import Shards, folders
+from david.pipeline.engines import effects
+from david.pipeline.reading.sets import Shards, folders
+from david.pipeline.sampling import draws, geometry
 
 
 def batch(

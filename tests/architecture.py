@@ -55,8 +55,8 @@ hardware, versions, commit and data, and the README's figures are made from the 
    octahedral codes; bytes split into planes, each LZ4 or zstd. A shard is a tar, and its hash stands in the manifest.
 4. `reader.py` reads the sample's members in one go and checks them. The engine decodes JPEG and planes straight into a
    batch's reused memory, mirrors, recolours and resizes it, never mixing valid with invalid pixels.
-5. `train/step.py` hands the batch to the network; `objective.py` compares prediction and target where the target is
-   valid; gradients are summed over ranks, clipped, and AdamW changes the weights.
+5. `train/step/step.py` hands the batch to the network; `objective.py` compares prediction and target where the target
+   is valid; gradients are summed over ranks, clipped, and AdamW changes the weights.
 
 ## What must stay true
 

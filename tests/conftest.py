@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from david.pack import Sample, build, manifest, plan, shard, synth
+from david.pack import Sample, synth
+from david.pack.shards import manifest, shard
+from david.pack.work import build, plan
 
 pytest_plugins = ["zip_server"]
 ROOT = Path(__file__).resolve().parent.parent

@@ -18,9 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from david.pack import Sample, build, crew, plan, record, shard, worker
-from david.pack.manifest import Manifest
+from david.pack import Sample
+from david.pack.shards import shard
+from david.pack.shards.manifest import Manifest
 from david.pack.synth import layout, scene
+from david.pack.work import build, crew, plan, record, worker
 
 OPTIONS = plan.PackOptions(val_fraction=0.25, shard_samples=2)
 STARTS = [

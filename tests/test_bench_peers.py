@@ -12,7 +12,7 @@ import pytest
 from david.bench import raw as raw_samples
 from david.bench.peers import PEERS, loader
 from david.bench.suites import peers
-from david.pack import archive
+from david.pack.raw import archive
 from david.pack.sources import synthhuman
 
 

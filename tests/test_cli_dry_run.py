@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from david import cli
-from david.pack import forecast, manifest
-from david.pack.build import BadPolicy, Part, build
-from david.pack.plan import PackOptions
+from david.pack.shards import manifest
+from david.pack.work import forecast
+from david.pack.work.build import BadPolicy, Part, build
+from david.pack.work.plan import PackOptions
 from david.train import recipes
 from david.train.loop import train
 from david.train.recipe import override

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from david.pack.crew import Event, Waits
-from david.pack.display import PackDisplay
-from david.pack.worker import STAGES, Start, Tally
-from david.train.display import Live
+from david.pack.work.crew import Event, Waits
+from david.pack.work.display import PackDisplay
+from david.pack.work.worker import STAGES, Start, Tally
+from david.train.record.display import Live
 
 WIDTHS = (80, 100, 130)
 RECORD: dict[str, Any] = {

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 
 from david.model import build
-from david.model.decoder import Decoder
 from david.model.heads import HEADS
-from david.model.reassemble import Reassemble
+from david.model.networks.decoder import Decoder
+from david.model.networks.reassemble import Reassemble
 
 
 def enlarge(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:

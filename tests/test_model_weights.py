@@ -15,7 +15,7 @@ import torch
 from rich.console import Console
 
 from david.model import Network, build, foreign, label, weights
-from david.model.backbone import ViT
+from david.model.networks.backbone import ViT
 from david.pack.errors import DavidError
 
 NAME = "vit_tiny_patch16_384.augreg_in21k_ft_in1k"

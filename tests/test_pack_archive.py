@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from david.pack import BadSample, DavidError, archive, build, manifest, plan, read
+from david.pack import BadSample, DavidError, read
+from david.pack.raw import archive
+from david.pack.shards import manifest
 from david.pack.sources import synthhuman
+from david.pack.work import build, plan
 
 OPTIONS = plan.PackOptions(val_fraction=0.25, shard_samples=3)
 SET_ASIDE = build.BadPolicy(quarantine=True, max_share=0.5)

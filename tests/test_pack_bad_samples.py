@@ -13,7 +13,9 @@ import numpy as np
 import OpenEXR
 import pytest
 
-from david.pack import BadSample, DavidError, archive, exr, geometry
+from david.pack import BadSample, DavidError
+from david.pack.check import geometry
+from david.pack.raw import archive, exr
 from david.pack.sources import synthhuman
 
 ROWS, COLUMNS = 512, 384

@@ -20,24 +20,13 @@ import pytest
 import starters
 from starters import contents
 
-from david.pack import (
-    BadSample,
-    DavidError,
-    archive,
-    build,
-    crew,
-    manifest,
-    plan,
-    read,
-    record,
-    report,
-    report_page,
-    shard,
-    survey,
-    verify,
-    worker,
-)
+from david.pack import BadSample, DavidError, read
+from david.pack.check import report, verify
+from david.pack.look import report_page
+from david.pack.raw import archive
+from david.pack.shards import manifest, shard
 from david.pack.sources import synthhuman
+from david.pack.work import build, crew, plan, record, survey, worker
 
 OPTIONS = plan.PackOptions(val_fraction=0.25, shard_samples=3)
 CALL = ["--val-fraction", "0.25", "--shard-samples", "3", "--workers", "2"]
@@ -381,7 +370,7 @@ def test_ctrl_c_ends_cleanly(raw: Path, whole: dict[str, bytes], tmp_path: Path)
 import signal, sys
 from david import cli
 from david.pack import crew
-from david.pack.record import Done
+from david.pack.work.record import Done
 original = crew.run
 def stopped_after_one(*args, **how):
     for event in original(*args, **how):

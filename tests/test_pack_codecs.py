@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from david.pack import codecs
 from david.pack.errors import DavidError
+from david.pack.shards import codecs
 
 shapes = st.tuples(st.integers(1, 3), st.integers(1, 300), st.integers(1, 300))
 

@@ -14,13 +14,18 @@ import numpy as np
 import people
 import pytest
 
-from david.pack import BadSample, DavidError, archive, build, crew, manifest, plan, read, report_page, survey, verify
-from david.pack.conventions import Seen
-from david.pack.record import FOLDER, Record
-from david.pack.report import Report
-from david.pack.schema import Sample
+from david.pack import BadSample, DavidError, read
+from david.pack.check import verify
+from david.pack.check.conventions import Seen
+from david.pack.check.report import Report
+from david.pack.look import report_page
+from david.pack.raw import archive
+from david.pack.shards import manifest
+from david.pack.shards.schema import Sample
 from david.pack.sources import synthhuman
-from david.pack.worker import Tally, write_shard
+from david.pack.work import build, crew, plan, survey
+from david.pack.work.record import FOLDER, Record
+from david.pack.work.worker import Tally, write_shard
 
 OPTIONS = plan.PackOptions(val_fraction=0, shard_samples=4)
 

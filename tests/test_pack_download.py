@@ -18,11 +18,11 @@ import pytest
 from starters import at_once
 from zip_server import PART_BYTES, ZIP, Server, assert_whole, handler, make_zip
 
-from david.pack import lock, partial, remote
-from david.pack.download import check, download, download_groups
 from david.pack.errors import DavidError
-from david.pack.fetcher import DownloadOptions
-from david.pack.remote import Unavailable
+from david.pack.fetch import lock, partial, remote
+from david.pack.fetch.answers import Unavailable
+from david.pack.fetch.download import check, download, download_groups
+from david.pack.fetch.fetcher import DownloadOptions
 
 ROUNDS = 2  # tests/soak/fetch.py does many
 

@@ -9,11 +9,11 @@ import power_cut
 import pytest
 from zip_server import ZIP, make_zip
 
-from david.pack import fetcher, lock
-from david.pack.download import download
-from david.pack.fetcher import DownloadOptions
-from david.pack.partial import Partial
-from david.pack.remote import About, Unavailable
+from david.pack.fetch import fetcher, lock
+from david.pack.fetch.answers import About, Unavailable
+from david.pack.fetch.download import download
+from david.pack.fetch.fetcher import DownloadOptions
+from david.pack.fetch.partial import Partial
 
 OPTIONS = DownloadOptions(connections=1, part_bytes=400)
 

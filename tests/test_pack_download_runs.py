@@ -11,14 +11,15 @@ from click.testing import Result
 from typer.testing import CliRunner
 from zip_server import PART_BYTES, ZIP, Server, assert_whole, make_zip
 
-from david.pack import lock, read, synth
+from david.pack import read, synth
 from david.pack.commands import register
-from david.pack.download_pack import download_and_pack
 from david.pack.errors import DavidError
-from david.pack.fetcher import DownloadOptions
-from david.pack.plan import PackOptions, Plan
-from david.pack.record import Done
+from david.pack.fetch import lock
+from david.pack.fetch.download_pack import download_and_pack
+from david.pack.fetch.fetcher import DownloadOptions
 from david.pack.sources import synthhuman
+from david.pack.work.plan import PackOptions, Plan
+from david.pack.work.record import Done
 
 
 @pytest.fixture
@@ -104,8 +105,8 @@ def test_a_wrong_call_is_one_sentence(words: list[str], message: str, out: Path)
 RUN = """
 import sys
 from pathlib import Path
-from david.pack.download import DownloadOptions, download
-from david.pack.remote import Patience
+from david.pack.fetch.download import DownloadOptions, download
+from david.pack.fetch.remote import Patience
 url, out, part_bytes, connections = sys.argv[1:5]
 patience = Patience(tries=4, first_pause_s=0.01, timeout_s=5)
 options = DownloadOptions(url, connections=int(connections), part_bytes=int(part_bytes), patience=patience)

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from david.pack import DavidError, index
+from david.pack import DavidError
+from david.pack.shards import index
 
 FUZZ = Path(__file__).parent / "fuzz"
 CASES = sorted(path for path in (FUZZ / "cases").rglob("*") if path.is_file())

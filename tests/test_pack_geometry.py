@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from david.pack import BadSample, conventions, geometry
-from david.pack.conventions import Seen
-from david.pack.schema import Sample
+from david.pack import BadSample
+from david.pack.check import conventions, geometry
+from david.pack.check.conventions import Seen
+from david.pack.shards.schema import Sample
 from david.pack.sources import synthhuman
 
 

@@ -15,8 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from david.pack import BadSample, DavidError, archive, build
+from david.pack import BadSample, DavidError
+from david.pack.raw import archive
 from david.pack.sources import synthhuman
+from david.pack.work import build
 
 FULL = 0xFFFFFFFF
 

@@ -8,9 +8,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from david.pack import pixels, shard
-from david.pack.pixels import PixelCounts
-from david.pack.schema import Sample
+from david.pack.check import pixels
+from david.pack.check.pixels import PixelCounts
+from david.pack.shards import shard
+from david.pack.shards.schema import Sample
 from david.pack.sources import synthhuman
 
 SIZE = 48, 40

@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from david.pack import DavidError, codecs, plan
-from david.pack.archive import Member
-from david.pack.record import compare
+from david.pack import DavidError
+from david.pack.raw.archive import Member
+from david.pack.shards import codecs
+from david.pack.work import plan
+from david.pack.work.record import compare
 
 
 def found(count: int) -> dict[str, dict[str, Member]]:

@@ -4,8 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from david.pack import preview, synth
+from david.pack import synth
 from david.pack.errors import DavidError
+from david.pack.look import preview
 
 
 def test_near_is_warm_far_is_cold_and_invalid_is_dark():

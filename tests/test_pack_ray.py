@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from david.pack import BadSample, archive, build, manifest, plan, ray_engine
+from david.pack import BadSample
+from david.pack.raw import archive
+from david.pack.shards import manifest
+from david.pack.work import build, plan, ray_engine
 
 OPTIONS = plan.PackOptions(val_fraction=0.25, shard_samples=6)
 ray = pytest.importorskip("ray")

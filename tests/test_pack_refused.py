@@ -9,7 +9,7 @@ import pytest
 from starters import contents, quick, tiny_raw
 
 from david import cli
-from david.pack import crew, survey
+from david.pack.work import crew, survey
 
 FILES = ("plan.json", "conventions-all.json", "train-000000.tar", "train-000000.idx", "train-000000.json")
 

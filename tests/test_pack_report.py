@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from david.pack.histogram import Histogram
+from david.pack.check.histogram import Histogram
 
 VALUES = st.lists(st.floats(-2, 12, width=32), min_size=1, max_size=60)
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from david.pack import manifest, report_page
-from david.pack.histogram import Histogram
+from david.pack.check.histogram import Histogram
+from david.pack.look import report_page
+from david.pack.shards import manifest
 
 
 def test_the_page_shows_samples_ticks_and_counts_and_loads_nothing(shards: Path) -> None:

@@ -10,8 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from david.pack import BadSample, DavidError, Sample, archive, build, codecs, index, manifest, plan, read, shard
+from david.pack import BadSample, DavidError, Sample, read
+from david.pack.raw import archive
+from david.pack.shards import codecs, index, manifest, shard
 from david.pack.sources import synthhuman
+from david.pack.work import build, plan
 
 
 def all_samples(folder: Path) -> list[Sample]:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from david.pack import synth
 from david.pack.errors import DavidError
-from david.pack.schema import SCENARIOS, Sample
+from david.pack.shards.schema import SCENARIOS, Sample
 from david.pack.synth import layout
 from david.pack.synth.figure import Figure, Material
 from david.pack.synth.framing import pose_before_camera

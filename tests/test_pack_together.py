@@ -21,9 +21,12 @@ from starters import (
     understood,
 )
 
-from david.pack import DavidError, alone, build, files, manifest, plan, record, report_page, survey, worker
-from david.pack.manifest import Manifest
-from david.pack.record import Record
+from david.pack import DavidError, alone, files
+from david.pack.look import report_page
+from david.pack.shards import manifest
+from david.pack.shards.manifest import Manifest
+from david.pack.work import build, plan, record, survey, worker
+from david.pack.work.record import Record
 
 ROUNDS = 2  # tests/soak/pack.py does many
 

@@ -17,9 +17,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from david import cli
-from david.pack import BadSample, DavidError, build, index, manifest, plan, read, repair, report_page, shard, verify
-from david.pack.schema import SPLITS, Sample
-from david.pipeline.reader import Reader
+from david.pack import BadSample, DavidError, read
+from david.pack.check import verify
+from david.pack.look import report_page
+from david.pack.shards import index, manifest, shard
+from david.pack.shards.schema import SPLITS, Sample
+from david.pack.work import build, plan, repair
+from david.pipeline.reading.reader import Reader
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
-from david.pack import DavidError, preview, read, synth, view
+from david.pack import DavidError, read, synth
+from david.pack.look import preview, view
 from david.pack.sources import synthhuman
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from david.pack import chunks, lock, plan, zipcheck, zips
-from david.pack.archive import Member
 from david.pack.errors import DavidError
-from david.pack.partial import Partial
-from david.pack.remote import About
+from david.pack.fetch import chunks, lock
+from david.pack.fetch.answers import About
+from david.pack.fetch.partial import Partial
+from david.pack.raw import zipcheck, zips
+from david.pack.raw.archive import Member
+from david.pack.work import plan
 
 SAMPLES, ZIP_SAMPLES, SCENARIO_ENDS = 298_008, 5_000, (98_040, 198_016, 298_008)
 

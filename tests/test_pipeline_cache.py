@@ -26,13 +26,14 @@ import power_cut
 import pytest
 from starters import at_once
 
-from david.pack import DavidError, index, manifest
-from david.pipeline import cache, origin, prefetch, sets
+from david.pack import DavidError
+from david.pack.shards import index, manifest
 from david.pipeline.config import DataConfig
-from david.pipeline.foresight import Foresight
 from david.pipeline.loader import Loader
-from david.pipeline.prefetch import Prefetch
-from david.pipeline.reader import Reader
+from david.pipeline.reading import cache, origin, prefetch, sets
+from david.pipeline.reading.foresight import Foresight
+from david.pipeline.reading.prefetch import Prefetch
+from david.pipeline.reading.reader import Reader
 
 Tiny = Callable[[Path, list[int]], Path]
 LARGE = 10**9

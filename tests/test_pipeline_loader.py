@@ -15,17 +15,22 @@ import numpy as np
 import pytest
 import torch
 
-from david.pack import BadSample, DavidError, Sample, build, codecs, index, manifest, plan, read, shard
-from david.pack.schema import Compression, ImageCodec
-from david.pipeline import decode, draws, geometry, images, reference
+from david.pack import BadSample, DavidError, Sample, read
+from david.pack.shards import codecs, index, manifest, shard
+from david.pack.shards.schema import Compression, ImageCodec
+from david.pack.work import build, plan
+from david.pipeline import reference
 from david.pipeline.batch import Batch
-from david.pipeline.buffers import Arena
-from david.pipeline.config import AugmentConfig, DataConfig
-from david.pipeline.gpu import GpuEngine
+from david.pipeline.config import DataConfig
+from david.pipeline.engines import decode, images
+from david.pipeline.engines.buffers import Arena
+from david.pipeline.engines.gpu import GpuEngine
 from david.pipeline.loader import Loader
-from david.pipeline.order import Order
-from david.pipeline.reader import Reader
-from david.pipeline.sets import Shards
+from david.pipeline.reading.reader import Reader
+from david.pipeline.reading.sets import Shards
+from david.pipeline.sampling import draws, geometry
+from david.pipeline.sampling.augment import AugmentConfig
+from david.pipeline.sampling.order import Order
 from david.pipeline.stages import NAMES, Stages
 
 PLAIN = AugmentConfig(0, 0, 0, 0, 0)

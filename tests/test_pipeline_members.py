@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from david.pack import codecs, shard
 from david.pack.errors import BadSample, DavidError
-from david.pack.schema import Compression, extensions
-from david.pipeline import members
+from david.pack.shards import codecs, shard
+from david.pack.shards.schema import Compression, extensions
+from david.pipeline.reading import members
 
 WHERE = "here.tar, sample 3"
 EXTENSIONS = extensions("jpeg", "lz4")

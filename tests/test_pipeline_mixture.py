@@ -11,11 +11,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from david.pack import DavidError, manifest, read
-from david.pipeline import mixture, reference, sets
+from david.pack import DavidError, read
+from david.pack.shards import manifest
+from david.pipeline import reference
 from david.pipeline.batch import Batch
-from david.pipeline.config import AugmentConfig, DataConfig
+from david.pipeline.config import DataConfig
 from david.pipeline.loader import Loader
+from david.pipeline.reading import sets
+from david.pipeline.sampling import mixture
+from david.pipeline.sampling.augment import AugmentConfig
 
 Tiny = Callable[[Path, list[int]], Path]
 SIZES = st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=4), min_size=1, max_size=4)

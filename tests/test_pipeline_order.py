@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from david.pack.errors import DavidError
-from david.pipeline import draws, order, philox
-from david.pipeline.config import AugmentConfig
+from david.pipeline.sampling import draws, order, philox
+from david.pipeline.sampling.augment import AugmentConfig
 
 ONES, PI = [0xFFFFFFFF] * 4, [0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344]
 

@@ -6,9 +6,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from david.pack import codecs
-from david.pipeline import draws, planes, planes_on_device
-from david.pipeline.geometry import Placement, place
+from david.pack.shards import codecs
+from david.pipeline.engines import planes, planes_on_device
+from david.pipeline.sampling import draws
+from david.pipeline.sampling.geometry import Placement, place
 
 
 def random_planes(height: int, width: int, seed: int = 0) -> np.ndarray:

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 
 from david.pack import BadSample, DavidError, read
-from david.pipeline import images, shard_files
 from david.pipeline.config import DataConfig
+from david.pipeline.engines import images
 from david.pipeline.loader import Loader
-from david.pipeline.reader import Reader
+from david.pipeline.reading import shard_files
+from david.pipeline.reading.reader import Reader
 
 Tiny = Callable[[Path, list[int]], Path]
 

@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from david.pack import Sample, manifest, shard
-from david.pipeline import order
+from david.pack import Sample
+from david.pack.shards import manifest, shard
 from david.pipeline.config import DataConfig
 from david.pipeline.loader import Loader
+from david.pipeline.sampling import order
 
 SAMPLES, SHARD = 298_008, 500
 

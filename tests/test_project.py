@@ -5,6 +5,8 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from collections import defaultdict
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,42 @@ def test_a_room_imports_only_what_its_floor_allows(room: str) -> None:
             if name.startswith("david.") and name != "david.__version__":
                 entered = name.split(".")[1]
                 assert entered in MAY_IMPORT[room], f"{path} imports {name}"
+
+
+def place_of(module: str) -> str | None:
+    """Where in its room a module of david lies: its folder's name there, or its own."""
+    parts = module.split(".")
+    return parts[2] if len(parts) > 2 else None
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_no_arrow_of_a_room_runs_back_up(room: str) -> None:
+    """Folders of a room, and the files beside them, import each other in one direction only."""
+    below: dict[str, set[str]] = defaultdict(set)
+    for path in files(room):
+        inside = path.relative_to(ROOT / room)
+        if inside.name == "__init__.py" and len(inside.parts) == 1:
+            continue  # it hands out names that lie deeper, when they are asked for
+        here = inside.parts[0].removesuffix(".py")
+        entered = {place_of(name) for name in imported(path) if name.startswith(f"david.{room}.")}
+        below[here] |= {
+            name
+            for name in entered - {here}
+            if (name and (ROOT / room / name).is_dir()) or (ROOT / room / f"{name}.py").is_file()
+        }
+    try:
+        tuple(TopologicalSorter(below).static_order())
+    except CycleError as error:
+        pytest.fail(f"{room}: {' -> '.join(error.args[1])}")
+
+
+def test_folders_and_files_stay_small() -> None:
+    """A folder holds at most 20 files of code, and a file 300 lines."""
+    folders: dict[Path, int] = defaultdict(int)
+    for path in (path for room in ROOMS for path in files(room)):
+        folders[path.parent] += 1
+        assert len(path.read_text().splitlines()) <= 300, path
+    assert {str(folder): count for folder, count in folders.items() if count > 20} == {}
 
 
 def test_pack_needs_neither_torch_nor_dali() -> None:

@@ -3,7 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-from david.pack import build, plan, read
+from david.pack import read
+from david.pack.work import build, plan
 from david.train import loop, recipes
 from david.train.journal import read as read_journal
 from david.train.recipe import override

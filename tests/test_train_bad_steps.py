@@ -13,12 +13,14 @@ from david.model import Network
 from david.pack.errors import DavidError
 from david.pipeline.batch import Batch
 from david.pipeline.loader import Loader
-from david.train import bundle, checkpoint, distributed, learner, loop, recipes
+from david.train import checkpoint, distributed, loop, recipes
 from david.train.distributed import World
 from david.train.journal import read
-from david.train.objective import objective
 from david.train.recipe import Recipe, override
-from david.train.step import Step
+from david.train.record import bundle
+from david.train.step import learner
+from david.train.step.step import Step
+from david.train.tasks.objective import objective
 
 TINY = override(
     recipes.recipe("smoke"),

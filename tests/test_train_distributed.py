@@ -16,10 +16,10 @@ import torch.distributed as dist
 from david.pack.errors import DavidError
 from david.train import distributed, recipes
 from david.train.distributed import Place, device_of, first_host, place
-from david.train.gradients import settled
 from david.train.pulse import OVER, Pulse
 from david.train.recipe import override
 from david.train.signals import SIGNALS, Passing, Stopped, StopSignals
+from david.train.step.gradients import settled
 
 # A task of `srun --nodes 2 --ntasks-per-node 4 --gpus-per-task 1`, the sixth of eight.
 TASK = {

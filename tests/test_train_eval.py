@@ -15,17 +15,19 @@ from typer.testing import CliRunner
 
 from david.cli import app
 from david.model import label
-from david.pack import manifest, read
+from david.pack import read
 from david.pack.errors import DavidError
+from david.pack.shards import manifest
 from david.train import checkpoint, distributed, journal, recipes
-from david.train import precision as precision_module
-from david.train.eval import best, measure
+from david.train.eval import measure
 from david.train.eval.evaluate import Scores
-from david.train.eval.metric import METRICS
 from david.train.eval.subject import Subject, of_path, of_run
 from david.train.loop import train
+from david.train.metrics import best
+from david.train.metrics.metric import METRICS
 from david.train.recipe import override
 from david.train.start import Start
+from david.train.step import precision as precision_module
 
 TINY = override(
     recipes.recipe("smoke"),

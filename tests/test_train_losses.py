@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from david.train.alignment import align, fit
+from david.train.losses.alignment import align, fit
 from david.train.losses.angular import angular
 from david.train.losses.bce import bce
 from david.train.losses.berhu import berhu

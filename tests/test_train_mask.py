@@ -9,12 +9,13 @@ import torch
 from safetensors.torch import save_file
 
 from david.model.prediction import Prediction
-from david.pack import preview
+from david.pack.look import preview
 from david.pipeline.batch import Batch
-from david.train import bundle, past, pictures
 from david.train.config import ObjectiveConfig, terms
-from david.train.eval.metrics import metrics
-from david.train.objective import TERMS, objective
+from david.train.eval import pictures
+from david.train.metrics.metrics import metrics
+from david.train.record import bundle, past
+from david.train.tasks.objective import TERMS, objective
 
 SIZE = 24, 20
 

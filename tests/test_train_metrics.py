@@ -6,8 +6,8 @@ import torch
 
 from david.model.prediction import Prediction
 from david.train.distributed import World
-from david.train.eval import metrics
 from david.train.eval.evaluate import evaluate
+from david.train.metrics import metrics
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -11,11 +11,12 @@ from typer.testing import CliRunner
 from david.cli import app
 from david.pack.errors import DavidError
 from david.pipeline.loader import Loader
-from david.train import micro_batch, recipes, run
+from david.train import recipes, run
 from david.train.distributed import World
 from david.train.journal import read
 from david.train.loop import train
 from david.train.recipe import override, to_json
+from david.train.step import micro_batch
 
 ALONE = World(0, 1, torch.device("cpu"))
 TINY = override(

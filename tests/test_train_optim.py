@@ -11,9 +11,9 @@ from torch.optim import lr_scheduler
 
 from david.model import build
 from david.pack.errors import DavidError
-from david.train import optim
 from david.train.config import OptimConfig
-from david.train.schedule import rate_factor
+from david.train.step import optim
+from david.train.step.schedule import rate_factor
 
 
 class Toy(nn.Module):

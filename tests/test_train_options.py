@@ -14,14 +14,15 @@ from torch._dynamo.backends.common import aot_autograd
 from david.model import Network
 from david.pipeline.batch import Batch
 from david.pipeline.loader import Loader
-from david.train import checkpoint, distributed, recipes, scaling
+from david.train import checkpoint, distributed, recipes
 from david.train.config import ObjectiveConfig
 from david.train.distributed import World
 from david.train.journal import read
-from david.train.learner import Balance, Learner
 from david.train.loop import train
 from david.train.recipe import Recipe, override
-from david.train.step import Step
+from david.train.step import scaling
+from david.train.step.learner import Balance, Learner
+from david.train.step.step import Step
 
 ALONE = World(0, 1, torch.device("cpu"))
 TINY = override(

@@ -11,13 +11,16 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from david.cli import app
-from david.pack import DavidError, manifest
+from david.pack import DavidError
 from david.pack.files import write_whole
-from david.pipeline import reference, sets
+from david.pack.shards import manifest
+from david.pipeline import reference
 from david.pipeline.config import DataConfig
-from david.train import ledger, past, recipes
+from david.pipeline.reading import sets
+from david.train import ledger, recipes
 from david.train import recipe as trees
-from david.train.walk import walks_of
+from david.train.record import past
+from david.train.record.walk import walks_of
 
 BATCH = 4
 

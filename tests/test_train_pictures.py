@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from david.model.prediction import Prediction
-from david.pack import preview
+from david.pack.look import preview
 from david.pipeline.batch import Batch
 from david.pipeline.config import DataConfig
 from david.pipeline.loader import Loader
-from david.train import pictures
+from david.train.eval import pictures
 
 
 def batch_of(shards: Path) -> Batch:

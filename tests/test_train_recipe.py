@@ -13,8 +13,8 @@ from david.cli import app
 from david.pack.errors import DavidError
 from david.train import recipes, run
 from david.train.config import WEIGHTS, ObjectiveConfig, terms
-from david.train.objective import TERMS
 from david.train.recipe import flat, from_json, override, to_json
+from david.train.tasks.objective import TERMS
 
 SMOKE = recipes.recipe("smoke")
 

@@ -19,12 +19,14 @@ from typer.testing import CliRunner
 from david.cli import app
 from david.pack.errors import DavidError
 from david.pipeline.loader import Loader
-from david.train import checkpoint, curves, ledger, loop, pictures, recipes
-from david.train.display import Plain
+from david.train import checkpoint, ledger, loop, recipes
+from david.train.eval import pictures
 from david.train.journal import Journal, Mark, cut_back, read
 from david.train.recipe import override
-from david.train.recorder import Recorder
-from david.train.step import Step
+from david.train.record import curves
+from david.train.record.display import Plain
+from david.train.record.recorder import Recorder
+from david.train.step.step import Step
 
 
 def told(path: Path, *steps: int) -> Mark:

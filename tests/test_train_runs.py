@@ -12,13 +12,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from david.pack import manifest
 from david.pack.errors import DavidError
-from david.pipeline.order import Order
-from david.train import checkpoint, distributed, ledger, past, recipes
+from david.pack.shards import manifest
+from david.pipeline.sampling.order import Order
+from david.train import checkpoint, distributed, ledger, recipes
 from david.train.journal import read
 from david.train.loop import Finished, train
 from david.train.recipe import Recipe, override, to_json
+from david.train.record import past
 from david.train.signals import EXIT_STOPPED
 
 SETTINGS = [
@@ -75,7 +76,7 @@ def test_a_run_stopped_after_step_7_equals_one_that_was_not(shards: Path, unbrok
 STRUCK = """
 import os
 from david import cli
-from david.train.recorder import Recorder
+from david.train.record.recorder import Recorder
 take = Recorder.take
 def struck(recorder, outcome, batch, wait_s):
     take(recorder, outcome, batch, wait_s)

@@ -17,7 +17,7 @@ from david.train.distributed import World
 from david.train.journal import read
 from david.train.loop import train
 from david.train.recipe import Recipe, override
-from david.train.step import Step
+from david.train.step.step import Step
 
 TINY = override(
     recipes.recipe("smoke"),

@@ -13,7 +13,7 @@ from david.pipeline.loader import Loader
 from david.train import recipes
 from david.train.distributed import World
 from david.train.recipe import Recipe, override
-from david.train.step import Step
+from david.train.step.step import Step
 
 ALONE = World(0, 1, torch.device("cpu"))
 TINY = override(

@@ -27,7 +27,7 @@ from david.pipeline.loader import Loader
 from david.train.config import ObjectiveConfig, OptimConfig
 from david.train.distributed import World
 from david.train.recipe import Recipe
-from david.train.step import Step
+from david.train.step.step import Step
 
 STEPS, WARMUP, RUN = 9, 3, 6  # of the schedule, of its rise, and how many are taken
 RATE, BACKBONE, LAYER, DECAY, CLIP, FINAL, BETAS = 2e-3, 0.5, 0.75, 0.3, 0.05, 0.1, (0.8, 0.95)

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from david.pack import lock
-from david.pack.fetcher import DownloadOptions
-from david.pack.remote import Patience
+from david.pack.fetch import lock
+from david.pack.fetch.fetcher import DownloadOptions
+from david.pack.fetch.remote import Patience
 
 PART_BYTES = 64 << 10
 ZIP = "SynthHuman_0000.zip"

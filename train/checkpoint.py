@@ -27,7 +27,7 @@ from david.model import tensors as tensor_file
 from david.pack.errors import DavidError
 from david.pack.files import sha256, sync, write_whole
 from david.pack.files import whole as whole_file
-from david.train.sharding import laid_out_as, whole
+from david.train.step.sharding import laid_out_as, whole
 
 MODEL, OPTIMISER, STATE, SUMS = "model.safetensors", "optimiser.safetensors", "state.json", "SHA256SUMS"
 AVERAGE = "average.safetensors"  # the whole state again, of a recipe that averages its weights

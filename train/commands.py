@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from david.pack.display import facts
 from david.pack.options import AsJson, Device, Ranks, Settings
+from david.pack.work.display import facts
 from david.pipeline.options import DEFAULT_CACHE_GB, CacheFolder, CacheGB, MaybeShardNames
 from david.train.eval.command import register as register_eval
 from david.train.replay import register as register_replay
@@ -88,7 +88,7 @@ def train(
     and SIGUSR1 save a checkpoint and leave with exit code 75: the same command goes on. A second SIGINT leaves at once.
     A rank is missed (--patience) where it is stopped or its machine is gone, however long its steps take.
     """
-    from david.pipeline import sets
+    from david.pipeline.reading import sets
     from david.train import first_look, recipes, run
 
     chosen = recipes.recipe(recipe) if recipe else None
@@ -100,11 +100,11 @@ def train(
     first_look.before_training(chosen, assignments, shards or (), start_from, backbone_weights, out)
 
     from david.train import distributed, identity, loop, writers  # torch and timm: seconds, that no refusal waits for
-    from david.train.eval import metric
     from david.train.forecast import forecast
-    from david.train.gradients import settled
+    from david.train.metrics import metric
     from david.train.signals import EXIT_STOPPED, Stopped
     from david.train.start import Start
+    from david.train.step.gradients import settled
 
     if dry_run and (cache or not any("://" in name for name in shards or ())):  # manifests come from addresses, too
         cache = Path(context.with_resource(tempfile.TemporaryDirectory()))
@@ -182,7 +182,7 @@ def plot(
     out: Annotated[Path, typer.Option(metavar="FILE", help="The picture to write.")] = Path("curves.png"),
 ) -> None:
     """Draw losses, metrics and pace of runs over their steps."""
-    from david.train import curves
+    from david.train.record import curves
 
     curves.compare(runs, out)
     typer.echo(str(out))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from david.pack.errors import DavidError
-from david.pipeline import sets
+from david.pipeline.reading import sets
 from david.train import run
 from david.train.recipe import Recipe, override
 from david.train.recipes import recipe

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from david.model.size import STATE_BYTES, parameters
-from david.pipeline import sets
-from david.pipeline.sets import Shards
+from david.pipeline.reading import sets
+from david.pipeline.reading.sets import Shards
 from david.train import checkpoint, run
 from david.train.recipe import Recipe
 

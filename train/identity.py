@@ -5,8 +5,8 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from david.pipeline import sets
-from david.pipeline.sets import Shards
+from david.pipeline.reading import sets
+from david.pipeline.reading.sets import Shards
 from david.train import recipe as recipes
 from david.train.recipe import Recipe
 from david.train.run import FREE, stored

@@ -14,24 +14,27 @@ import torch
 from david import __version__
 from david.model import Network, label
 from david.pack.errors import DavidError
-from david.pipeline import sets
 from david.pipeline.loader import Loader
-from david.pipeline.sets import Shards
-from david.train import checkpoint, curves, distributed, identity, micro_batch, pictures, run, writers
+from david.pipeline.reading import sets
+from david.pipeline.reading.sets import Shards
+from david.train import checkpoint, distributed, identity, run, writers
 from david.train import recipe as recipes
-from david.train.bundle import Watch
-from david.train.display import display
 from david.train.distributed import World
+from david.train.eval import pictures
 from david.train.eval.evaluate import evaluate
-from david.train.gradients import settled
 from david.train.journal import Mark, read
-from david.train.precision import half_precision, name_of
 from david.train.recipe import Recipe
-from david.train.recorder import Recorder
-from david.train.sharding import join
+from david.train.record import curves
+from david.train.record.bundle import Watch
+from david.train.record.display import display
+from david.train.record.recorder import Recorder
 from david.train.signals import PATIENCE_S, Stopped, StopSignals
 from david.train.start import PRETRAINED, Start
-from david.train.step import Step
+from david.train.step import micro_batch
+from david.train.step.gradients import settled
+from david.train.step.precision import half_precision, name_of
+from david.train.step.sharding import join
+from david.train.step.step import Step
 
 PICTURED = 6  # samples of a sheet
 

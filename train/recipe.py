@@ -15,7 +15,7 @@ from david.model.config import ModelConfig
 from david.pack.errors import DavidError
 from david.pipeline.config import DataConfig
 from david.train.config import ObjectiveConfig, OptimConfig
-from david.train.eval import best
+from david.train.metrics import best
 
 
 @dataclass(frozen=True)

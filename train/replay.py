@@ -43,7 +43,7 @@ def replay(
     if run is None or step is None:
         raise typer.BadParameter("name a run and a --step, or a --bundle", param_hint="RUN / --bundle")
     first_look.before_replaying(run, shards)
-    from david.train import past
+    from david.train.record import past
     from david.train.run import shards_of
 
     made = past.replay(run, shards_of(run, shards, cache, cache_gb), step, out or run / "replay")
@@ -56,7 +56,8 @@ def _compute_again(folder: Path, device: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from david.train import bundle, distributed
+    from david.train import distributed
+    from david.train.record import bundle
 
     step, ranks = bundle.replay(folder, distributed.device_of(device, 0))
     table = Table(title=f"step {step}: each rank's share of the loss", title_justify="left")
@@ -86,7 +87,7 @@ def verify_run(
 
     first_look.before_replaying(run, shards)
 
-    from david.train import past
+    from david.train.record import past
     from david.train.run import shards_of
 
     folders = shards_of(run, shards, cache, cache_gb)

@@ -27,8 +27,8 @@ from typing import Any, NamedTuple
 from david import __version__
 from david.pack.errors import DavidError
 from david.pack.files import stands, sync, write_whole
-from david.pipeline import sets
-from david.pipeline.sets import Shards
+from david.pipeline.reading import sets
+from david.pipeline.reading.sets import Shards
 from david.train import journal
 from david.train import recipe as recipes
 from david.train.config import terms

@@ -6,12 +6,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from david.pack import archive
-from david.pack.build import build
-from david.pack.plan import PackOptions
+from david.pack.raw import archive
 from david.pack.sources import synthhuman
-from david.pipeline.config import AugmentConfig, DataConfig
+from david.pack.work.build import build
+from david.pack.work.plan import PackOptions
+from david.pipeline.config import DataConfig
 from david.pipeline.loader import Loader
+from david.pipeline.sampling.augment import AugmentConfig
 
 FLIP = AugmentConfig(flip=0.5, brightness=0, contrast=0, saturation=0, hue=0)
 

@@ -18,8 +18,8 @@ import lz4.block
 import numpy as np
 import simplejpeg
 
-from david.pack import codecs
-from david.pack.schema import Sample
+from david.pack.shards import codecs
+from david.pack.shards.schema import Sample
 from david.pack.sources import synthhuman
 
 Stored = dict[str, bytes]  # jpg, alpha, depth, normals

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from david.bench.peers import david_loader
-from david.pipeline import images, members, planes
-from david.pipeline.reader import Encoded, Reader
+from david.pipeline.engines import images, planes
+from david.pipeline.reading import members
+from david.pipeline.reading.reader import Encoded, Reader
 
 prepare = david_loader.prepare
 

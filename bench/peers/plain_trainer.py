@@ -14,14 +14,13 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from david.bench.harness import Measured
+from david.bench.harness import WARM_UP, Measured, finish
 from david.bench.peers import endless, raw_loader
-from david.bench.suites.load import WARM_UP, finish
 from david.model import Network
 from david.pipeline.batch import Batch
 from david.train.config import terms
-from david.train.objective import objective
 from david.train.recipe import Recipe
+from david.train.tasks.objective import objective
 
 
 class Resized(raw_loader.Files):

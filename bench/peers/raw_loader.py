@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from david.bench.peers import endless
-from david.pack import archive
+from david.pack.raw import archive
 from david.pack.sources import synthhuman
 
 

@@ -12,8 +12,8 @@ from torch import nn
 
 from david.model.prediction import Prediction
 from david.pack import synth
-from david.pack.build import build
-from david.pack.plan import PackOptions
+from david.pack.work.build import build
+from david.pack.work.plan import PackOptions
 from david.pipeline.loader import Loader
 from david.train import distributed, loop
 from david.train.eval.evaluate import evaluate
@@ -36,7 +36,7 @@ class Constant(nn.Module):
         return Prediction(relative_depth=flat, normals=ahead, alpha_logits=flat + 10)
 
 
-Scored = dict[str, dict[str, float]]  # `trained` and `constant` -> metrics, see `train/eval/metrics.py`
+Scored = dict[str, dict[str, float]]  # `trained` and `constant` -> metrics, see `train/metrics/metrics.py`
 
 
 def learn(work: Path, samples: int, recipe: Recipe, device: str, told: Callable[[str], None]) -> Scored:

@@ -3,15 +3,11 @@
 import time
 from pathlib import Path
 
-import torch
-
-from david.bench.harness import Measured
+from david.bench.harness import WARM_UP, Measured, finish
 from david.pipeline.loader import Loader
 from david.pipeline.stages import NAMES
 from david.train.distributed import World
 from david.train.recipe import Recipe
-
-WARM_UP = 2  # batches before the clock starts: threads, buffers, the page cache
 
 
 def open_loader(recipe: Recipe, shards: Path, world: World) -> Loader:
@@ -26,12 +22,6 @@ def open_loader(recipe: Recipe, shards: Path, world: World) -> Loader:
         world_size=world.size,
         device=world.device,
     )
-
-
-def finish(device: torch.device) -> None:
-    """Wait for what the device still does, so that the clock is read when it is done."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def load_alone(recipe: Recipe, shards: Path, world: World, batches: int) -> Measured:

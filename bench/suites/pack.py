@@ -20,12 +20,13 @@ import OpenEXR
 
 from david.bench.harness import Measured
 from david.bench.raw import Kinds, repeated, samples_of
-from david.pack import archive, codecs
-from david.pack.build import build
-from david.pack.plan import PackOptions
-from david.pack.schema import LOW_PLANES, PLANES
-from david.pack.shard import encode
+from david.pack.raw import archive
+from david.pack.shards import codecs
+from david.pack.shards.schema import LOW_PLANES, PLANES
+from david.pack.shards.shard import encode
 from david.pack.sources import synthhuman
+from david.pack.work.build import build
+from david.pack.work.plan import PackOptions
 
 
 def david(raw: Path, count: int, workers: int, lossless: bool) -> Measured:

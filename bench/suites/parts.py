@@ -15,17 +15,16 @@ import torch.distributed as dist
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from david.bench.harness import Measured
-from david.bench.suites.load import WARM_UP, finish
+from david.bench.harness import WARM_UP, Measured, finish
 from david.model import Network
 from david.model.config import ModelConfig
 from david.pipeline.batch import Batch
 from david.train.distributed import World
-from david.train.learner import Learner
-from david.train.objective import TERMS
-from david.train.precision import half_precision
 from david.train.recipe import Recipe
-from david.train.step import Step
+from david.train.step.learner import Learner
+from david.train.step.precision import half_precision
+from david.train.step.step import Step
+from david.train.tasks.objective import TERMS
 
 PARTS = ("forward", "losses", "backward", "clip", "optimiser")
 MATRIX = {"cuda": 8192, "cpu": 1024}  # side of the square matrices that a device's rate is measured with

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import torch
 
-from david.bench.harness import Measured
-from david.bench.suites.load import WARM_UP, finish, open_loader
+from david.bench.harness import WARM_UP, Measured, finish
+from david.bench.suites.load import open_loader
 from david.model import Network
 from david.pipeline.batch import Batch
 from david.train.distributed import World
 from david.train.recipe import Recipe
-from david.train.step import Step
+from david.train.step.step import Step
 
 
 def make_step(recipe: Recipe, world: World) -> Step:

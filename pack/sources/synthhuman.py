@@ -12,10 +12,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from david.pack import archive, exr, png
-from david.pack.archive import MAX_PIXELS, Member
 from david.pack.errors import BadSample, DavidError
-from david.pack.schema import SCENARIOS, Sample
+from david.pack.raw import archive, exr, png
+from david.pack.raw.archive import MAX_PIXELS, Member
+from david.pack.shards.schema import SCENARIOS, Sample
 
 BACKGROUND = np.float32(65504)  # the largest finite float16
 SCENARIO_ENDS = (98_040, 198_016, 298_008)  # ids are stored in the order of SCENARIOS

@@ -17,10 +17,10 @@ import cv2
 import numpy as np
 import OpenEXR
 
-from david.pack import heap
+from david.pack import machine
 from david.pack.errors import DavidError
 from david.pack.files import whole
-from david.pack.schema import SCENARIOS, Sample
+from david.pack.shards.schema import SCENARIOS, Sample
 from david.pack.sources.synthhuman import BACKGROUND, SCENARIO_ENDS
 from david.pack.synth.scene import render
 
@@ -87,7 +87,7 @@ def _made(seed: int, samples: int, workers: int) -> Iterator[dict[str, bytes]]:
 def _settle() -> None:
     """Once in each process of the pool."""
     cv2.setNumThreads(1)
-    heap.keep()
+    machine.keep_heap()
 
 
 def write(

@@ -6,7 +6,7 @@ H rows, W columns; n hits of a ray on a surface; E edge pixels; R rays through a
 import cv2
 import numpy as np
 
-from david.pack.schema import SCENARIOS, Sample
+from david.pack.shards.schema import SCENARIOS, Sample
 from david.pack.synth import paint
 from david.pack.synth.framing import pose_before_camera
 from david.pack.synth.quadrics import View

@@ -19,7 +19,9 @@ import cv2
 import numpy as np
 import OpenEXR
 
-from david.pack import BadSample, archive, exr, index, manifest, png
+from david.pack import BadSample
+from david.pack.raw import archive, exr, png
+from david.pack.shards import index, manifest
 from david.pack.sources import synthhuman
 
 MAX_PIXELS = 1 << 16

@@ -25,11 +25,11 @@ from pathlib import Path
 from starters import small
 from zip_server import PART_BYTES, ZIP, assert_whole, make_zip, serving
 
-from david.pack import manifest, shard
-from david.pack.download import download
 from david.pack.errors import DavidError
-from david.pack.fetcher import DownloadOptions
-from david.pipeline.cache import Cache, mount
+from david.pack.fetch.download import download
+from david.pack.fetch.fetcher import DownloadOptions
+from david.pack.shards import manifest, shard
+from david.pipeline.reading.cache import Cache, mount
 
 STARTERS = 2, 4
 SHARDS, ROOM = 6, 3  # shards of a set, and for how many of them a small cache has room
@@ -70,7 +70,9 @@ def read(cache: Cache, one: manifest.Shard) -> bytes:
 def starters(count: int) -> Iterator[Callable[..., list]]:
     """Calls that each of so many processes makes, all at once: what each gave or raised."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["zip_server", "starters", "david.pack.download", "david.pipeline.cache"])
+    context.set_forkserver_preload(
+        ["zip_server", "starters", "david.pack.fetch.download", "david.pipeline.reading.cache"]
+    )
     with ProcessPoolExecutor(count, context, prepare, (context.Barrier(count),)) as pool:
 
         def all_at_once(call: Callable, *arguments: object, seeds: bool = False) -> list:

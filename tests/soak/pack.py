@@ -38,7 +38,10 @@ from starters import (
     understood,
 )
 
-from david.pack import DavidError, build, manifest, plan, read, survey, synth, verify, worker
+from david.pack import DavidError, read, synth
+from david.pack.check import verify
+from david.pack.shards import manifest
+from david.pack.work import build, plan, survey, worker
 
 OPTIONS = plan.PackOptions(val_fraction=0.25, shard_samples=3)
 CALL = ["--val-fraction", "0.25", "--shard-samples", "3", "--workers", "2"]

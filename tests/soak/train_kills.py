@@ -19,9 +19,10 @@ from pathlib import Path
 
 from safetensors.torch import load_file
 
-from david.train import checkpoint, distributed, loop, past, recipes
+from david.train import checkpoint, distributed, loop, recipes
 from david.train.journal import read
 from david.train.recipe import Recipe, override
+from david.train.record import past
 
 EVERY = 3  # steps between checkpoints
 RECIPE = override(

@@ -1,1 +1,1 @@
-"""How good a prediction is: metrics as pure functions, and the walk over a split that averages them."""
+"""The walk over a split that measures a network, and what it leaves for people."""

@@ -68,12 +68,12 @@ def evaluate(
 
     from rich.console import Console
 
-    from david.pipeline import sets
+    from david.pipeline.reading import sets
     from david.train import distributed
     from david.train.eval import measure, report
     from david.train.eval.subject import of_path, of_run
-    from david.train.precision import known
     from david.train.run import shards_of
+    from david.train.step.precision import known
 
     if (run is None) == (weights is None):
         raise typer.BadParameter("name either a run or a file of weights", param_hint="--run / --weights")

@@ -12,9 +12,9 @@ from torch import nn
 
 from david.pipeline.batch import Batch
 from david.train.distributed import World
-from david.train.eval.metric import METRICS
-from david.train.eval.metrics import metrics
-from david.train.precision import computing_in, name_of
+from david.train.metrics.metric import METRICS
+from david.train.metrics.metrics import metrics
+from david.train.step.precision import computing_in, name_of
 
 
 @dataclass(frozen=True)

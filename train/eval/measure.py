@@ -7,15 +7,15 @@ from rich.console import Console
 from rich.progress import track
 
 from david import __version__
-from david.pipeline import sets
 from david.pipeline.loader import Loader
-from david.pipeline.reader import Reader
-from david.pipeline.sets import Shards
+from david.pipeline.reading import sets
+from david.pipeline.reading.reader import Reader
+from david.pipeline.reading.sets import Shards
 from david.train import distributed
 from david.train.eval import report
 from david.train.eval.evaluate import Scores, score
 from david.train.eval.subject import Subject
-from david.train.precision import half_precision
+from david.train.step.precision import half_precision
 
 
 def measure(

@@ -12,13 +12,13 @@ import torch
 from rich.table import Table
 from torch import nn
 
-from david.pack import preview
 from david.pack.files import write_whole
+from david.pack.look import preview
 from david.pipeline.loader import Loader
-from david.pipeline.reader import Reader
-from david.train import pictures
+from david.pipeline.reading.reader import Reader
+from david.train.eval import pictures
 from david.train.eval.evaluate import Scores
-from david.train.eval.metric import METRICS, RANKED_BY
+from david.train.metrics.metric import METRICS, RANKED_BY
 
 METRICS_JSON = "metrics.json"
 

@@ -12,7 +12,7 @@ from david.pack.errors import DavidError
 from david.pipeline.config import DataConfig
 from david.train import checkpoint, run
 from david.train import recipe as recipes
-from david.train.eval.best import best_step
+from david.train.metrics.best import best_step
 from david.train.recipe import Recipe
 
 

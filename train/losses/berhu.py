@@ -9,7 +9,7 @@ gradient would push the largest residual outwards.
 
 import torch
 
-from david.train.alignment import align
+from david.train.losses.alignment import align
 from david.train.losses.masked import mean, wide
 from david.train.losses.ssi_mse import LEAST_CORRELATION
 

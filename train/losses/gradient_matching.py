@@ -9,7 +9,7 @@ CVPR 2018, section 4.
 
 import torch
 
-from david.train.alignment import align
+from david.train.losses.alignment import align
 from david.train.losses.masked import mean, wide
 from david.train.losses.ssi_mse import LEAST_CORRELATION
 

@@ -1,6 +1,6 @@
 """Mean absolute error of depth after a scale-and-shift fit of each image.
 
-    1/M sum_i |s p_i + t - d_i|      (s, t) from `david.train.alignment`, M valid pixels
+    1/M sum_i |s p_i + t - d_i|      (s, t) from `david.train.losses.alignment`, M valid pixels
 
 Ranftl et al., "Towards Robust Monocular Depth Estimation", TPAMI 2022, eq. 3 with the absolute error, there
 divided by 2 M. The fit is the closed form by least squares (eq. 4), the same as under `ssi_mse`; not the paper's robust
@@ -10,7 +10,7 @@ depth has no outliers.
 
 import torch
 
-from david.train.alignment import align
+from david.train.losses.alignment import align
 from david.train.losses.masked import mean, wide
 from david.train.losses.ssi_mse import LEAST_CORRELATION
 

@@ -9,7 +9,7 @@ could not be read. Chosen here, after the published practice for dense predictio
   4.1); Depth Anything V2's and ZoeDepth's fine-tuning keep the same ratio
 - weight decay 0.05 and a warm-up into a cosine, as MAE fine-tunes ViTs (He et al., CVPR 2022, appendix A)
 - gradient norm clipped to 1
-- a flip and mild colour jitter, see `david.pipeline.config.AugmentConfig`
+- a flip and mild colour jitter, see `david.pipeline.sampling.augment.AugmentConfig`
 - batches of 96 for 100,000 steps, 32 epochs of SynthHuman
 """
 

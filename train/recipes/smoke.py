@@ -1,7 +1,8 @@
 """A first look: a network small enough to learn on a CPU in two minutes, from nothing, on a few hundred samples."""
 
 from david.model.config import configure
-from david.pipeline.config import AugmentConfig, DataConfig
+from david.pipeline.config import DataConfig
+from david.pipeline.sampling.augment import AugmentConfig
 from david.train.config import ObjectiveConfig, OptimConfig
 from david.train.recipe import Recipe
 

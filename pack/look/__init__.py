@@ -1,0 +1,1 @@
+"""Samples, predictions and reports as pictures and pages."""

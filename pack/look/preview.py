@@ -1,0 +1,159 @@
+"""Samples and predictions as pictures: RGB, depth, normals and alpha side by side.
+
+H rows, W columns. All pictures are (H, W, 3) uint8 sRGB; NumPy and OpenCV only.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from david.pack.errors import DavidError
+from david.pack.files import write_whole
+from david.pack.shards.schema import Sample
+
+INVALID = np.array([24, 26, 31], np.uint8)  # also the sheet's ground
+_INK, _FAINT = (232, 234, 238), (150, 156, 166)
+GAP_PX, BAR_PX = 6, 22  # between cells, and the height of a line of text
+
+
+def depth_span(depth: np.ndarray, valid: np.ndarray) -> tuple[float, float]:
+    """The range of the valid pixels but for 0.5 % at each end; 0, 0 where none is.
+
+    depth: (H, W) any unit; valid: (H, W) bool"""
+    if not valid.any():
+        return 0.0, 0.0
+    near, far = np.quantile(depth[valid].astype(np.float32), (0.005, 0.995))
+    return float(near), float(far)
+
+
+def colour_depth(depth: np.ndarray, valid: np.ndarray, span: tuple[float, float] | None = None) -> np.ndarray:
+    """Near is warm, far is cold; invalid is dark.
+
+    depth: (H, W) any unit, growing with distance; valid: (H, W) bool
+    span: the depths that are warmest and coldest; by default the picture's own, see `depth_span`. Two pictures can be
+    compared where they share it"""
+    near, far = span or depth_span(depth, valid)
+    out = np.tile(INVALID, (*depth.shape, 1))
+    share = (far - depth[valid].astype(np.float32)) / max(far - near, 1e-6)
+    if share.size:
+        warmth = np.round(np.nan_to_num(share).clip(0, 1) * 255).astype(np.uint8)
+        out[valid] = cv2.applyColorMap(warmth, cv2.COLORMAP_TURBO).reshape(-1, 3)[:, ::-1]
+    return out
+
+
+def colour_normals(normals: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """X, Y, Z of -1 .. 1 as red, green, blue; what faces the camera is light blue; invalid is dark.
+
+    normals: (H, W, 3); valid: (H, W) bool"""
+    colours = np.round(np.nan_to_num(normals.astype(np.float32) * 0.5 + 0.5).clip(0, 1) * 255).astype(np.uint8)
+    return np.where(valid[..., None], colours, INVALID)
+
+
+def colour_alpha(alpha: np.ndarray) -> np.ndarray:
+    """Soft foreground as grey. alpha: (H, W) uint8, or float 0 .. 1"""
+    grey = alpha if alpha.dtype == np.uint8 else np.round(np.nan_to_num(alpha).clip(0, 1) * 255).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=-1)
+
+
+def sheet(
+    rows: Sequence[Sequence[np.ndarray]],
+    labels: Sequence[str] = (),
+    captions: Sequence[Sequence[str]] = (),
+    cell: tuple[int, int] = (256, 192),
+) -> np.ndarray:
+    """Pictures in rows, each fitted into a cell of (rows, columns) pixels with its shape kept.
+
+    labels: heads of the columns; captions: for each row the texts that stand under it, spread evenly over its width"""
+    height, width = cell
+    columns = max(len(row) for row in rows)
+    head, foot = BAR_PX * bool(labels), BAR_PX * bool(captions)
+    step = height + foot + GAP_PX
+    size = head + GAP_PX + len(rows) * step, GAP_PX + columns * (width + GAP_PX)
+    canvas = np.tile(INVALID, (*size, 1))
+    for column, label in enumerate(labels):
+        _write(canvas, label, GAP_PX + column * (width + GAP_PX), head, width, _INK)
+    for number, row in enumerate(rows):
+        top = head + GAP_PX + number * step
+        for column, picture in enumerate(row):
+            fitted = _fit(picture, height, width)
+            left = GAP_PX + column * (width + GAP_PX) + (width - fitted.shape[1]) // 2
+            down = top + (height - fitted.shape[0]) // 2
+            canvas[down : down + fitted.shape[0], left : left + fitted.shape[1]] = fitted
+        texts = captions[number] if captions else ()
+        for place, text in enumerate(texts):
+            room = (size[1] - GAP_PX) // len(texts)
+            _write(canvas, text, GAP_PX + place * room, top + height + foot, room - GAP_PX, _FAINT)
+    return canvas
+
+
+def pictures(sample: Sample) -> list[np.ndarray]:
+    """RGB, depth, normals and alpha of a sample."""
+    return [
+        sample.rgb,
+        colour_depth(sample.depth_cm, sample.valid),
+        colour_normals(sample.normals, sample.normals_valid),
+        colour_alpha(sample.alpha),
+    ]
+
+
+def caption(sample: Sample) -> str:
+    """A sample's id, scenario and range of depth."""
+    depths = sample.depth_cm[sample.valid]
+    span = f"{depths.min():.0f} to {depths.max():.0f} cm" if len(depths) else "nothing valid"
+    return "  ".join(part for part in (sample.key, str(sample.meta.get("scenario") or ""), span) if part)
+
+
+def contact_sheet(samples: Iterable[Sample], path: Path, cell: tuple[int, int] = (256, 192)) -> None:
+    """Write a PNG with RGB, depth, normals and alpha of each sample, so many side by side that it fits a screen.
+
+    Raises DavidError where there is no sample."""
+    shown = list(samples)
+    if not shown:
+        raise DavidError(f"{path}: no samples to show")
+    height, width = cell[0] + BAR_PX + GAP_PX, 4 * (cell[1] + GAP_PX)
+    write_png(path, contact_sheet_of(shown, cell, _across(len(shown), height, width)))
+
+
+def contact_sheet_of(samples: Sequence[Sample], cell: tuple[int, int], across: int) -> np.ndarray:
+    """RGB, depth, normals and alpha of each sample, `across` samples side by side: (H, W, 3) uint8."""
+    shown = [(pictures(sample), caption(sample)) for sample in samples]
+    lines = [shown[start : start + across] for start in range(0, len(shown), across)]
+    return sheet(
+        rows=[[one for row, _ in line for one in row] for line in lines],
+        labels=["rgb", "depth, near is warm", "normals", "alpha"] * across,
+        captions=[[text for _, text in line] + [""] * (across - len(line)) for line in lines],
+        cell=cell,
+    )
+
+
+def _across(count: int, height: int, width: int) -> int:
+    """How many of `count` cells stand side by side where the whole is nearest to 4:3."""
+    shapes = {across: across * width / (-(-count // across) * height) for across in range(1, count + 1)}
+    return min(shapes, key=lambda across: abs(np.log(shapes[across] * 3 / 4)))
+
+
+def write_png(path: Path, picture: np.ndarray) -> None:
+    """A picture as a PNG file, whole or absent; the folder is made where it lacks."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, png(picture))
+
+
+def png(picture: np.ndarray) -> bytes:
+    return cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].tobytes()
+
+
+def _fit(picture: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The picture as large as it fits into height x width."""
+    scale = min(height / picture.shape[0], width / picture.shape[1])
+    size = max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale))
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+
+
+def _write(canvas: np.ndarray, text: str, left: int, bottom: int, width: int, ink: tuple[int, int, int]) -> None:
+    """Draw one line that ends above `bottom`, smaller where it is longer than `width`."""
+    font, scale = cv2.FONT_HERSHEY_SIMPLEX, 0.45
+    (length, _), _ = cv2.getTextSize(text, font, scale, 1)
+    scale *= min(1.0, width / max(length, 1))
+    cv2.putText(canvas, text, (left, bottom - 6), font, scale, ink, 1, cv2.LINE_AA)

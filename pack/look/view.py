@@ -1,0 +1,155 @@
+"""`david view PATH`: a page that shows samples, or a run's pictures, in any browser and without a server.
+
+The page is one file with its pictures inside: RGB, depth, normals and alpha side by side, the sample's numbers, search
+and filters by split and scenario, arrow keys to step, a zoom that all pictures share, the depth under the cursor.
+"""
+
+import base64
+import json
+from collections.abc import Iterator
+from html import escape
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from david.pack.errors import DavidError, shown
+from david.pack.files import write_whole
+from david.pack.look import preview
+from david.pack.shards import dataset, manifest
+from david.pack.shards.schema import Sample
+from david.pack.sources import synthhuman
+
+TITLES = ("rgb", "depth", "normals: X red, Y green, Z blue", "alpha")
+WEBP_QUALITY = 80  # a run's sheet of 6 MB as PNG takes a tenth to a twentieth, and its text stays sharp
+SCRIPT, STYLE = Path(__file__).with_name("view.js"), Path(__file__).with_name("view.css")
+
+
+def samples(path: Path, start: int, count: int, split: str | None = None) -> list[tuple[str, Sample]]:
+    """(split, sample) of a shard set, a raw folder or a zip, from position `start` on; raw data has the split `raw`.
+
+    Raises DavidError where nothing of the kind is there, or no sample at that position."""
+    found = list(islice(_of_shards(path, start, split) if _is_shards(path) else _of_raw(path, start), count))
+    if not found:
+        raise DavidError(f"{path}: no sample at position {start} there; begin with a smaller --start-idx")
+    return found
+
+
+def _is_shards(path: Path) -> bool:
+    return (path / manifest.NAME).exists()
+
+
+def _of_shards(path: Path, start: int, split: str | None) -> Iterator[tuple[str, Sample]]:
+    there = manifest.load(path)
+    wanted = [split] if split else [name for name, shards in there.splits.items() if shards]
+    for name in wanted:
+        yield from ((name, sample) for sample in dataset.read(path, name, start=start))
+        start = max(0, start - there.samples(name))
+
+
+def _of_raw(path: Path, start: int) -> Iterator[tuple[str, Sample]]:
+    found = synthhuman.scan(path)
+    for key, kinds in islice(found.items(), start, None):
+        yield "raw", synthhuman.load(key, kinds)
+
+
+def gallery(path: Path, out: Path, start: int, count: int, split: str | None) -> int:
+    """Write the page of a shard set, raw data or a run's folder; returns how many entries it shows."""
+    entries = (
+        _run_entries(path) if _is_run(path) else [_entry(where, s) for where, s in samples(path, start, count, split)]
+    )
+    page = _page(path.name, entries)
+    write_whole(out, page.encode())
+    return len(entries)
+
+
+def _is_run(path: Path) -> bool:
+    return (path / "recipe.json").exists() and (path / "pictures").is_dir()
+
+
+def _run_entries(path: Path) -> list[dict[str, Any]]:
+    """A run's sheets, first to last, and its loss curve."""
+    pictures = [*sorted((path / "pictures").glob("*.png")), *path.glob("loss.png")]
+    if not pictures:
+        raise DavidError(f"{path}: a run without pictures so far; look again after its first steps")
+    return [
+        {
+            "name": one.stem,
+            "split": "run",
+            "scenario": "",
+            "pictures": [_sheet(one)],
+            "titles": [one.stem],
+        }
+        for one in pictures
+    ]
+
+
+def _entry(split: str, sample: Sample) -> dict[str, Any]:
+    """What the page needs of one sample."""
+    depths = sample.depth_cm[sample.valid]
+    numbers = {
+        "size": f"{sample.valid.shape[1]} x {sample.valid.shape[0]}",
+        "depth": f"{depths.min():.1f} to {depths.max():.1f} cm, median {np.median(depths):.1f}"
+        if len(depths)
+        else "none",
+        "valid": f"{sample.valid.mean():.1%} of the pixels",
+        "alpha": f"mean {sample.alpha.mean() / 255:.3f}",
+        "intrinsics": "none" if sample.intrinsics is None else json.dumps(np.round(sample.intrinsics, 2).tolist()),
+        "from": str(sample.meta.get("source", {}).get("archive", "")),
+    }
+    return {
+        "name": sample.key,
+        "split": split,
+        "scenario": sample.meta.get("scenario") or "",
+        "numbers": numbers,
+        "titles": list(TITLES),
+        "pictures": [_picture(picture) for picture in preview.pictures(sample)],
+        "depth": _depth(sample.depth_cm, sample.valid),
+    }
+
+
+def _depth(depth_cm: np.ndarray, valid: np.ndarray) -> dict[str, Any] | None:
+    """Depth for the cursor, as view.js reads it, and the ends of the colour scale; None where nothing is valid."""
+    if not valid.any():
+        return None
+    least, most = float(depth_cm[valid].min()), float(depth_cm[valid].max())
+    near, far = preview.depth_span(depth_cm, valid)
+    share = np.where(valid, depth_cm - least, 0) / max(most - least, 1e-6)
+    levels = np.where(valid, 1 + np.round(share * 254), 0).astype(np.uint8)
+    grey = _data(cv2.imencode(".png", levels)[1].tobytes(), "png")
+    return {"levels": grey, "least_cm": least, "most_cm": most, "near_cm": near, "far_cm": far}
+
+
+def _sheet(path: Path) -> str:
+    """A picture of a run as a data URL, WebP."""
+    picture = cv2.imread(str(path))
+    if picture is None:
+        raise DavidError(f"{path}: not a picture that can be read; take it away, or draw it again")
+    return _data(cv2.imencode(".webp", picture, [cv2.IMWRITE_WEBP_QUALITY, WEBP_QUALITY])[1].tobytes(), "webp")
+
+
+def _picture(picture: np.ndarray) -> str:
+    """(H, W, 3) uint8 as a data URL, JPEG."""
+    bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    return _data(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes(), "jpeg")
+
+
+def _data(data: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def _page(title: str, entries: list[dict[str, Any]]) -> str:
+    # `<` is escaped so that no text of a sample can end the script
+    content = json.dumps(entries).replace("<", "\\u003c")
+    near_to_far = np.linspace(0, 1, 9, dtype=np.float32)[None]
+    colours = ",".join(f"rgb({r},{g},{b})" for r, g, b in preview.colour_depth(near_to_far, near_to_far >= 0)[0])
+    return (
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(shown(title))}</title>"
+        f"<style>{STYLE.read_text()}:root{{--depth:linear-gradient(to right,{colours})}}</style>"
+        "<header><b id=place></b><input id=search type=search placeholder='search (/)'><span id=filters></span>"
+        "<output id=readout></output><small>← → Home End: step; click, + and -: zoom; Esc: whole</small></header>"
+        "<main><div id=pictures></div><table id=numbers></table></main><nav id=strip></nav>"
+        f"<script>const entries={content};\n{SCRIPT.read_text()}</script>\n"
+    )

@@ -1,0 +1,1 @@
+"""The shard format: samples to bytes and back, and the files that hold them."""

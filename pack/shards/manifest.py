@@ -1,0 +1,155 @@
+"""`dataset.json`: what a shard set holds, written last, so that a folder with a manifest is a whole set.
+
+Keys: `format`, `version`, `sha256` (of this file with 64 zeros in its place), `options` (see `plan.PackOptions`), `raw`
+(the archives read, with sizes and a digest of their members' names, sizes and CRC-32s), `splits` (for each its shards
+with samples, bytes and SHA-256s), `report` (what the geometry check and the precision report saw, see `report.py`),
+`quarantined` (samples set aside, with reasons) and `libraries` (the versions that encoded it).
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from david.pack.errors import DavidError
+from david.pack.files import write_whole
+from david.pack.shards.schema import VERSION, Compression, ImageCodec, extensions
+
+NAME = "dataset.json"
+RECORD = ".pack"  # the folder beside it while packing is under way
+FORMAT = "david shards"
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,200}")  # no path
+_UNSIGNED = "0" * 64  # stands for the manifest's own SHA-256 where that is computed
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One tar of the set. name: without `.tar`; bytes: the tar's size; hashes: SHA-256 of the tar and of its index."""
+
+    name: str
+    samples: int
+    bytes: int
+    sha256: str
+    index_sha256: str
+
+    @classmethod
+    def parse(cls, row: dict[str, Any]) -> "Shard":
+        """From JSON. Raises ValueError, KeyError or TypeError where a value is none of a shard's."""
+        shard = cls(**row)
+        cls.parse_name(shard.name)
+        if any(type(text) is not str or not _SHA256.fullmatch(text) for text in (shard.sha256, shard.index_sha256)):
+            raise ValueError(f"a shard's hash is not as expected in {str(row)[:200]}")
+        if any(type(number) is not int or not 0 <= number < 2**63 for number in (shard.samples, shard.bytes)):
+            raise ValueError(f"a shard's samples or bytes are no counts in {str(row)[:200]}")
+        return shard
+
+    @staticmethod
+    def parse_name(name: Any) -> str:
+        """A shard's name, which is no path. Raises ValueError."""
+        if type(name) is not str or not _NAME.fullmatch(name):
+            raise ValueError(f"a shard's name is not as expected: {str(name)[:200]!r}")
+        return name
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A shard set as its manifest tells it."""
+
+    folder: Path
+    options: dict[str, Any]
+    splits: dict[str, tuple[Shard, ...]]
+    raw: dict[str, Any] = field(default_factory=dict)
+    report: dict[str, Any] = field(default_factory=dict)
+    quarantined: list[dict[str, str]] = field(default_factory=list)
+    libraries: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def image(self) -> ImageCodec:
+        return self.options["image"]
+
+    @property
+    def compression(self) -> Compression:
+        return self.options["compression"]
+
+    @property
+    def extensions(self) -> tuple[str, ...]:
+        return extensions(self.image, self.compression)
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the set's content: SHA-256 over the shards' hashes, in order."""
+        hashes = [[split, [shard.sha256 for shard in shards]] for split, shards in sorted(self.splits.items())]
+        return hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
+
+    def split(self, name: str) -> tuple[Shard, ...]:
+        """The shards of a split, in order. Raises DavidError where there is none of that name or it is empty."""
+        if not self.splits.get(name):
+            there = ", ".join(split for split, shards in self.splits.items() if shards)
+            raise DavidError(f"{self.folder}: no samples in a split `{name}`; there is {there}")
+        return self.splits[name]
+
+    def samples(self, split: str) -> int:
+        return sum(shard.samples for shard in self.splits.get(split, ()))
+
+    def write(self) -> None:
+        content = {"format": FORMAT, "version": VERSION, "sha256": _UNSIGNED} | asdict(self)
+        del content["folder"]
+        unsigned = json.dumps(content, indent=1).encode() + b"\n"
+        signature = hashlib.sha256(unsigned).hexdigest().encode()
+        write_whole(self.folder / NAME, unsigned.replace(_UNSIGNED.encode(), signature, 1))
+
+
+def load(folder: Path) -> Manifest:
+    """The manifest of a shard set. Raises DavidError where the folder holds none that this version reads."""
+    path = Path(folder) / NAME
+    try:
+        text = path.read_bytes()
+        content = json.loads(text)
+        found = content.pop("format"), content.pop("version")
+        if found != (FORMAT, VERSION):
+            raise DavidError(f"{path}: holds `{found[0]}` version {found[1]}, this david reads `{FORMAT}` {VERSION}")
+        signature = content.pop("sha256").encode()
+        if hashlib.sha256(text.replace(signature, _UNSIGNED.encode(), 1)).hexdigest().encode() != signature:
+            raise ValueError("it changed after packing: its SHA-256 is not the one it holds")
+        splits = {name: tuple(map(Shard.parse, shards)) for name, shards in content.pop("splits").items()}
+        manifest = Manifest(folder=Path(folder), splits=splits, **content)
+        _check(manifest)
+        return manifest
+    except OSError as error:
+        raise DavidError(
+            f"{folder}: no shards there (no {NAME}: {error.strerror}); make them: david pack RAW {folder}"
+        ) from error
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+        raise DavidError(
+            f"{path}: not a manifest of shards ({type(error).__name__}: {error}); copy it again, or pack the set anew "
+            "with --restart"
+        ) from error
+
+
+def _check(manifest: Manifest) -> None:
+    """Raises ValueError, LookupError, TypeError or AttributeError where something is not what readers count on."""
+    extensions(manifest.image, manifest.compression)
+    names = [shard.name for shards in manifest.splits.values() for shard in shards]
+    if len(set(names)) < len(names):
+        raise ValueError("a shard is listed twice")
+    for split in manifest.splits:
+        Shard.parse_name(split)
+    for name, kind in (("options", dict), ("raw", dict), ("report", dict), ("quarantined", list), ("libraries", dict)):
+        if type(getattr(manifest, name)) is not kind:
+            raise TypeError(f"`{name}` is no {kind.__name__}")
+    for sample in manifest.quarantined:
+        _texts("quarantined", [sample[key] for key in ("id", "where", "reason")])
+    _texts("libraries", manifest.libraries.values())
+    if manifest.raw:
+        _texts("raw", [manifest.raw["digest"], *(archive["name"] for archive in manifest.raw["archives"])])
+        if type(manifest.raw["samples"]) is not int:
+            raise TypeError("`raw` counts no samples")
+
+
+def _texts(name: str, values: Iterable[Any]) -> None:
+    if any(type(value) is not str for value in values):
+        raise TypeError(f"`{name}` holds something else than text")

@@ -1,0 +1,51 @@
+"""Shards as Ray tasks, on a cluster that shares the file system, or on a local Ray where none runs.
+
+The bytes are those of local packing: a task writes one shard under the same plan, in a worker process of its own, so
+that a decoder that crashes costs a sample and not the task.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from david.pack.errors import DavidError
+from david.pack.work import crew
+from david.pack.work.crew import Event
+from david.pack.work.plan import PackOptions, ShardPlan
+
+
+def run(
+    shards: list[ShardPlan], folder: Path, options: PackOptions, *, quarantine: bool, workers: int
+) -> Iterator[Event]:
+    """As `crew.run`; `workers` bounds a local Ray, a cluster has its own size. Events come shard by shard."""
+    try:
+        import ray
+        from ray.exceptions import RayError
+    except ImportError as error:
+        raise DavidError("ray is not installed; install it: pip install -e '.[ray]' in the folder of david") from error
+    begun_here = not ray.is_initialized()
+    if begun_here:
+        try:
+            ray.init(address="auto", log_to_driver=False)
+        except ConnectionError:
+            ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False)
+
+    @ray.remote(num_cpus=1, max_retries=2)
+    def write(one: ShardPlan) -> list[Event]:
+        events = crew.run([one], folder, options, quarantine=quarantine, workers=1)
+        return [event for event in events if not isinstance(event.what, crew.Waits)]  # over by the time they are heard
+
+    waiting = {write.remote(one): number for number, one in enumerate(shards)}
+    try:
+        while waiting:
+            (ready, *_), _ = ray.wait(list(waiting), num_returns=1)
+            number = waiting.pop(ready)
+            try:
+                events = ray.get(ready)
+            except RayError as error:
+                raise DavidError(f"{shards[number].name}: its Ray task failed ({error}); run again to go on") from error
+            yield from (Event(number, event.what) for event in events)
+    finally:
+        for task in waiting:
+            ray.cancel(task, force=True)
+        if begun_here:
+            ray.shutdown()

@@ -1,0 +1,214 @@
+"""The record of a pack under way: `SHARDS/.pack/`, gone once the manifest is written.
+
+`plan.json` (or `plan-GROUP.json`, see `plan.plan`) holds what the shards depend on; a run with other options or other
+raw data is refused against it. `NAME.json` is one finished shard: written last, so that where it is, the shard is
+whole. Shards are pure functions of the plan, so whoever finds one missing may write it.
+
+Jobs that share the work meet at two kinds of lock (`alone.py`): `lock`, held for a moment to agree on a plan, to claim
+a part and to end; and `lock-GROUP-I-of-N`, held by the job that writes part I of N.
+"""
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from david.pack import alone, files
+from david.pack.check.report import Report
+from david.pack.errors import DavidError
+from david.pack.shards import manifest
+from david.pack.shards.manifest import Shard
+from david.pack.work.plan import CODECS
+
+FOLDER = manifest.RECORD
+SHOWN = 5  # samples named in a message
+LOCK = "lock"
+_CLAIM = re.compile(r"lock-(?P<group>.+)-(?P<number>[0-9]{1,9})-of-(?P<of>[0-9]{1,9})")
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished shard. shard: None where every sample of it was set aside; quarantined: those, with reasons."""
+
+    split: str
+    name: str
+    shard: Shard | None
+    report: Report
+    quarantined: list[dict[str, str]] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "split": self.split,
+            "name": self.name,
+            "shard": asdict(self.shard) if self.shard else None,
+            "quarantined": self.quarantined,
+            "report": self.report.as_json(),
+        }
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> "Done":
+        shard = Shard.parse(content["shard"]) if content["shard"] else None
+        report = Report.from_json(content["report"])
+        return cls(content["split"], content["name"], shard, report, content["quarantined"])
+
+
+@dataclass(frozen=True)
+class Record:
+    """`SHARDS/.pack`, as files."""
+
+    shards: Path
+
+    @property
+    def folder(self) -> Path:
+        return self.shards / FOLDER
+
+    def plan_path(self, group: str | None) -> Path:
+        return self.folder / ("plan.json" if group is None else f"plan-{group}.json")
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """No other job plans, claims or ends meanwhile."""
+        with alone.alone(self.folder / LOCK):
+            yield
+
+    @contextmanager
+    def claim(self, group: str, number: int, of: int) -> Iterator[None]:
+        """Hold part `number` of `of` for the time of a run; begin it under `alone`.
+
+        Raises DavidError where another job holds it, or a part that shares shards with it."""
+        self._refuse_others(
+            lambda theirs: theirs[0] == group and (number - theirs[1]) % math.gcd(of, theirs[2]) == 0,
+            f"part {number}/{of} of it",
+        )
+        with alone.alone(self.folder / f"lock-{group}-{number}-of-{of}", wait=False):
+            yield
+
+    def refuse_others(self) -> None:
+        """Raises DavidError where any job holds a part. Ask under `alone`."""
+        self._refuse_others(lambda _: True, "it")
+
+    def _refuse_others(self, meets: Callable[[tuple[str, int, int]], bool], what: str) -> None:
+        for path in sorted(self.folder.glob("lock-*")):
+            if match := _CLAIM.fullmatch(path.name):
+                theirs = match["group"], int(match["number"]), int(match["of"])
+                if meets(theirs) and alone.is_held(path):
+                    raise DavidError(
+                        f"{self.shards}: another david pack is at work on {what}, as part {theirs[1]}/{theirs[2]}; "
+                        "wait for its end"
+                    )
+
+    def plans(self) -> list[dict[str, Any]]:
+        """The plans agreed on so far, by name. Raises DavidError where one is damaged."""
+        return [self._plan(path) for path in sorted(self.folder.glob("plan*.json"))]
+
+    def plan(self, group: str | None) -> dict[str, Any] | None:
+        """The plan of a group, None where there is none yet. Raises DavidError where it is damaged."""
+        path = self.plan_path(group)
+        return self._plan(path) if path.exists() else None
+
+    def _plan(self, path: Path) -> dict[str, Any]:
+        try:
+            plan = json.loads(path.read_bytes())
+            _ = plan["options"] | plan["libraries"], plan["raw"]["digest"], plan["raw"]["samples"], plan["quarantined"]
+            [Shard.parse_name(name) for _, name, _ in plan["shards"]]
+            return plan | {"groups": int(plan["groups"])}
+        except (ValueError, KeyError, TypeError) as error:
+            raise DavidError(
+                f"{path}: no plan of a pack ({type(error).__name__}: {error}); start over with --restart"
+            ) from error
+
+    def agree(self, plan: dict[str, Any], group: str | None) -> None:
+        """Write the plan, or compare it with the one there; call it under `alone`.
+
+        Raises DavidError with both values where they differ."""
+        there = self.plan(group)
+        if there is not None:
+            compare(self.shards, there, plan)
+        else:
+            files.write_whole(self.plan_path(group), json.dumps(plan).encode())
+
+    def finish(self, done: Done) -> None:
+        files.make_folder(self.folder)  # another job may have ended the set meanwhile
+        files.write_whole(self.path(done.name), json.dumps(done.as_json()).encode())
+
+    def done(self, name: str) -> Done | None:
+        """The line of a finished shard; None where there is none, or a damaged one: the shard is written again."""
+        try:
+            return Done.from_json(json.loads(self.path(name).read_bytes()))
+        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+    def path(self, name: str) -> Path:
+        """Of a finished shard's line."""
+        return self.folder / f"{name}.json"
+
+    def sweep(self, name: str) -> None:
+        """Take away what a killed writer of a shard left half written."""
+        for path in (self.shards / f"{name}.tar", self.shards / f"{name}.idx", self.path(name)):
+            files.sweep(path)
+
+    def forget(self, name: str) -> None:
+        self.path(name).unlink(missing_ok=True)
+
+    def empty(self) -> None:
+        """Take away all but the locks; call it under `alone`."""
+        for path in self._files():
+            if not path.name.startswith(LOCK):
+                path.unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        """The set is whole: what was kept to go on with is no longer needed. The last that is done under `alone`."""
+        for path in sorted(self._files(), key=lambda path: path.name in (LOCK, f"{LOCK}.held")):
+            path.unlink(missing_ok=True)
+        with suppress(OSError):  # another job waits there already, and clears it in its turn
+            self.folder.rmdir()
+
+    def _files(self) -> list[Path]:
+        return sorted(self.folder.iterdir()) if self.folder.is_dir() else []
+
+
+def compare(shards: Path, there: dict[str, Any], asked: dict[str, Any]) -> None:
+    """Raises DavidError that names every difference with both values; plans are alike where none is found."""
+    there = there | {"libraries": {CODECS: "revision 1"} | there["libraries"]}  # the first was not written down
+    differences = []
+    for group in ("options", "libraries"):
+        for name in sorted(there[group] | asked[group]):
+            ours, theirs = there[group].get(name), asked[group].get(name)
+            if ours != theirs:
+                option = " (--lossless)" if name == "image" else ""  # the one that is called otherwise
+                differences.append(f"{name} is {ours} there and {theirs} now{option}")
+    groups, asked_groups = there.get("groups"), asked.get("groups")
+    if groups and asked_groups and groups != asked_groups:
+        differences.append(f"the set has {groups} groups there and {asked_groups} now")
+    if there["raw"]["digest"] != asked["raw"]["digest"]:
+        samples = _samples(there.get("contents"), asked.get("contents"))
+        differences.append(f"the raw data is {_told(there['raw'])} there and {_told(asked['raw'])} now{samples}")
+    if differences:
+        raise DavidError(
+            f"{shards}: was begun otherwise: {'; '.join(differences)}; go on with the same or start over with --restart"
+        )
+
+
+def _told(raw: dict[str, Any]) -> str:
+    return f"{raw['samples']:,} samples in {len(raw['archives'])} archives (digest {raw['digest'][:12]})"
+
+
+def _samples(there: dict[str, str] | None, asked: dict[str, str] | None) -> str:
+    """Which samples differ, in words; none where that was not kept."""
+    if there is None or asked is None:
+        return ""
+    differing = {
+        "no longer there": sorted(there.keys() - asked.keys()),
+        "new": sorted(asked.keys() - there.keys()),
+        "changed": sorted(key for key in there.keys() & asked.keys() if there[key] != asked[key]),
+    }
+    return "".join(
+        f", {len(keys):,} {'sample' if len(keys) == 1 else 'samples'} {how} ({', '.join(keys[:SHOWN])}"
+        f"{', ...' if len(keys) > SHOWN else ''})"
+        for how, keys in differing.items()
+        if keys
+    )

@@ -1,0 +1,56 @@
+"""DALI's graph: encoded bytes go in, images and planes come out on the device; no chance and no order of its own.
+
+Legend: h rows, w columns of a sample; n blocks of 65,536 bytes.
+"""
+
+from typing import Any
+
+from david.pack.errors import DavidError
+from david.pack.shards.schema import BLOCK_BYTES
+
+AHEAD = 2  # batches that DALI is given before the first is taken; its own queue would ask for as many at the start
+
+
+def _dali() -> Any:
+    try:
+        import nvidia.dali
+        import nvidia.dali.fn
+        import nvidia.dali.types
+    except ImportError as error:
+        raise DavidError(
+            f"on a GPU batches are decoded by NVIDIA DALI, which can't be imported here ({error}); "
+            "on Linux install it: pip install nvidia-dali-cuda130"
+        ) from error
+    return nvidia.dali
+
+
+def graph(batch_size: int, threads: int, device_id: int | None, inflate: bool) -> Any:
+    """Images (h, w, 3), and the bytes of `alpha` and `planes`: all uint8, on the GPU of that number. Without a number
+    CPU operators do the same, `inflate` excepted.
+
+    Inputs, for each sample:
+
+    rgb: an encoded image; alpha, planes: LZ4 blocks one behind another where `inflate` is set, and plain bytes else
+    alpha_blocks, planes_blocks: (n,) int32, where `inflate` is set: the compressed sizes"""
+    dali = _dali()
+    fn = dali.fn
+    pipe = dali.Pipeline(batch_size, threads, device_id=device_id, prefetch_queue_depth=1)
+
+    def source(name: str, dtype: Any) -> Any:
+        return fn.external_source(name=name, dtype=dtype, ndim=1)
+
+    def stored(name: str) -> Any:
+        data = source(name, dali.types.UINT8)
+        data = data if device_id is None else data.gpu()
+        if not inflate:
+            return data
+        sizes = source(f"{name}_blocks", dali.types.INT32)
+        return fn.reshape(fn.decoders.inflate(data, shape=[BLOCK_BYTES], chunk_sizes=sizes), shape=[-1])
+
+    with pipe:
+        how = {"device": "cpu"} if device_id is None else {"device": "mixed", "affine": False}
+        rgb = source("rgb", dali.types.UINT8)
+        image = fn.decoders.image(rgb, **how, output_type=dali.types.RGB, adjust_orientation=False)
+        pipe.set_outputs(image, stored("alpha"), stored("planes"))
+    pipe.build()
+    return pipe

@@ -1,0 +1,150 @@
+"""From places in a split to batches: what the CPU's way and the GPU's have in common.
+
+Threads read and prepare samples, of a few batches at once; whoever iterates collects the batches in order.
+
+Legend: B samples of this rank's batch, H rows, W columns.
+"""
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from operator import itemgetter
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import torch
+
+from david.pack.errors import BadSample
+from david.pipeline.batch import Batch
+from david.pipeline.reading.reader import Encoded, Reader
+from david.pipeline.sampling.draws import Draws
+from david.pipeline.sampling.geometry import Placement, cameras
+from david.pipeline.sampling.order import Places
+from david.pipeline.stages import Stages
+
+
+class Prepared(NamedTuple):
+    """What a thread leaves of a sample beside its pixels.
+
+    where: names it in messages
+    placement: of its pixels in the batch; intrinsics: (3, 3) float64 of the sample's image, NaN where unknown
+    depth_offset_cm, depth_scale_cm: as `Batch` has them
+    rest: what an engine needs to finish it
+    """
+
+    where: str
+    placement: Placement
+    intrinsics: np.ndarray
+    depth_offset_cm: float
+    depth_scale_cm: float
+    rest: Any = None
+
+
+class Work:
+    """A batch in the making, of which threads take one sample after another.
+
+    fields: tensors that its samples are written to, where they are on the CPU"""
+
+    def __init__(self, places: Places, draws: Draws, fields: dict[str, torch.Tensor]):
+        self.places, self.draws, self.fields = places, draws, fields
+        self.arrays = tuple(tensor.numpy() for tensor in fields.values())
+        self.recoloured, self.worn = draws.recoloured().tolist(), draws.worn().tolist()
+        self.ids: list[int] = places.ids.tolist()
+        self.tasks: list[Future[None]] = []
+        self._left = iter(range(len(self.ids)))  # each slot goes to one thread
+        self._prepared: list[Prepared | None] = [None] * len(self.ids)
+        self._failed: list[tuple[int, BaseException]] = []
+
+    def run(self, prepare: Callable[["Work", int], Prepared]) -> None:
+        """What each thread does: prepare samples until none is left, or one fails."""
+        for slot in self._left:
+            try:
+                self._prepared[slot] = prepare(self, slot)
+            except BaseException as error:  # of a mistake of ours the sample is not in the message
+                error.add_note(f"in sample {self.ids[slot]} of the split, epoch {self.places.epochs[slot]}")
+                self._failed.append((slot, error))
+                return
+
+    def drop(self) -> None:
+        """Prepare no more samples."""
+        deque(self._left, maxlen=0)
+
+    def prepared(self) -> list[Prepared]:
+        """What all threads left, when all are done. Raises what the first sample raised that could not be had."""
+        wait(self.tasks)
+        if self._failed:
+            raise min(self._failed, key=itemgetter(0))[1]
+        return cast(list[Prepared], self._prepared)
+
+
+class Engine(ABC):
+    """Makes batches in the order in which they were submitted. Only one thread may use it.
+
+    size: (H, W) of the batches; resize: whether samples may have another size"""
+
+    IN_FLIGHT: int  # batches submitted and not collected
+
+    def __init__(self, reader: Reader, size: tuple[int, int], resize: bool, threads: int, stages: Stages):
+        self.reader, self.size, self.resize, self.stages = reader, size, resize, stages
+        self._threads = threads
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="david-read")
+        self._working: deque[Work] = deque()
+
+    @abstractmethod
+    def _lend(self) -> dict[str, torch.Tensor]:
+        """Memory for the next batch."""
+
+    @abstractmethod
+    def _prepare(self, work: Work, slot: int) -> Prepared:
+        """Read a sample and do all that can be done on a CPU thread; slot: its place in the batch."""
+
+    @abstractmethod
+    def collect(self) -> Batch:
+        """The batch that was submitted first. Raises BadSample or DavidError where it can't be had."""
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._working)
+
+    def submit(self, places: Places, draws: Draws) -> None:
+        """Start on a batch."""
+        work = Work(places, draws, self._lend())
+        work.tasks = [self._pool.submit(work.run, self._prepare) for _ in range(min(self._threads, len(work.ids)))]
+        self._working.append(work)
+
+    def close(self) -> None:
+        """Drop what is under way and end the threads."""
+        for work in self._working:
+            work.drop()
+        self._pool.shutdown(cancel_futures=True)
+
+    def _fits(self, encoded: Encoded) -> None:
+        if not self.resize and (encoded.height, encoded.width) != self.size:
+            raise BadSample(
+                encoded.where,
+                f"is {encoded.height} x {encoded.width}, the split's first sample {self.size[0]} x {self.size[1]}; "
+                "give the data a height and a width",
+            )
+
+
+UNKNOWN = np.full((3, 3), np.nan)
+
+
+def left(encoded: Encoded, placement: Placement, rest: Any = None) -> Prepared:
+    """What is kept of a sample whose pixels are placed."""
+    camera = UNKNOWN if encoded.intrinsics is None else encoded.intrinsics
+    return Prepared(encoded.where, placement, camera, encoded.depth_offset_cm, encoded.depth_scale_cm, rest)
+
+
+def numbers(places: Places, prepared: list[Prepared]) -> dict[str, torch.Tensor]:
+    """The fields of a batch that are no images."""
+    placed = cameras([one.placement for one in prepared], np.stack([one.intrinsics for one in prepared]))
+    return {
+        "intrinsics": torch.from_numpy(placed.astype(np.float32)),
+        "depth_offset_cm": torch.tensor([one.depth_offset_cm for one in prepared], dtype=torch.float32),
+        "depth_scale_cm": torch.tensor([one.depth_scale_cm for one in prepared], dtype=torch.float32),
+        "ids": torch.from_numpy(places.ids),
+        "epochs": torch.from_numpy(places.epochs),
+        "real": torch.from_numpy(places.real),
+    }

@@ -1,0 +1,63 @@
+"""A sample's members: held against the hashes in their headers, and inflated to planes (see `pack/shards/schema.py`).
+
+xxHash and LZ4 do the work, in the libraries that the packages xxhash and lz4 are built with: called by address and
+without those packages' wrappers they read and write in place, and a sample leaves Python's lock once for each. Where
+a library hides its functions, and to tell what is damaged, the same is done by way of the packages.
+
+Legend: h rows, w columns of a sample.
+"""
+
+import ctypes
+import tarfile
+from importlib import import_module
+
+import numpy as np
+
+from david.pack.errors import BadSample, DavidError
+from david.pack.shards import codecs, shard
+from david.pack.shards.schema import PLANES, Compression
+from david.pipeline.reading import _members
+
+
+def _address(extension: str, function: str) -> int:
+    """Of a C function in an extension module; 0 where it has none of that name."""
+    try:
+        library = ctypes.CDLL(str(import_module(extension).__file__))
+        return ctypes.cast(getattr(library, function), ctypes.c_void_p).value or 0
+    except (ImportError, OSError, AttributeError):
+        return 0
+
+
+XXH3 = _address("xxhash._xxhash", "XXH3_64bits")
+LZ4 = _address("lz4.block._block", "LZ4_decompress_safe")
+
+
+def check(data: memoryview, begin: int, spans: np.ndarray, extensions: tuple[str, ...], where: str) -> None:
+    """Raises BadSample where a member's bytes are not those that its header was written for.
+
+    data: of a shard, from its byte `begin` on; spans: (5, 2) int64, where the shard's members lie"""
+    if XXH3 and _members.check(XXH3, data, spans, begin):
+        return
+    for extension, (start, size) in zip(extensions, (spans - [begin, 0]).tolist(), strict=True):
+        try:
+            shard.check(data[start - tarfile.BLOCKSIZE : start], data[start : start + size])
+        except DavidError as error:
+            raise BadSample(where, f"{extension}: {error}; copy the shard again") from error
+
+
+def inflate(
+    members: dict[str, memoryview], compression: Compression, alpha: np.ndarray, planes: np.ndarray, where: str
+) -> None:
+    """Fill alpha (h, w) and planes (5, h, w), uint8, from the members of those names (`schema.PLANES`).
+
+    Raises BadSample where their bytes are damaged."""
+    packed = members["alpha"], members["depth"], members["normals"]
+    if LZ4 and compression == "lz4" and _members.inflate(LZ4, *packed, alpha, planes):
+        return
+    height, width = alpha.shape
+    outs = alpha[None], planes[:2], planes[2:]
+    for (name, count), out in zip(PLANES.items(), outs, strict=True):
+        try:
+            codecs.decode_planes(members[name], count, height, width, compression, out)
+        except DavidError as error:
+            raise BadSample(where, f"{name}: {error}") from error

@@ -1,0 +1,140 @@
+"""Encoded samples from one or several shard sets, by position in their split and in any order.
+
+A sample's members stand side by side in its tar, so each sample is one span to read: no seek state, no lock, and a
+file cut short shows as a short read, where a memory map would end the process. Each member is held against the hash in
+its header, so changed bytes never become a batch.
+"""
+
+import bisect
+import tarfile
+from collections.abc import Callable
+from itertools import accumulate
+from typing import NamedTuple
+
+import numpy as np
+
+from david.pack import files
+from david.pack.errors import BadSample
+from david.pack.shards import shard
+from david.pack.shards.manifest import Shard
+from david.pack.shards.schema import PLANES, Compression
+from david.pipeline.reading import members, sets
+from david.pipeline.reading.opened import Opened
+from david.pipeline.reading.sets import Shards
+from david.pipeline.reading.shard_files import ShardFiles
+
+
+class Encoded(NamedTuple):
+    """One sample as it stands in its shard.
+
+    where: names it in messages
+    rgb: the encoded image; planes: the encoded alpha, depth and normals
+    height, width: in pixels
+    intrinsics: (3, 3) float64 in pixels, or None
+    depth_offset_cm, depth_scale_cm: depth in cm is `relative * scale + offset`
+    """
+
+    where: str
+    rgb: memoryview
+    planes: dict[str, memoryview]
+    height: int
+    width: int
+    intrinsics: np.ndarray | None
+    depth_offset_cm: float
+    depth_scale_cm: float
+
+
+def fresh(size: int) -> memoryview:
+    return memoryview(bytearray(size))
+
+
+class Reader:
+    """Samples of one split of one or several shard sets, whose samples stand one set behind another. Safe to use from
+    several threads; close it when done.
+
+    shards: the folder of a shard set, or several. Raises DavidError where they hold no such split."""
+
+    def __init__(self, shards: Shards, split: str):
+        self.sets, self.split = sets.load(shards), split
+        self.counts = self.sets.counts(split)  # for each set the samples of each of its shards
+        self.compression: Compression = self.sets.compression
+        self.files = [ShardFiles(one) for one in self.sets.manifests]
+        self.shards = [(held, one) for held in self.files for one in held.dataset.splits.get(split, ())]
+        self._ends = list(accumulate(one.samples for _, one in self.shards))
+
+    @property
+    def samples(self) -> int:
+        return self._ends[-1]
+
+    def read(self, sample: int, room: Callable[[int], memoryview] = fresh) -> Encoded:
+        """The sample at a position of the split. Raises DavidError naming the shard, BadSample naming the sample.
+
+        room: lends memory of so many bytes, which the sample's members stay in"""
+        held, one, row = self._find(sample)
+        try:
+            return self._read(held, one, row, room)
+        except BadSample:
+            if not held.mend(one):
+                raise
+            return self._read(held, one, row, room)
+
+    def _read(self, held: ShardFiles, one: Shard, row: int, room: Callable[[int], memoryview]) -> Encoded:
+        opened, where = held.open(one), f"{held.path(one)}, sample {row}"
+        spans = held.index(one)[row].astype(np.int64)
+        bounds = spans.tolist()
+        start = bounds[0][0] - tarfile.BLOCKSIZE
+        data = room(sum(bounds[-1]) - start)
+        _fill(data, opened, start, where)
+        members.check(data, start, spans, held.dataset.extensions, where)
+        rgb, *planes, about = (data[begin - start : begin - start + size] for begin, size in bounds)
+        known = shard.decode_about(about)
+        if not held.is_key(one, row, str(known["id"])):
+            raise BadSample(where, f"another sample stands there ({known['id']}): is it another shard's tar?")
+        return Encoded(
+            where=f"{where} ({known['id']})",
+            rgb=rgb,
+            planes=dict(zip(PLANES, planes, strict=True)),
+            height=known["height"],
+            width=known["width"],
+            intrinsics=known["intrinsics"],
+            depth_offset_cm=known["depth_offset_cm"],
+            depth_scale_cm=known["depth_scale_cm"],
+        )
+
+    def key(self, sample: int) -> str:
+        """The name of the sample at a position of the split, as its data set has it: of that, only a header is read."""
+        held, one, row = self._find(sample)
+        opened, head = held.open(one), fresh(tarfile.BLOCKSIZE)
+        start = int(held.index(one)[row, 0, 0]) - tarfile.BLOCKSIZE
+        _fill(head, opened, start, f"{held.path(one)}, sample {row}")
+        name = bytes(head[: tarfile.LENGTH_NAME]).rstrip(b"\0").decode("utf-8", "replace")
+        return name.removesuffix(f".{held.dataset.extensions[0]}")
+
+    def shards_of(self, samples: np.ndarray) -> np.ndarray:
+        """(n,) positions to the numbers, in `shards`, of all shards that hold any of them."""
+        return np.unique(np.searchsorted(self._ends, samples, side="right"))
+
+    def _find(self, sample: int) -> tuple[ShardFiles, Shard, int]:
+        """The shard that holds a sample, and the sample's place in it."""
+        number = bisect.bisect_right(self._ends, sample)
+        held, one = self.shards[number]
+        return held, one, sample - self._ends[number] + one.samples
+
+    def stop(self) -> None:
+        """End what is being brought from elsewhere: whoever waits for it gets a DavidError."""
+        for held in self.files:
+            held.stop()
+
+    def close(self) -> None:
+        for held in self.files:
+            held.close()
+
+
+def _fill(data: memoryview, opened: Opened, start: int, where: str) -> None:
+    """Fill `data` with a file's bytes from `start` on. Raises BadSample where they can't be had."""
+    try:
+        got = files.fill(opened.handle, data, start)
+    except OSError as error:
+        raise BadSample(where, f"can't be read ({error.strerror}); is the disk whole?") from error
+    if got != len(data):
+        raise BadSample(where, f"the shard ends {len(data) - got} bytes before the sample does; copy it again")

@@ -1,0 +1,1 @@
+"""Which samples a step takes, and how each is augmented: pure functions of seed, epoch and sample."""

@@ -1,0 +1,87 @@
+"""Where a batch's pixels lie in their sample: crop, scale, small rotation and mirror as one affine map.
+
+The pixel in column i and row j covers [i, i + 1) x [j, j + 1), so its centre is at (i + 0.5, j + 0.5), as in the
+shards' intrinsics. A window of the sample is chosen, turned about its own centre and never beyond the sample's border:
+there is no pixel whose content is not known. It is stretched to the batch's size and mirrored last.
+
+Turning by an angle about the optical axis, shifting, stretching and mirroring are what a camera sees of a world that is
+turned and mirrored alike: K' = A K Q^-1, where A maps pixels of the sample to the batch's and Q turns and mirrors the
+world; normals take Q too. Depth stays, since Q keeps Z.
+
+Legend: H rows, W columns of the batch, h, w of a sample.
+"""
+
+from math import ceil, cos, sin
+from typing import NamedTuple
+
+import numpy as np
+
+from david.pipeline.sampling.draws import Draws
+
+ONE = 1 << 32  # a pixel, in fixed point
+
+
+class Placement(NamedTuple):
+    """Of one sample in its batch.
+
+    matrix: (2, 3) float64, (column, row, 1) in the batch to (column, row) in the sample
+    cosine, sine: of the angle by which normals turn from X to Y; flip: whether X is negated then
+    samples: bilinear samples a pixel of images, (down, across): more than one where the batch is coarser
+    """
+
+    matrix: np.ndarray
+    cosine: float
+    sine: float
+    flip: bool
+    samples: tuple[int, int]
+
+    @property
+    def mirror(self) -> int:
+        """What X is multiplied by."""
+        return -1 if self.flip else 1
+
+    @property
+    def plain(self) -> bool:
+        """Whether pixels stay as they are, but for the mirror."""
+        return abs(self.matrix[0, 0]) == 1 and self.sine == 0 and self.matrix[1, 1] == 1 and self.samples == (1, 1)
+
+    def whole(self, h: int, w: int, height: int, width: int) -> bool:
+        """Whether it is the whole sample of h x w pixels, merely stretched to height x width, and mirrored or not."""
+        return self.sine == 0 and abs(self.matrix[0, 0]) * width == w and self.matrix[1, 1] * height == h
+
+    def where(self) -> np.ndarray:
+        """(2, 3) int64: from a pixel's indices in the batch to the pixel of the sample under its centre, in units of
+        2**-32 pixels; each value is rounded down then. So all engines choose the same pixel."""
+        (xx, xy, x), (yx, yy, y) = self.matrix.tolist()
+        rows = [[xx, xy, x + (xx + xy) / 2], [yx, yy, y + (yx + yy) / 2]]
+        return np.array([[round(value * ONE) for value in row] for row in rows], np.int64)
+
+
+def place(draws: Draws, slot: int, h: int, w: int, height: int, width: int) -> Placement:
+    """The drawn placement of a sample of h x w pixels in a batch of height x width."""
+    angle, kept, flip = float(draws.angle[slot]), float(draws.kept[slot]), bool(draws.flip[slot])
+    c, s = cos(angle), sin(angle)
+    fits = min(w / (w * c + h * abs(s)), h / (h * c + w * abs(s)))  # the largest turned window within the sample
+    across, down = w * kept * fits, h * kept * fits
+    spare_x, spare_y = (w - across * c - down * abs(s)) / 2, (h - down * c - across * abs(s)) / 2
+    x, y = w / 2 + spare_x * float(draws.right[slot]), h / 2 + spare_y * float(draws.below[slot])
+    step_x, step_y = across / width * (-1 if flip else 1), down / height
+    linear = ((c * step_x, -s * step_y), (s * step_x, c * step_y))
+    matrix = np.array(
+        [
+            [*linear[0], x - linear[0][0] * width / 2 - linear[0][1] * height / 2],
+            [*linear[1], y - linear[1][0] * width / 2 - linear[1][1] * height / 2],
+        ]
+    )
+    return Placement(matrix, c, s, flip, (ceil(h / height), ceil(w / width)))
+
+
+def cameras(placements: list[Placement], intrinsics: np.ndarray) -> np.ndarray:
+    """(B, 3, 3) float64 intrinsics of samples to those of the batch's images."""
+    backward = np.zeros((len(placements), 3, 3))  # as pixels of the sample: (column, row, 1) from the batch's
+    backward[:, :2], backward[:, 2, 2] = [one.matrix for one in placements], 1
+    turns = [
+        ((one.cosine * one.mirror, -one.sine, 0), (one.sine * one.mirror, one.cosine, 0), (0, 0, 1))
+        for one in placements
+    ]
+    return np.linalg.inv(backward) @ intrinsics @ np.array(turns, np.float64)

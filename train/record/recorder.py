@@ -1,0 +1,149 @@
+"""What a run writes down of its steps: journal, ledger, writers and the display, in one pass every few steps.
+
+Between two flushes nothing is asked of the device but whether the step before was finite, see `bundle.Watch`.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from david.pack.errors import DavidError
+from david.pipeline.batch import Batch
+from david.train import ledger
+from david.train import recipe as recipes
+from david.train.distributed import World
+from david.train.journal import Journal, Mark
+from david.train.metrics.best import best_step
+from david.train.recipe import Recipe
+from david.train.record import memory
+from david.train.record.bundle import Watch
+from david.train.record.display import Display
+from david.train.step.step import Outcome, Step
+from david.train.writers import Writer, writers
+
+
+class Recorder:
+    """Collects outcomes on every rank; the one that leads writes them into the run's folder and to its writers.
+
+    The journal's lines: `step`, `epoch`, `loss` (weighted; null for a step that was skipped), each term's own loss,
+    `norm` of the gradient, `rate`, `samples_per_s` and `wait` (the share of the time spent waiting for data), both over
+    the steps of one flush and of training alone, see `aside`, the most memory that this process has held, see
+    `memory.py`, and what the step finds out beside the weights, see `Outcome.sought`.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        start: int,
+        recipe: Recipe,
+        step: Step,
+        watch: Watch,
+        world: World,
+        display: Display,
+        track: tuple[str, ...],
+        clock: Callable[[], float] = time.perf_counter,
+    ):
+        """track: writers beside TensorBoard's, see `writers/`; clock: seconds since whenever"""
+        self._out, self._recipe, self._step, self._watch = out, recipe, step, watch
+        self._world, self._display = world, display
+        self._pending: list[Outcome] = []
+        self._clock, self._wait_s, self._since, self._skipped = clock, 0.0, clock(), 0
+        self._files: list[Journal] = []
+        self._writers: list[Writer] = []
+        if world.leads:
+            names = ("journal.jsonl", "ledger.jsonl", "metrics.jsonl")
+            self._files = [Journal(out / name) for name in names]
+            self._writers = writers(track, out, start, recipes.to_json(recipe))
+
+    def take(self, outcome: Outcome, batch: Batch, wait_s: float) -> None:
+        """Note a step and this rank's batch; flushes by itself every `log_every` steps."""
+        self._watch.hold(outcome, batch)
+        self._pending.append(outcome)
+        self._wait_s += wait_s
+        if outcome.step % self._recipe.log_every == 0:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write down what is pending. All ranks come here together. Raises DavidError where the run has diverged."""
+        if not self._pending:
+            return
+        self._watch.look()
+        outcomes, self._pending = self._pending, []
+        losses = self._world.sum(torch.stack([outcome.losses for outcome in outcomes]))
+        weights = [getattr(self._recipe.objective, name) for name in self._step.terms]
+        weighted = (losses @ losses.new_tensor(weights)).tolist()
+        norms = torch.stack([outcome.norm for outcome in outcomes]).tolist()
+        now = self._clock()
+        seconds, self._since = now - self._since, now
+        pace = {
+            "samples_per_s": round(len(outcomes) * self._recipe.batch_size / seconds, 2),
+            "wait": round(self._wait_s / seconds, 4),
+            **memory.peak_gb(),
+        }
+        self._wait_s = 0.0
+        for outcome, terms, loss, norm in zip(outcomes, losses.tolist(), weighted, norms, strict=True):
+            taken = norm - norm == 0 and loss - loss == 0  # both finite
+            self._skipped = 0 if taken else self._skipped + 1
+            if self._world.leads:
+                self._write(outcome, dict(zip(self._step.terms, terms, strict=True)), loss, norm, taken, pace)
+        if self._skipped > self._recipe.max_skipped:
+            raise DavidError(
+                f"step {outcomes[-1].step}: the gradient was not finite in {self._skipped} steps in a row "
+                f"(max_skipped is {self._recipe.max_skipped}); lower optim.rate, or take precision=fp32"
+            )
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Meanwhile something else than training goes on, whose time is not counted: measuring, drawing, saving. All
+        ranks come here together; what is pending is written down before."""
+        self.flush()
+        yield
+        self._since = self._clock()
+
+    def _write(
+        self, outcome: Outcome, terms: dict[str, float], loss: float, norm: float, taken: bool, pace: dict[str, Any]
+    ) -> None:
+        step = outcome.step
+        seen = ledger.entry(step, *(part.cpu().numpy() for part in (outcome.ids, outcome.epochs, outcome.real)))
+        record = {"step": step, "epoch": seen["epoch"], "loss": loss if taken else None}
+        if taken:
+            record |= terms | {"norm": norm}
+        record |= {"rate": self._recipe.optim.rate * outcome.factor} | pace
+        record |= {name: value.item() for name, value in outcome.sought.items()}
+        self._files[0].write(record)
+        self._files[1].write(seen)
+        told = {f"train/{name}": value for name, value in record.items() if value is not None and name != "step"}
+        for writer in self._writers:
+            writer.scalars(step, told)
+        self._display.update(record)
+
+    def measured(self, step: int, found: dict[str, float]) -> None:
+        """Note the metrics of the held-out samples after `step`."""
+        if self._world.leads:
+            self._files[2].write({"step": step} | found)
+            for writer in self._writers:
+                writer.scalars(step, {f"val/{name}": value for name, value in found.items()})
+
+    def pictured(self, step: int, sheet: np.ndarray) -> None:
+        """Note the sheet of held-out samples after `step`, (H, W, 3) uint8."""
+        for writer in self._writers:
+            writer.picture(step, "held-out", sheet)
+
+    def best(self) -> int:
+        """The step of the best evaluation so far, by the recipe's `best`; 0 where there is none, and on other ranks."""
+        if not self._world.leads or self._recipe.best is None:
+            return 0
+        return best_step(self._out / "metrics.jsonl", self._recipe.best) or 0
+
+    def sync(self) -> dict[str, Mark]:
+        """Return once all that was written is on the disk: each file's mark, by its name."""
+        return {file.path.name: file.sync() for file in self._files}
+
+    def close(self) -> None:
+        for part in (*self._files, *self._writers):
+            part.close()
