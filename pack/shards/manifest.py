@@ -16,7 +16,7 @@ from typing import Any
 
 from david.pack.errors import DavidError
 from david.pack.files import write_whole
-from david.pack.shards.schema import VERSION, Compression, ImageCodec, extensions
+from david.pack.shards.schema import FIELDS_V1, VERSION, Compression, Field, ImageCodec, extensions
 
 NAME = "dataset.json"
 RECORD = ".pack"  # the folder beside it while packing is under way
@@ -66,6 +66,7 @@ class Manifest:
     report: dict[str, Any] = field(default_factory=dict)
     quarantined: list[dict[str, str]] = field(default_factory=list)
     libraries: dict[str, str] = field(default_factory=dict)
+    fields: tuple[Field, ...] = FIELDS_V1
 
     @property
     def image(self) -> ImageCodec:
@@ -77,7 +78,7 @@ class Manifest:
 
     @property
     def extensions(self) -> tuple[str, ...]:
-        return extensions(self.image, self.compression)
+        return extensions(self.image, self.compression, self.fields)
 
     @property
     def fingerprint(self) -> str:
@@ -97,7 +98,7 @@ class Manifest:
 
     def write(self) -> None:
         content = {"format": FORMAT, "version": VERSION, "sha256": _UNSIGNED} | asdict(self)
-        del content["folder"]
+        del content["folder"], content["fields"]
         unsigned = json.dumps(content, indent=1).encode() + b"\n"
         signature = hashlib.sha256(unsigned).hexdigest().encode()
         write_whole(self.folder / NAME, unsigned.replace(_UNSIGNED.encode(), signature, 1))

@@ -52,9 +52,6 @@ from typing import Any, Literal
 import numpy as np
 
 VERSION = 1
-FIELDS = ("rgb", "alpha", "depth", "normals")
-PLANES = {"alpha": 1, "depth": 2, "normals": 3}
-LOW_PLANES = {"alpha": 0, "depth": 1, "normals": 2}  # the last of them: low bytes, all but noise
 BLOCK_BYTES = 65_536
 SCENARIOS = ("face", "full_body", "upper_body")
 SPLITS = ("train", "val")
@@ -65,10 +62,67 @@ IMAGE_EXTENSION: dict[str, str] = {"jpeg": "jpg", "webp": "webp"}
 PLANE_EXTENSION: dict[str, str] = {"lz4": "lz4", "zstd": "zst"}
 
 
-def extensions(image: ImageCodec, compression: Compression) -> tuple[str, ...]:
-    """The five member extensions of a sample, in the order in which they stand in a shard."""
-    plane = PLANE_EXTENSION[compression]
-    return (f"rgb.{IMAGE_EXTENSION[image]}", *(f"{name}.{plane}" for name in PLANES), "json")
+@dataclass(frozen=True)
+class Coding:
+    """How a field's values become bytes.
+
+    planes: of (H, W) uint8; 0 for an image codec
+    low: how many of the last planes are low bytes, all but noise
+    resample: how a field of this coding may be resized
+    vector: whether its values turn and mirror with the image
+    """
+
+    name: str
+    planes: int
+    low: int = 0
+    resample: Literal["linear", "nearest"] = "linear"
+    vector: bool = False
+
+
+CODINGS: dict[str, Coding] = {
+    one.name: one
+    for one in (
+        Coding("image", planes=0),
+        Coding("u8", planes=1),
+        Coding("f16-affine", planes=2, low=1, resample="nearest"),
+        Coding("u16-linear", planes=2, low=1, resample="nearest"),
+        Coding("octahedral-12", planes=3, low=2, resample="nearest", vector=True),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of a shard set. coding: a name of `CODINGS`; within: the field whose mask bounds this one's."""
+
+    name: str
+    coding: str
+    within: str | None = None
+
+    @property
+    def planes(self) -> int:
+        return CODINGS[self.coding].planes
+
+    @property
+    def low(self) -> int:
+        return CODINGS[self.coding].low
+
+
+FIELDS_V1 = (
+    Field("rgb", "image"),
+    Field("alpha", "u8"),
+    Field("depth", "f16-affine"),
+    Field("normals", "octahedral-12", within="depth"),
+)
+FIELDS = tuple(one.name for one in FIELDS_V1)
+PLANES = {one.name: one.planes for one in FIELDS_V1 if one.planes}
+LOW_PLANES = {one.name: one.low for one in FIELDS_V1 if one.planes}
+
+
+def extensions(image: ImageCodec, compression: Compression, fields: tuple[Field, ...] = FIELDS_V1) -> tuple[str, ...]:
+    """The member extensions of a sample, in the order in which they stand in a shard: its fields, and `json`."""
+    image_extension, plane = IMAGE_EXTENSION[image], PLANE_EXTENSION[compression]
+    return (*(f"{one.name}.{plane if one.planes else image_extension}" for one in fields), "json")
 
 
 def blocks(height: int, width: int, planes: int) -> int:

@@ -18,6 +18,7 @@ from david.pack.shards.manifest import Shard
 from david.pack.shards.schema import LOW_PLANES, PLANES, Compression, ImageCodec, Sample, extensions
 
 DIGEST = "xxh3"  # the owner that each member's header names; its group is the digest
+CM = 0.01  # metres
 _NUMBERS = (("height", int), ("width", int), ("depth_offset_cm", float), ("depth_scale_cm", float))
 _GNAME = slice(297, 297 + 16)  # where a USTAR header holds the group
 
@@ -48,7 +49,8 @@ def encode(sample: Sample, image: ImageCodec, compression: Compression) -> list[
 
 
 def decode_about(data: bytes | memoryview) -> dict[str, Any]:
-    """The JSON member of a sample, with `intrinsics` as (3, 3) float64 or None.
+    """The JSON member of a sample, with `intrinsics` as (3, 3) float64 or None, and `affine`: for each field that is
+    stored relative to its range (offset, scale) in metres.
 
     Raises DavidError where a key is missing or of another type."""
     try:
@@ -57,6 +59,7 @@ def decode_about(data: bytes | memoryview) -> dict[str, Any]:
             about[name] = number(about[name])
         if about["intrinsics"] is not None:
             about["intrinsics"] = np.array(about["intrinsics"], np.float64).reshape(3, 3)
+        about["affine"] = {"depth": (about["depth_offset_cm"] * CM, about["depth_scale_cm"] * CM)}
         return about
     except (ValueError, KeyError, TypeError) as error:
         raise DavidError(f"no JSON member of a sample ({type(error).__name__}: {error})") from error
@@ -67,6 +70,7 @@ def decode(members: list[bytes] | list[memoryview], compression: Compression) ->
     rgb, *fields, about = members
     meta = decode_about(about)
     height, width = meta.pop("height"), meta.pop("width")
+    del meta["affine"]
     alpha, depth, normals = (
         codecs.decode_planes(data, count, height, width, compression)
         for data, count in zip(fields, PLANES.values(), strict=True)
