@@ -4,12 +4,15 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from david.pack.options import AsJson, Device, Ranks, Raw, Settings, Workers, aside
+
+if TYPE_CHECKING:
+    from david.bench.result import Result
 
 _SHARDS = typer.Option("--shards", metavar="DIR", help="A shard set's folder to measure on.")
 Shards = Annotated[Path, _SHARDS]
@@ -75,9 +78,9 @@ def load(
     """
     if peers is not None:
         _scan(peers)
-        from david.bench import loaders
+        from david.bench.suites import peers as suite
 
-        _keep(lambda: loaders.measure(peers, samples, batches, rounds, console), out, as_json)
+        _keep(lambda: suite.measure(peers, samples, batches, rounds, console), out, as_json)
     elif shards is not None:
         _measure("load", ("load",), shards, recipe, assignments, batches, rounds, device, out, as_json)
     else:
@@ -124,9 +127,9 @@ def pack(
     Samples/s of each.
     """
     _scan(raw)
-    from david.bench import packing
+    from david.bench.suites import pack as suite
 
-    _keep(lambda: packing.measure(raw, samples, rounds, workers, lossless, console), out, as_json)
+    _keep(lambda: suite.measure(raw, samples, rounds, workers, lossless, console), out, as_json)
 
 
 @bench.command()
@@ -151,10 +154,10 @@ def learn(
 
     resolved = override(recipes.recipe(recipe), assignments or [])
 
-    from david.bench import learning
+    from david.bench.suites import learn as suite
 
-    _keep(lambda: learning.measure(work, samples, steps, resolved, device, console), out, as_json)
-    learning.picture(work, steps, picture := out.with_name("learn.jpg"))
+    _keep(lambda: suite.measure(work, samples, steps, resolved, device, console), out, as_json)
+    suite.picture(work, steps, picture := out.with_name("learn.jpg"))
     with aside(as_json):
         console.print(f"{picture}: held-out samples after the last step", soft_wrap=True, highlight=False)
 
@@ -179,19 +182,18 @@ def _measure(
     chosen = override(recipes.recipe(recipe), assignments or [])
     first_look.at_shards([str(shards)])
 
-    from david.bench import training  # torch, timm, DALI
+    from david.bench.suites import training  # torch, timm, DALI
     from david.train import distributed
 
     how = {
         **{"suite": suite, "contenders": contenders, "recipe": chosen},
         **{"shards": shards, "batches": batches, "rounds": rounds, "device": device, "raw": raw},
     }
-    measure = training.measure_as_rank
 
-    def row() -> dict[str, Any]:
-        return measure(**how) if nproc == 1 else distributed.launch(nproc, measure, **how)
+    def result() -> "Result":
+        return training.measure(**how) if nproc == 1 else distributed.launch(nproc, training.measure, **how)
 
-    _keep(row, out, as_json, leads=distributed.place(os.environ).rank == 0)
+    _keep(result, out, as_json, leads=distributed.place(os.environ).rank == 0)
 
 
 def _scan(raw: Path) -> None:
@@ -201,17 +203,20 @@ def _scan(raw: Path) -> None:
     synthhuman.scan(raw)
 
 
-def _keep(measure: Callable[[], dict[str, Any]], out: Path, as_json: bool, leads: bool = True) -> None:
-    """Measure, and add the row to the file `out`; where JSON is asked for, print it too. Ranks that do not lead keep
-    nothing."""
+def _keep(measure: "Callable[[], Result]", out: Path, as_json: bool, leads: bool = True) -> None:
+    """Measure, show what was found, and add its row to the file `out`; where JSON is asked for, print that too. Ranks
+    that do not lead show and keep nothing."""
     from david.bench import rows
 
     with aside(as_json):
-        row = measure()
-        if leads:
-            rows.append(out, row)
-            console.print(f"row added to {out}", soft_wrap=True)
-    if leads and as_json:
+        result = measure()
+        if not leads:
+            return
+        result.show(console)
+        row = result.row()
+        rows.append(out, row)
+        console.print(f"row added to {out}", soft_wrap=True)
+    if as_json:
         print(json.dumps(row, indent=2))
 
 

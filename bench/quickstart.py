@@ -9,7 +9,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from david.bench import rows, training
+from david.bench import rows
+from david.bench.suites import training
 from david.pack import machine, read, synth
 from david.pack.commands import progress_bar
 from david.pack.look import preview
@@ -53,8 +54,9 @@ def run(out: Path, samples: int, steps: int | None, seed: int, console: Console)
         for name, value in finished.metrics.items():
             console.print(f"{name:>22}  {value:.4g}")
     with chapter(console, 4, "measure what bounds training here"):
-        row = training.measure("training", ("load", "step", "both"), recipe, shards, 5, 3, "auto", console)
-        rows.append(out / "bench.jsonl", row)
+        result = training.measure("training", ("load", "step", "both"), recipe, shards, 5, 3, "auto")
+        result.show(console)
+        rows.append(out / "bench.jsonl", result.row())
 
     console.rule("look at", align="left")
     pictures = trained / "pictures"

@@ -62,7 +62,7 @@ def test_a_peer_delivers_the_samples_and_their_mirror_images(name: str, raw: Pat
 def test_a_turn_of_our_own_gives_every_figure(name: str, raw: Path, tmp_path: Path) -> None:
     module = loader(name)
     assert module.prepare(raw, 8, tmp_path) > 0
-    command = [sys.executable, "-m", "david.bench.peers.turn", name, str(tmp_path), "4", "1", "3"]
+    command = [sys.executable, "-m", "david.bench.peers.turn", "measure", name, str(tmp_path), "4", "1", "3"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     figures = json.loads(done.stdout)
     assert set(figures) == {"rate", "cpu", "memory", "first"}
@@ -86,7 +86,7 @@ def test_few_samples_are_taken_over_and_over_and_a_row_says_so(raw: Path, tmp_pa
     assert len(names) == 7
     alphas = [archive.read(kinds["alpha"]) for kinds in names.values()]
     assert alphas[0] == alphas[3] == alphas[6] != alphas[1]
-    figures, failed = peers.measure(few, 7, 4, 1, 1, 1, told=lambda _: None, names=[])
+    figures, failed = peers.compare(few, 7, 4, 1, 1, 1, told=lambda _: None, names=[])
     assert not failed and set(figures) == {"david", "floor"} and figures["david"]["rate"].median > 0
 
 

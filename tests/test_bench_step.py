@@ -8,7 +8,7 @@ from torch import nn
 
 from david.bench.peers import plain_trainer, raw_loader
 from david.bench.suites import parts
-from david.bench.suites.step import make_step, one_batch
+from david.bench.suites.training import make_step, one_batch
 from david.model import Network
 from david.pipeline.batch import Batch
 from david.train import recipes

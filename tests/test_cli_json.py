@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 
 from david import cli
-from david.bench import commands, learning, loaders, packing, training
+from david.bench import commands
+from david.bench.harness import Figure
+from david.bench.result import Result
+from david.bench.suites import learn, pack, peers, training
 from david.train import recipes
 from david.train.loop import train
 from david.train.recipe import override
@@ -17,7 +20,7 @@ from david.train.recipe import override
 SMALL = ["data.height=16", "data.width=12", "model.backbone_size=32", "model.width=16", "model.head_widths=8,8"]
 SMALL += ["model.reassemble=8,8,8,8", "batch_size=4", "steps=1", "picture_every=0"]
 SETS = [word for setting in SMALL for word in ("--set", setting)]
-ROW = {"suite": "any", "figures": {"david": {"rate": [1.0, 2.0]}}}
+FOUND = Result.of("any", "a title", {"david": {"rate": Figure("samples/s", (1.0, 2.0))}}, verdict="a verdict")
 
 
 def said(words: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> tuple[str, str]:
@@ -30,24 +33,26 @@ def said(words: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captur
     return out, err
 
 
-def noisy(*args: Any, **how: Any) -> dict[str, Any]:
+def noisy(*args: Any, **how: Any) -> Result:
     """A measurement that speaks by all ways there are, as libraries and ranks do."""
     print("by Python")
     commands.console.print("by rich")
     os.write(1, b"by C\n")
-    return ROW
+    return FOUND
 
 
 @pytest.mark.parametrize("suite", ["", "load", "step", "pack", "learn", "load --peers"])
 def test_bench_prints_its_row_alone(suite: str, shards: Path, raw: Path, tmp_path: Path, monkeypatch, capfd) -> None:
-    for module in (training, packing, learning, loaders):
-        monkeypatch.setattr(module, "measure_as_rank" if module is training else "measure", noisy)
-    monkeypatch.setattr(learning, "picture", lambda work, steps, out: None)
+    for module in (training, pack, learn, peers):
+        monkeypatch.setattr(module, "measure", noisy)
+    monkeypatch.setattr(learn, "picture", lambda work, steps, out: None)
     rows = tmp_path / "rows.jsonl"
     where = {"pack": [str(raw)], "load --peers": [str(raw)], "learn": []}.get(suite, ["--shards", str(shards)])
     out, err = said(["bench", *suite.split(), *where, "--out", str(rows), "--json"], monkeypatch, capfd)
-    assert json.loads(out) == ROW == json.loads(rows.read_text())
-    assert all(f"by {whom}\n" in err for whom in ("Python", "rich", "C")) and "row added" in err
+    assert json.loads(out) == json.loads(rows.read_text())
+    assert json.loads(out)["figures"] == FOUND.figures and json.loads(out)["verdict"] == "a verdict"
+    assert all(f"by {whom}\n" in err for whom in ("Python", "rich", "C"))
+    assert "samples/s" in err and "a verdict" in err and "row added" in err
 
 
 def test_bench_measures_as_it_does_without(shards: Path, tmp_path: Path, monkeypatch, capfd) -> None:

@@ -1,7 +1,11 @@
-"""One turn of one peer in a process of its own: `python -m david.bench.peers.turn NAME FOLDER BATCH WORKERS BATCHES`.
+"""One turn of one peer in a process of its own.
 
-Prints one JSON object: samples/s and CPU ms a sample over BATCHES batches behind a warm-up, seconds from the start of
-the loader to its first batch, and the memory that all its processes hold at the end, shared pages counted once.
+    python -m david.bench.peers.turn prepare NAME RAW SAMPLES FOLDER
+    python -m david.bench.peers.turn measure NAME FOLDER BATCH WORKERS BATCHES
+
+The first prints how many bytes the samples take as the peer stores them. The second prints one JSON object: samples/s
+and CPU ms a sample over BATCHES batches behind a warm-up, seconds from the start of the loader to its first batch, and
+the memory that all its processes hold at the end, shared pages counted once.
 """
 
 import json
@@ -67,6 +71,11 @@ def turn(name: str, folder: Path, batch_size: int, workers: int, count: int) -> 
 
 
 if __name__ == "__main__":
-    name, folder, *numbers = sys.argv[1:]
-    print(json.dumps(turn(name, Path(folder), *map(int, numbers))), flush=True)
+    what, name, *arguments = sys.argv[1:]
+    if what == "prepare":
+        raw, samples, folder = arguments
+        print(loader(name).prepare(Path(raw), int(samples), Path(folder)), flush=True)
+    else:
+        folder, *numbers = arguments
+        print(json.dumps(turn(name, Path(folder), *map(int, numbers))), flush=True)
     os._exit(0)  # some peers' threads hang in their own clean-up

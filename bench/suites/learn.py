@@ -4,20 +4,28 @@ B images, H rows, W columns.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import torch
+from rich.console import Console
+from rich.table import Table
 from torch import nn
 
+from david.bench.result import Result
 from david.model.prediction import Prediction
 from david.pack import synth
+from david.pack.files import write_whole
+from david.pack.shards import manifest
 from david.pack.work.build import build
 from david.pack.work.plan import PackOptions
 from david.pipeline.loader import Loader
-from david.train import distributed, loop
+from david.train import distributed, loop, run
 from david.train.eval.evaluate import evaluate
-from david.train.recipe import Recipe
+from david.train.metrics.metric import METRICS
+from david.train.recipe import Recipe, to_json
 
 VAL_FRACTION = 0.1
 SHOWN = {  # what a claim is made of -> how it is written
@@ -37,6 +45,25 @@ class Constant(nn.Module):
 
 
 Scored = dict[str, dict[str, float]]  # `trained` and `constant` -> metrics, see `train/metrics/metrics.py`
+
+
+def measure(work: Path, samples: int, steps: int, recipe: Recipe, device: str, console: Console) -> Result:
+    """Train for `steps` on nine tenths of `samples`, made in `work`. console: hears what is done"""
+    recipe = replace(recipe, steps=steps)
+    figures = learn(work, samples, recipe, device, console.print)
+    dataset, trained = manifest.load(work / "shards"), run.stored(work / "run")
+    assert trained is not None
+    table = Table("metric", "trained", "constant", "unit", title="on held-out samples", title_justify="left")
+    for name, metric in METRICS.items():
+        if name in figures["trained"]:
+            table.add_row(name, *(f"{figures[who][name]:.4g}" for who in ("trained", "constant")), metric.unit)
+    about = {
+        "recipe": to_json(trained.recipe),
+        "samples": dataset.samples("train"),
+        "shards": {"fingerprint": dataset.fingerprint},
+        "data": {"folder": "david synth"},
+    }
+    return Result("learn", figures, table, sentence(about | {"figures": figures}), about)
 
 
 def learn(work: Path, samples: int, recipe: Recipe, device: str, told: Callable[[str], None]) -> Scored:
@@ -70,3 +97,12 @@ def sentence(row: dict[str, Any]) -> str:
         f"After {steps} steps of the {recipe} recipe on {row['samples']} samples of `david synth`, on "
         f"{figures['trained']['samples']} others: {trained}. A constant answer: {constant}."
     )
+
+
+def picture(work: Path, steps: int, out: Path) -> None:
+    """The sheet of held-out samples after the last step at half its size, as the JPEG `out`: what the README shows."""
+    sheet = cv2.imread(str(work / "run" / "pictures" / f"step-{steps:08d}.png"))
+    assert sheet is not None
+    small = cv2.resize(sheet, None, fx=0.6, fy=0.6, interpolation=cv2.INTER_AREA)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(out, cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes())

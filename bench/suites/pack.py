@@ -17,9 +17,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import OpenEXR
+from rich.console import Console
 
-from david.bench.harness import Measured
+from david.bench import raw as raw_samples
+from david.bench.harness import Contender, Measured, take_turns
 from david.bench.raw import Kinds, repeated, samples_of
+from david.bench.result import Result
+from david.pack import machine
 from david.pack.raw import archive
 from david.pack.shards import codecs
 from david.pack.shards.schema import LOW_PLANES, PLANES
@@ -27,6 +31,29 @@ from david.pack.shards.shard import encode
 from david.pack.sources import synthhuman
 from david.pack.work.build import build
 from david.pack.work.plan import PackOptions
+
+
+def measure(raw: Path, samples: int, rounds: int, workers: int | None, lossless: bool, console: Console) -> Result:
+    """Pack `samples` samples of `raw`, over and over where it holds fewer. console: shows what runs"""
+    workers = workers or machine.cores()
+    data = raw_samples.about(raw, samples)
+    contenders: dict[str, Contender] = {
+        f"david, {workers} workers": lambda: david(raw, samples, workers, lossless),
+        "david, 1 worker": lambda: david(raw, samples, 1, lossless),
+        f"floor, {workers} processes": lambda: in_processes(floor, raw, samples, workers, lossless),
+        "plain, 1 process": lambda: in_processes(plain, raw, samples, 1, lossless),
+    }
+    with console.status("measuring") as status:
+        figures = take_turns(contenders, rounds, told=status.update)
+    all_cores, one, least, slow = (figures[name]["rate"].median for name in contenders)
+    ratios = {"of_floor": all_cores / least, "over_plain": all_cores / slow, "over_one_worker": all_cores / one}
+    sentence = (
+        f"{ratios['of_floor']:.2f} of the floor, {ratios['over_plain']:.1f} times the plain way, "
+        f"{ratios['over_one_worker']:.2f} times one worker"
+    )
+    about = {"ratios": ratios, "data": data, "samples": samples, "rounds": rounds, "lossless": lossless}
+    title = f"packing {raw_samples.told(data, samples)}"
+    return Result.of("pack", title, figures, verdict=sentence, about=about)
 
 
 def david(raw: Path, count: int, workers: int, lossless: bool) -> Measured:

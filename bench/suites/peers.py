@@ -8,13 +8,52 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from rich.console import Console
+
+from david.bench import raw as raw_samples
 from david.bench.harness import Figure, Measured, take_turns
 from david.bench.peers import PEERS
 from david.bench.raw import repeated
+from david.bench.result import Result
+from david.pack import machine
 from david.pack.errors import DavidError
 
+BATCH_SIZE = 16
 OURS = ("david", "floor")
+TURN = ("-m", "david.bench.peers.turn")
 TURN_S = 600  # a turn that takes longer hangs
+
+
+def measure(raw: Path, samples: int, batches: int, rounds: int, console: Console) -> Result:
+    """Compare on the first `samples` samples of `raw`, over and over where it holds fewer. console: shows what runs"""
+    data = raw_samples.about(raw, samples)
+    workers = machine.cores()
+    with console.status("measuring") as status:
+        figures, failed = compare(raw, samples, BATCH_SIZE, workers, batches, rounds, told=status.update)
+    missing = installed()[1]
+    rates = {name: found["rate"].median for name, found in figures.items()}
+    ratios = {name: rates["david"] / rate for name, rate in rates.items() if name != "david"}
+    told = [
+        f"{ratio:.2f} times {name}" if name != "floor" else f"{ratio:.2f} of the floor"
+        for name, ratio in ratios.items()
+    ]
+    return Result.of(
+        "loaders",
+        f"batches of {BATCH_SIZE}, {workers} workers each, mirrored at random; {raw_samples.told(data, samples)}",
+        figures,
+        verdict=f"david: {', '.join(told)}",
+        notes=(
+            *(
+                f"{name}: not measured, since {package} is not installed (pip install david-train[peers])"
+                for name, package in missing.items()
+            ),
+            *(f"{name}: failed: {error}" for name, error in failed.items()),
+        ),
+        about={
+            **{"ratios": ratios, "missing": missing, "failed": failed, "data": data, "samples": samples},
+            **{"batch_size": BATCH_SIZE, "workers": workers, "batches": batches, "rounds": rounds},
+        },
+    )
 
 
 def installed() -> tuple[list[str], dict[str, str]]:
@@ -30,7 +69,7 @@ def _found(package: str) -> bool:
         return False
 
 
-def measure(
+def compare(
     raw: Path,
     samples: int,
     batch_size: int,
@@ -57,9 +96,7 @@ def measure(
                 if name == "david":
                     sizes[name] = david_loader.prepare(chosen, samples, folder)
                     continue
-                code = f"from david.bench.peers import {name}_loader as peer; from pathlib import Path; import sys\n"
-                code += "print(peer.prepare(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])))"
-                done = _run(["-c", code, str(chosen), str(samples), str(folder)])
+                done = _run([*TURN, "prepare", name, str(chosen), str(samples), str(folder)])
                 if done.returncode:
                     failed[name] = done.stderr.strip().splitlines()[-1]
                     continue
@@ -69,7 +106,7 @@ def measure(
         def contender(name: str) -> Measured:
             folder = Path(work) / ("david" if name == "floor" else name)
             numbers = map(str, (batch_size, workers, batches))
-            done = _run(["-m", "david.bench.peers.turn", name, str(folder), *numbers])
+            done = _run([*TURN, "measure", name, str(folder), *numbers])
             if done.returncode:
                 failed[name] = (done.stderr.strip() or "no message").splitlines()[-1]
                 return {}
