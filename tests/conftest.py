@@ -1,8 +1,13 @@
 """Data that the tests make for themselves, and the two real samples where they are at hand."""
 
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+
+# pytest's workers share the cores; read once, by what is imported next and by what tests start
+if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // workers)))
 
 import numpy as np
 import pytest

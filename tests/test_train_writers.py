@@ -33,7 +33,9 @@ def test_tensorboard_hears_what_the_journal_says_and_sees_pictures(shards: Path,
         assert told == [(line["step"], pytest.approx(line[name], rel=1e-6)) for line in lines]
     measured = [(line["step"], pytest.approx(line["alpha_iou"])) for line in read(tmp_path / "metrics.jsonl")]
     assert [(event.step, event.value) for event in board.Scalars("val/alpha_iou")] == measured and len(measured) == 2
-    assert [event.step for event in board.Images("held-out")] == [0, 4]
+    for event, step in zip(board.Images("held-out"), (0, 4), strict=True):
+        sheet = tmp_path / "pictures" / f"step-{step:08d}.png"
+        assert event.step == step and event.encoded_image_string == sheet.read_bytes()
 
 
 @pytest.mark.timeout(120)

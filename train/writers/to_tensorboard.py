@@ -4,7 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
 from torch.utils.tensorboard import SummaryWriter
+
+from david.pack import preview
 
 
 class TensorBoard:
@@ -16,7 +19,10 @@ class TensorBoard:
             self._board.add_scalar(name, value, step)
 
     def picture(self, step: int, name: str, sheet: np.ndarray) -> None:
-        self._board.add_image(name, sheet, step, dataformats="HWC")
+        height, width, channels = sheet.shape
+        encoded = preview.png(sheet)  # `add_image` takes ten times as long to make the same PNG
+        image = Summary.Image(height=height, width=width, colorspace=channels, encoded_image_string=encoded)
+        self._board._get_file_writer().add_summary(Summary(value=[Summary.Value(tag=name, image=image)]), step)
 
     def close(self) -> None:
         self._board.close()
