@@ -17,6 +17,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from inspect import signature
 
 import torch
 from torch import nn
@@ -31,6 +32,10 @@ from david.train.step.sharding import share_out
 # Takes this rank's batch, the global number of real images and the factor on the loss; leaves the gradient, with that
 # factor, in the parameters, and returns this rank's share (T,) of each term's mean: the sum over ranks is the mean.
 Gradients = Callable[[Batch, torch.Tensor, torch.Tensor], torch.Tensor]
+
+# How DDP is told to send no buffers in a step; the second name is older torch's.
+_NEW_NAME, _OLD_NAME = "forward_sync_buffers", "broadcast_buffers"
+SENDS_BUFFERS = _NEW_NAME if _NEW_NAME in signature(DistributedDataParallel).parameters else _OLD_NAME
 
 
 class Ddp:
@@ -48,8 +53,8 @@ class Ddp:
                 learner,
                 device_ids=[world.device.index] if world.device.type == "cuda" else None,
                 gradient_as_bucket_view=True,
-                broadcast_buffers=False,  # none changes: they are constants that every rank makes for itself
                 static_graph=recipe.micro_batch is None,
+                **{SENDS_BUFFERS: False},  # none changes: they are constants that every rank makes for itself
             )
 
     def __call__(self, batch: Batch, count: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
