@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from inspect import signature
+from typing import Any
 
 import torch
 from torch import nn
@@ -33,9 +34,11 @@ from david.train.step.sharding import share_out
 # factor, in the parameters, and returns this rank's share (T,) of each term's mean: the sum over ranks is the mean.
 Gradients = Callable[[Batch, torch.Tensor, torch.Tensor], torch.Tensor]
 
-# How DDP is told to send no buffers in a step; the second name is older torch's.
-_NEW_NAME, _OLD_NAME = "forward_sync_buffers", "broadcast_buffers"
-SENDS_BUFFERS = _NEW_NAME if _NEW_NAME in signature(DistributedDataParallel).parameters else _OLD_NAME
+# DDP sends no buffers in a step: none changes, they are constants that every rank makes for itself.
+_NEW_NAME, _OLD_NAME = "forward_sync_buffers", "broadcast_buffers"  # the second is older torch's
+NO_BUFFERS: dict[str, Any] = {
+    _NEW_NAME if _NEW_NAME in signature(DistributedDataParallel).parameters else _OLD_NAME: False
+}
 
 
 class Ddp:
@@ -54,7 +57,7 @@ class Ddp:
                 device_ids=[world.device.index] if world.device.type == "cuda" else None,
                 gradient_as_bucket_view=True,
                 static_graph=recipe.micro_batch is None,
-                **{SENDS_BUFFERS: False},  # none changes: they are constants that every rank makes for itself
+                **NO_BUFFERS,
             )
 
     def __call__(self, batch: Batch, count: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
