@@ -7,7 +7,7 @@ import numpy as np
 from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
 from torch.utils.tensorboard import SummaryWriter
 
-from david.pack import preview
+from david.pack.look import preview
 
 
 class TensorBoard:
