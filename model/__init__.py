@@ -1,4 +1,4 @@
-"""Image to prediction. The main path is `network`.
+"""Image to prediction. The main path is `networks/david`.
 
 `build`, `Network`, `ModelConfig` and `Prediction` are found here, and loaded when they are first asked for: they need
 torch, which the command line's help does not wait for.
@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from david.model.config import ModelConfig
+    from david.model.configs.base import ModelConfig
     from david.model.networks.network import Network, build
     from david.model.prediction import Prediction
 
@@ -17,7 +17,7 @@ __all__ = ["ModelConfig", "Network", "Prediction", "build"]
 _HOME = {
     "build": "networks.network",
     "Network": "networks.network",
-    "ModelConfig": "config",
+    "ModelConfig": "configs.base",
     "Prediction": "prediction",
 }
 

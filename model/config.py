@@ -1,90 +1,31 @@
-"""What the network is made of. A recipe holds one `ModelConfig`; `MODELS` names those we know."""
+"""The kinds of network, and the configurations that have a name. A recipe holds one `ModelConfig`.
+
+A new kind is a file in `configs/`, a file in `networks/` and a row in `KINDS`. Without torch.
+"""
 
 from dataclasses import dataclass, replace
 from typing import Any
 
+from david.model.configs import david
+from david.model.configs.base import ModelConfig
 from david.pack.errors import DavidError
-
-# Each head and what it may end with, as the classes in `heads/` have it; here without torch, which takes seconds
-HEADS: dict[str, tuple[str, ...]] = {
-    "depth": ("linear", "softplus"),
-    "normals": ("linear", "tanh"),
-    "alpha": ("linear",),
-}
+from david.pack.lazy import Lazy
 
 
 @dataclass(frozen=True)
-class ModelConfig:
-    """A vision transformer from timm, a convolutional decoder, a head for each task.
+class Kind:
+    """config: the class of its configurations; network: that of the `Network` which is made of one"""
 
-    backbone: timm's name of the ViT with the tag of its weights; the tag also decides how images are normalised
-    taps: the four blocks, counted from 0, after which its tokens are read; blocks after the last do not exist
-    reassemble: channels of the four taps' feature maps, at 4, 2, 1 and 1/2 times the ViT's own grid
-    backbone_size: the ViT sees the image resized to a square of this side, in pixels
-    width: channels of the resizer and of the decoder
-    head_widths: channels inside each head, before and after it goes to full size
-    heads: names out of `HEADS`, in the order in which they run
-    depth_activation, normals_activation: what these heads end with: linear, or softplus for depth and tanh for normals
-    """
-
-    backbone: str
-    taps: tuple[int, int, int, int]
-    reassemble: tuple[int, int, int, int]
-    backbone_size: int = 384
-    width: int = 256
-    head_widths: tuple[int, int] = (128, 32)
-    heads: tuple[str, ...] = tuple(HEADS)
-    depth_activation: str = "linear"
-    normals_activation: str = "linear"
-
-    def __post_init__(self) -> None:
-        def refuse(field: str, expected: str) -> DavidError:
-            return DavidError(f"model.{field}: expected {expected}, found {getattr(self, field)!r}")
-
-        if not self.heads or len(set(self.heads)) < len(self.heads) or not set(self.heads) <= set(HEADS):
-            raise refuse("heads", f"one or more of {', '.join(HEADS)}, each once")
-        if len(self.taps) != 4 or min(self.taps) < 0 or sorted(set(self.taps)) != list(self.taps):
-            raise refuse("taps", "four block numbers, counted from 0 and rising")
-        if len(self.reassemble) != 4 or min(self.reassemble) < 1:
-            raise refuse("reassemble", "four numbers of channels, each at least 1")
-        if len(self.head_widths) != 2 or min(self.head_widths) < 1:
-            raise refuse("head_widths", "two numbers of channels, each at least 1")
-        if self.width < 1:
-            raise refuse("width", "a number of channels, at least 1")
-        if self.backbone_size < 1:
-            raise refuse("backbone_size", "a number of pixels, at least 1")
-        for head in ("depth", "normals"):
-            if self.activation(head) not in HEADS[head]:
-                raise refuse(f"{head}_activation", f"one of {', '.join(HEADS[head])}")
-
-    def activation(self, head: str) -> str:
-        """What a head ends with."""
-        return getattr(self, f"{head}_activation", "linear")
+    config: type[ModelConfig]
+    network: Lazy
 
 
-MODELS: dict[str, ModelConfig] = {
-    # DAViD's two sizes. The paper says ViT-B/16 and ViT-L/16 at 384 pixels; which ImageNet weights it began with we
-    # could not read, so these are timm's own choice for the two.
-    "david-base": ModelConfig(
-        backbone="vit_base_patch16_384.augreg_in21k_ft_in1k",
-        taps=(2, 5, 8, 11),
-        reassemble=(96, 192, 384, 768),
-    ),
-    "david-large": ModelConfig(
-        backbone="vit_large_patch16_384.augreg_in21k_ft_in1k",
-        taps=(5, 11, 17, 23),
-        reassemble=(256, 512, 1024, 1024),
-    ),
-    # The same network, small enough to train on one CPU core: for tests and for a first look.
-    "david-smoke": ModelConfig(
-        backbone="vit_tiny_patch16_384.augreg_in21k_ft_in1k",
-        taps=(0, 1, 2, 3),
-        reassemble=(32, 32, 48, 64),
-        backbone_size=128,
-        width=32,
-        head_widths=(8, 8),
-    ),
+KINDS: dict[str, Kind] = {
+    "david": Kind(david.DavidConfig, "david.model.networks.david:David"),
 }
+FIRST = "david"  # the kind of a configuration that was stored before there were others
+
+MODELS: dict[str, ModelConfig] = {**david.MODELS}
 
 
 def configure(name: str, **changes: Any) -> ModelConfig:
@@ -92,3 +33,18 @@ def configure(name: str, **changes: Any) -> ModelConfig:
     if name not in MODELS:
         raise DavidError(f"unknown model {name!r}: expected one of {', '.join(MODELS)}")
     return replace(MODELS[name], **changes)
+
+
+def class_of(kind: str | None) -> type[ModelConfig]:
+    """The class of a kind's configurations; without a kind, of those stored before there were others."""
+    if (kind or FIRST) not in KINDS:
+        raise DavidError(f"model.kind: expected one of {', '.join(KINDS)}, found {kind!r}")
+    return KINDS[kind or FIRST].config
+
+
+def from_json(content: dict[str, Any]) -> ModelConfig:
+    """The configuration that `asdict` gave, after JSON: lists become tuples. Raises TypeError for other fields."""
+    fields: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in content.items()
+    }
+    return class_of(fields.get("kind"))(**fields)

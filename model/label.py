@@ -11,7 +11,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from david.model.config import ModelConfig
+from david.model.configs.base import ModelConfig
 from david.pack.errors import DavidError
 
 ABOUT = "david"

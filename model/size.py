@@ -1,8 +1,6 @@
-"""How many parameters a configuration has, counted from its numbers: no torch, and no network is built."""
+"""How many parameters parts of networks have, counted from their numbers: no torch, and no network is built."""
 
 from typing import NamedTuple
-
-from david.model.config import ModelConfig
 
 STATE_BYTES = 16  # a parameter in training: float32 weight, gradient, and AdamW's two moments
 
@@ -19,24 +17,26 @@ TRUNKS = {  # those of timm's architectures that our own configurations name
     "vit_base_patch16_384": Trunk(768, 16),
     "vit_large_patch16_384": Trunk(1024, 16),
 }
-CHANNELS = {"depth": 1, "normals": 3, "alpha": 1}  # of each head
 
 
-def parameters(config: ModelConfig) -> int | None:
-    """Of the whole network; None for a backbone whose numbers are not in `TRUNKS`."""
-    trunk = TRUNKS.get(config.backbone.partition(".")[0])
+class Counted(NamedTuple):
+    """parameters: of a ViT; width: channels of its tokens"""
+
+    parameters: int
+    width: int
+
+
+def vit(name: str, side: int, blocks: int) -> Counted | None:
+    """The first `blocks` blocks of timm's ViT `name`, without its last norm, on images of `side` x `side` pixels; None
+    for one whose numbers are not in `TRUNKS`."""
+    trunk = TRUNKS.get(name.partition(".")[0])
     if trunk is None:
         return None
-    d, w = trunk.width, config.width
-    tokens = (config.backbone_size // trunk.patch) ** 2 + 1
-    blocks = (config.taps[-1] + 1) * (12 * d * d + 13 * d)  # attention 4 d^2, MLP 8 d^2, biases and two norms 13 d
-    vit = 3 * trunk.patch**2 * d + d + d + tokens * d + blocks  # patches, their bias, class token, positions
-    a, b, _, e = config.reassemble
-    scaled = (16 * a * a + a) + (4 * b * b + b) + (9 * e * e + e)  # 4/4 and 2/2 transposed, identity, 3x3 stride 2
-    taps = sum((2 * d * d + d) + (d * c + c) + 9 * c * w for c in config.reassemble)  # readout, 1x1, 3x3 without bias
-    pointwise, spatial = w * w + w, 9 * w * w + w
-    resizer = 27 * w + w + 3 * spatial + 8 * pointwise
-    decoder = 14 * spatial + 4 * (2 * w * w + w)  # seven units of two 3x3, four 1x1 from twice the width
-    half, full = config.head_widths
-    heads = sum(9 * w * half + half + 9 * half * full + full + full * CHANNELS[h] + CHANNELS[h] for h in config.heads)
-    return vit + taps + scaled + resizer + decoder + heads
+    d, tokens = trunk.width, (side // trunk.patch) ** 2 + 1
+    each = 12 * d * d + 13 * d  # attention 4 d^2, MLP 8 d^2, biases and two norms 13 d
+    return Counted(conv(3, d, trunk.patch) + d + tokens * d + blocks * each, d)  # patches, class token, positions
+
+
+def conv(before: int, after: int, side: int = 1) -> int:
+    """A convolution with its bias; of side 1 also a linear layer."""
+    return side * side * before * after + after

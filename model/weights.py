@@ -1,7 +1,7 @@
 """Weights: the backbone's, from ImageNet; the whole network's, to a file and back.
 
 The backbone's come from timm's hub or from a file that somebody published (`foreign`), those to fine-tune from another
-network's file. They are matched name by name and shape by shape, and a `Report` says what fitted. Whole networks are
+network's file. They are matched name by name and shape by shape, and a `KeyReport` says what fitted. Whole networks are
 one safetensors file that also says what it is the weights of, so that a file alone is enough to predict.
 """
 
@@ -17,10 +17,11 @@ from safetensors import SafetensorError, safe_open
 from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import nn
 
+from david.model import config as configs
 from david.model import foreign, label
-from david.model.config import ModelConfig
+from david.model.configs.base import ModelConfig
 from david.model.networks.backbone import ViT
-from david.model.networks.network import Network
+from david.model.networks.network import Network, build
 from david.pack.errors import DavidError
 from david.pack.files import whole
 
@@ -31,7 +32,7 @@ LEAST_OF_WHOLE = 0.5
 
 
 @dataclass(frozen=True)
-class Report:
+class KeyReport:
     """What of the weights was found in `source`: names of tensors, in the backbone as timm calls them.
 
     part: what was to be filled, backbone or network
@@ -70,7 +71,7 @@ class Report:
         return table
 
 
-def load_backbone(network: Network, source: Path | None = None) -> Report:
+def load_backbone(network: Network, source: Path | None = None) -> KeyReport:
     """Fill the backbone from a published file, or from timm's hub where `source` is None.
 
     Raises DavidError, with the network as it was, where less than 95 % of the backbone's parameters fit.
@@ -91,7 +92,7 @@ def load_backbone(network: Network, source: Path | None = None) -> Report:
     return report
 
 
-def load_whole(network: Network, source: Path) -> Report:
+def load_whole(network: Network, source: Path) -> KeyReport:
     """Fill the network from another one's file, `save`'s or a checkpoint's: whatever has the same name and shape.
 
     Raises DavidError, with the network as it was, where less than half of its parameters are there."""
@@ -113,7 +114,7 @@ def load_whole(network: Network, source: Path) -> Report:
     return report
 
 
-def match_backbone(vit: ViT, state: foreign.State, source: str) -> tuple[foreign.State, Report]:
+def match_backbone(vit: ViT, state: foreign.State, source: str) -> tuple[foreign.State, KeyReport]:
     """`match`, wherever in the source the ViT is, and whatever its grid."""
     state, resized = _on_grid(vit, _without_prefix(state, source), "pos_embed")
     return match(vit, "backbone", state, source, resized)
@@ -121,14 +122,14 @@ def match_backbone(vit: ViT, state: foreign.State, source: str) -> tuple[foreign
 
 def match(
     module: nn.Module, part: str, state: foreign.State, source: str, resized: tuple[str, ...]
-) -> tuple[foreign.State, Report]:
+) -> tuple[foreign.State, KeyReport]:
     """The tensors of `state` that fit `module` under its own names, and the report about all of them."""
     target = module.state_dict()
     fitting = {name: state[name] for name in target if name in state and state[name].shape == target[name].shape}
     sick = next((name for name, tensor in fitting.items() if not tensor.isfinite().all()), None)
     if sick:
         raise DavidError(f"{source}: {sick} holds values that are not finite; the file is damaged")
-    return fitting, Report(
+    return fitting, KeyReport(
         source=source,
         part=part,
         share=sum(target[name].numel() for name in fitting) / sum(tensor.numel() for tensor in target.values()),
@@ -191,19 +192,17 @@ def load(path: Path, device: torch.device | str = "cpu") -> Network:
     with safe_open(path, framework="pt") as file:
         shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
     with torch.device("meta"):  # before anything is allocated: what the file says it is, against what it holds
-        expected = {name: list(tensor.shape) for name, tensor in Network(config).state_dict().items()}
+        expected = {name: list(tensor.shape) for name, tensor in build(config).state_dict().items()}
     wrong = tuple(name for name in expected | shapes if expected.get(name) != shapes.get(name))
     if wrong:
         raise DavidError(f"{path}: the tensors are not those of its own configuration: {_some(wrong)}")
-    network = Network(config)
+    network = build(config)
     network.load_state_dict(safetensors.torch.load_file(path))
     return network.to(device).eval()
 
 
 def _config(path: Path, about: dict[str, Any]) -> ModelConfig:
     try:
-        fields = about["model"].items()
-        as_made: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in fields}
-        return ModelConfig(**as_made)
+        return configs.from_json(about["model"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DavidError(f"{path}: its configuration cannot be read ({foreign.first_line(error)})") from error

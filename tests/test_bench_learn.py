@@ -9,8 +9,9 @@ import torch
 
 from david.bench.suites import learn
 from david.train import recipes
-from david.train.recipe import flat, override, to_json
+from david.train.recipe import override, to_json
 from david.train.step.gradients import settled
+from david.train.trees import flat
 
 ROOT = Path(__file__).resolve().parent.parent
 ROWS = ROOT / "bench" / "results" / "learn-cpu.jsonl"

@@ -12,7 +12,7 @@ from david.train.recipe import override
 
 SMALL = [
     *("data.height=48", "data.width=32", "model.backbone_size=32", "model.width=16", "model.head_widths=8,8"),
-    *("model.reassemble=8,8,8,8", "batch_size=4", "summation=ddp"),
+    *("model.reassemble=8,8,8,8", "batch_size=4", "parallel=ddp"),
 ]
 
 

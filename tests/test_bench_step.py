@@ -9,7 +9,7 @@ from torch import nn
 from david.bench.peers import plain_trainer, raw_loader
 from david.bench.suites import parts
 from david.bench.suites.training import make_step, one_batch
-from david.model import Network
+from david.model import build
 from david.pipeline.batch import Batch
 from david.train import recipes
 from david.train.distributed import World
@@ -20,7 +20,7 @@ TINY = override(
     recipes.recipe("smoke"),
     [
         *("data.height=48", "data.width=32", "model.backbone_size=32", "model.width=16", "model.head_widths=8,8"),
-        *("model.reassemble=8,8,8,8", "batch_size=4", "summation=ddp"),
+        *("model.reassemble=8,8,8,8", "batch_size=4", "parallel=ddp"),
     ],
 )
 
@@ -64,7 +64,7 @@ def test_the_count_of_operations_is_that_of_the_layers_by_hand(batch: Batch):
             tokens, channels = inputs[0].shape[1:]
             count += 2 * 2 * tokens * tokens * channels
 
-    network = Network(TINY.model)
+    network = build(TINY.model)
     for module in network.modules():
         module.register_forward_hook(add)
     network(batch.image[:1])

@@ -59,7 +59,7 @@ def test_a_batch_too_large_for_the_data(shards: Path, tmp_path: Path) -> None:
 
 def test_a_recipe_that_does_not_match_the_run(shards: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    small = ("--set", "data.height=64", "--set", "data.width=48", "--set", "batch_size=2", "--set", "summation=ddp")
+    small = ("--set", "data.height=64", "--set", "data.width=48", "--set", "batch_size=2", "--set", "parallel=ddp")
     done = david("train", "--shards", shards, "--out", out, "--steps", 1, *small, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     told = refused("train", "--shards", shards, "--out", out, "--recipe", "david-base", *small, cwd=tmp_path)

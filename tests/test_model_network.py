@@ -1,5 +1,7 @@
 """The network: the paper's sizes, any image, one meaning."""
 
+import json
+from dataclasses import asdict
 from functools import cache
 
 import pytest
@@ -9,11 +11,13 @@ from hypothesis import strategies as st
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from david.model import Network, Prediction, build, config, size
-from david.model.config import configure
-from david.model.heads import HEADS
+from david.model import Network, Prediction, build
+from david.model.config import configure, from_json
+from david.model.heads.dense import ACTIVATIONS
+from david.model.heads.table import HEADS
 from david.model.layers import layer_ids
 from david.pack.errors import DavidError
+from david.pack.lazy import load
 
 OUTPUTS = {"relative_depth": 1, "normals": 3, "alpha_logits": 1}
 
@@ -29,7 +33,7 @@ def images(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def outputs(prediction: Prediction) -> list[torch.Tensor]:
-    return [getattr(prediction, name) for name in OUTPUTS]
+    return [prediction[name] for name in OUTPUTS]
 
 
 @cache
@@ -54,12 +58,12 @@ def parameters(module: torch.nn.Module) -> int:
 )
 def test_parameters_are_those_of_the_papers_models(name, heads, count):
     assert parameters(on_meta(name, heads)) == count
-    assert size.parameters(configure(name, heads=heads)) == count  # without a network
+    assert configure(name, heads=heads).parameters() == count  # without a network
 
 
 def test_parameters_are_counted_without_a_network(smoke):
-    assert size.parameters(smoke.config) == parameters(smoke)
-    assert size.parameters(configure("david-smoke", backbone="vit_small_patch14_dinov2.lvd142m")) is None
+    assert smoke.config.parameters() == parameters(smoke)
+    assert configure("david-smoke", backbone="vit_small_patch14_dinov2.lvd142m").parameters() is None
 
 
 @pytest.mark.parametrize(
@@ -99,7 +103,7 @@ def test_any_size_gives_outputs_of_that_size(smoke, height, width, batch):
     with torch.no_grad():
         prediction = smoke(images(batch, height, width))
     for name, channels in OUTPUTS.items():
-        output = getattr(prediction, name)
+        output = prediction[name]
         assert output.shape == (batch, channels, height, width)
         assert output.dtype == torch.float32
         assert output.isfinite().all()
@@ -132,7 +136,7 @@ def test_images_reach_the_vit_as_it_was_trained_on_them(smoke):
 
 def test_normals_have_unit_length(smoke):
     with torch.no_grad():
-        normals = smoke(images(1, 50, 30)).normals
+        normals = smoke(images(1, 50, 30))["normals"]
     torch.testing.assert_close(normals.norm(dim=1), torch.ones(1, 50, 30))
 
 
@@ -140,12 +144,12 @@ def test_normals_begin_facing_the_camera():
     for seed in range(3):
         torch.manual_seed(seed)
         with torch.no_grad():
-            normals = build("david-smoke")(images(2, 64, 48, seed=seed)).normals
+            normals = build("david-smoke")(images(2, 64, 48, seed=seed))["normals"]
         assert normals[:, 2].mean() > 0.9
 
 
 def test_normals_of_a_zero_vector_have_a_finite_gradient():
-    head = HEADS["normals"](8, (4, 4))
+    head = load(HEADS["normals"].module)(3, 8, (4, 4))
     for parameter in head.last.parameters():  # the last layer says 0, 0, 0 everywhere
         torch.nn.init.zeros_(parameter)
     features = torch.randn(1, 8, 4, 4, requires_grad=True)
@@ -175,7 +179,7 @@ def test_outputs_depend_on_the_image_alone(smoke):
 @pytest.mark.parametrize("heads", [("depth",), ("alpha", "normals")])
 def test_a_network_says_what_it_has_heads_for(heads):
     prediction = build("david-smoke", heads)(images(1, 16, 16))
-    said = {head: getattr(prediction, HEADS[head].output) is not None for head in HEADS}
+    said = {head: HEADS[head].output in prediction for head in HEADS}
     assert said == {head: head in heads for head in HEADS}
 
 
@@ -184,7 +188,7 @@ def test_a_single_task_network_is_the_multi_task_one_without_the_other_heads(smo
     single.load_state_dict({k: v for k, v in smoke.state_dict().items() if k in single.state_dict()})
     image = images(1, 30, 20)
     with torch.no_grad():
-        assert torch.equal(single(image).normals, smoke(image).normals)
+        assert torch.equal(single(image)["normals"], smoke(image)["normals"])
 
 
 @pytest.mark.parametrize("size", [64, 192])
@@ -192,7 +196,7 @@ def test_the_vit_can_see_the_image_at_another_size(smoke, size):
     other = build("david-smoke", backbone_size=size).eval()
     assert other.backbone.grid == (size // 16, size // 16)
     prediction = other(images(1, 45, 31))
-    assert prediction.normals is not None and prediction.normals.shape == (1, 3, 45, 31)
+    assert prediction["normals"].shape == (1, 3, 45, 31)
 
 
 def test_autocast_rounds_but_keeps_float32_outputs(smoke):
@@ -203,8 +207,8 @@ def test_autocast_rounds_but_keeps_float32_outputs(smoke):
     with torch.no_grad():
         exact = smoke(image)
     assert all(output.dtype == torch.float32 for output in outputs(prediction))
-    assert not torch.equal(prediction.relative_depth, prediction.relative_depth.bfloat16().float())
-    assert (prediction.relative_depth - exact.relative_depth).abs().mean() < 0.05 * exact.relative_depth.std()
+    assert not torch.equal(prediction["relative_depth"], prediction["relative_depth"].bfloat16().float())
+    assert (prediction["relative_depth"] - exact["relative_depth"]).abs().mean() < 0.05 * exact["relative_depth"].std()
 
 
 @pytest.mark.gpu
@@ -316,9 +320,16 @@ def test_a_backbone_that_does_not_fit_is_refused(changes, says):
         build("david-smoke", **changes)
 
 
-def test_the_configuration_knows_the_heads_and_what_they_may_end_with():
-    """Told twice, so that a configuration needs no torch."""
-    assert list(config.HEADS.items()) == [(name, tuple(head.activations)) for name, head in HEADS.items()]
+def test_what_a_head_may_end_with_is_there():
+    assert {name for head in HEADS.values() for name in head.activations} == set(ACTIVATIONS)
+
+
+def test_a_configuration_stored_before_there_were_kinds_is_davids():
+    config = configure("david-smoke", heads=("depth",))
+    stored = json.loads(json.dumps(asdict(config)))
+    assert stored.pop("kind") == "david" and from_json(stored) == config
+    with pytest.raises(DavidError, match="model.kind: expected one of david, found 'goliath'"):
+        from_json(stored | {"kind": "goliath"})
 
 
 def test_an_unknown_model_is_refused_with_the_known_ones():

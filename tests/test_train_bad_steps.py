@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from david.cli import app
-from david.model import Network
+from david.model import build
 from david.pack.errors import DavidError
 from david.pipeline.batch import Batch
 from david.pipeline.loader import Loader
@@ -75,7 +75,7 @@ def unchanged(out: Path, before: int, after: int) -> bool:
 
 @both
 def test_inf_in_one_ranks_loss_is_skipped_by_all_and_the_bundle_shows_it_again(shards: Path, tmp_path: Path, how: str):
-    out, recipe = tmp_path / "run", override(TINY, [f"summation={how}"])
+    out, recipe = tmp_path / "run", override(TINY, [f"parallel={how}"])
     distributed.launch(2, poisoned, recipe=recipe, shards=shards, out=out)
     skipped = [record["step"] for record in read(out / "journal.jsonl") if record["loss"] is None]
     assert skipped == [3] and len(list(read(out / "journal.jsonl"))) == 6
@@ -111,10 +111,10 @@ def test_an_infinite_loss_reaches_every_rank_though_its_own_gradient_is_finite(s
         losses = objective(*args)
         return torch.cat([losses[:-1], torch.full_like(losses[-1:], torch.inf)])
 
-    recipe = override(TINY, [f"summation={how}"])
+    recipe = override(TINY, [f"parallel={how}"])
     with Loader(shards, "train", recipe.data, batch_size=4, seed=0) as loader:
         batch = next(loader)
-    step = Step(Network(recipe.model), recipe, World(0, 1, torch.device("cpu")))
+    step = Step(build(recipe.model), recipe, World(0, 1, torch.device("cpu")))
     assert step(batch, 1).norm.isfinite()
     monkeypatch.setattr(learner, "objective", with_a_constant)
     assert not step(batch, 2).norm.isfinite()
@@ -122,11 +122,11 @@ def test_an_infinite_loss_reaches_every_rank_though_its_own_gradient_is_finite(s
 
 def test_a_loss_scale_that_is_still_sought_leaves_no_bundle(shards: Path, tmp_path: Path):
     """float16 overflows until its scale has come down: that is no fault of the batch; a loss that is not finite is."""
-    recipe, told = override(TINY, ["precision=fp16", "summation=ddp"]), []
+    recipe, told = override(TINY, ["precision=fp16", "parallel=ddp"]), []
     with Loader(shards, "train", recipe.data, batch_size=4, seed=0) as loader:
         batch = next(loader)
     world = World(0, 1, torch.device("cpu"))
-    step = Step(Network(recipe.model), recipe, world)
+    step = Step(build(recipe.model), recipe, world)
     watch = bundle.Watch(tmp_path / "bad", step, world, told.append)
     outcome = replace(step(batch, 1), norm=torch.tensor(torch.inf))
     watch.hold(outcome, batch)

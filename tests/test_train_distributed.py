@@ -197,14 +197,14 @@ def test_alone_a_second_ctrl_c_leaves_at_once_and_under_a_launcher_it_says_nothi
 
 
 @pytest.mark.parametrize(
-    ("device", "settings", "summation"),
+    ("device", "settings", "way"),
     [
         ("cpu", [], "exact"),
         ("cuda", [], "ddp"),
         ("cpu", ["compile=true"], "ddp"),
         ("cpu", ["micro_batch=2"], "ddp"),
-        ("cuda", ["summation=exact"], "exact"),  # a run of before goes on as it began
+        ("cuda", ["parallel=exact"], "exact"),  # a run of before goes on as it began
     ],
 )
-def test_the_first_look_sums_exactly_on_a_cpu_and_fast_on_a_gpu(device: str, settings: list[str], summation: str):
-    assert settled(override(recipes.recipe("smoke"), settings), torch.device(device)).summation == summation
+def test_the_first_look_sums_exactly_on_a_cpu_and_fast_on_a_gpu(device: str, settings: list[str], way: str):
+    assert settled(override(recipes.recipe("smoke"), settings), torch.device(device)).parallel == way

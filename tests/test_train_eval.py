@@ -133,13 +133,13 @@ def test_checkpoints_are_weights_too_also_those_that_older_versions_saved(run: P
         subject = of_path(path)
         assert subject.data == TINY.data and subject.folder.name == folder.name and not subject.folder.is_dir()
         assert all(value.equal(expected[name]) for name, value in subject.network().state_dict().items())
-        assert Start(network=path).recipe() == replace(TINY, summation="exact")  # on a CPU
+        assert Start(network=path).recipe() == replace(TINY, parallel="exact")  # on a CPU
     with pytest.raises(DavidError, match=r"damaged \(model\.safetensors is not what SHA256SUMS says\)"):
         of_path(old)
 
 
 def test_averaged_weights_are_the_ones_that_are_measured(shards: Path, tmp_path: Path):
-    recipe = override(TINY, ["optim.average=0.5", "steps=4", "evaluate_every=0", "best=none"])
+    recipe = override(TINY, ["optim.ema=0.5", "steps=4", "evaluate_every=0", "best=none"])
     train(recipe, shards, tmp_path / "run", device="cpu", speaks=False)
     subject = of_run(tmp_path / "run", "newest")
     assert subject.source.name == checkpoint.AVERAGE
@@ -153,7 +153,7 @@ def test_averaged_weights_are_the_ones_that_are_measured(shards: Path, tmp_path:
 
 def test_evaluation_computes_as_training_did_and_says_so(run: Path, shards: Path, tmp_path: Path):
     """bf16 on a CPU: in training and by `david eval` the same numbers, other ones than in fp32."""
-    recipe = override(TINY, ["precision=bf16", "summation=ddp", "steps=2", "evaluate_every=0", "best=none"])
+    recipe = override(TINY, ["precision=bf16", "parallel=ddp", "steps=2", "evaluate_every=0", "best=none"])
     train(recipe, shards, tmp_path / "run", device="cpu", speaks=False)
     (told,) = journal.read(tmp_path / "run" / "metrics.jsonl")
     found = {}

@@ -16,8 +16,9 @@ from david.pack.files import write_whole
 from david.train import identity, loop, recipes, run
 from david.train.journal import read
 from david.train.loop import train
-from david.train.recipe import Recipe, flat, override, to_json
+from david.train.recipe import Recipe, override, to_json
 from david.train.start import PRETRAINED, Start
+from david.train.trees import flat
 
 SETTINGS = [
     *("data.height=16", "data.width=12", "model.backbone_size=32", "model.width=16", "model.head_widths=8,8"),
@@ -83,7 +84,7 @@ def test_the_same_command_without_a_folder_goes_on_and_another_begins_its_own(sm
     assert [line["step"] for line in read(out / "journal.jsonl")] == [1, 2, 3]
     assert "step 3: " in david(None, "--steps", "3", "--out", str(out), "--set", "log_every=2")
     said = david(small, "--set", "seed=1", "--batch-size", "auto", "--steps", "1")
-    assert "nothing to find, summation=exact computes one sample at a time" in said
+    assert "nothing to find, parallel=exact computes one sample at a time" in said
     assert len(list((tmp_path / "runs").iterdir())) == 2 and len(list(read(out / "journal.jsonl"))) == 3
 
 
@@ -114,7 +115,7 @@ def test_a_start_that_was_killed_before_anything_was_recorded_is_no_run(small: P
     write_whole(tmp_path / "recipe.json", json.dumps(content).encode())
     assert run.stored(tmp_path) is None
     assert train(TINY, small, tmp_path, device="cpu", speaks=False).step == 2
-    assert (found := run.stored(tmp_path)) and found.recipe == override(TINY, ["summation=exact"])  # on a CPU
+    assert (found := run.stored(tmp_path)) and found.recipe == override(TINY, ["parallel=exact"])  # on a CPU
     assert (tmp_path / "pictures" / "step-00000000.png").read_bytes().startswith(b"\x89PNG")
 
 

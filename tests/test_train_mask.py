@@ -52,7 +52,8 @@ def batch() -> Batch:
 def said(seed: int = 2) -> Prediction:
     g = torch.Generator().manual_seed(seed)
     depth, alpha = (torch.randn((3, 1, *SIZE), generator=g, requires_grad=True) for _ in range(2))
-    return Prediction(depth, torch.randn((3, 3, *SIZE), generator=g, requires_grad=True), alpha)
+    normals = torch.randn((3, 3, *SIZE), generator=g, requires_grad=True)
+    return Prediction(relative_depth=depth, normals=normals, alpha_logits=alpha)
 
 
 @pytest.mark.parametrize("odd", [0.0, 2.0])
@@ -60,20 +61,20 @@ def test_normals_teach_nothing_where_there_is_none(batch: Batch, odd: float) -> 
     """Whatever finite stands in the batch there; the loader writes 0."""
     every = terms(("depth", "normals", "alpha"), ObjectiveConfig(normals_angular=1.0))
     prediction = said()
-    assert prediction.normals is not None
     target = torch.where(batch.normals_valid, batch.normals, torch.tensor(odd).half())
     losses = objective(prediction, replace(batch, normals=target), every)
     assert losses.isfinite().all()
     assert not losses[[place for place, name in enumerate(every) if name.startswith("normals")], 2].any()
     losses.sum().backward()
-    gradient = prediction.normals.grad
+    gradient = prediction["normals"].grad
     assert gradient is not None and gradient.isfinite().all()
     there = batch.normals_valid.expand_as(gradient)
     assert not gradient[~there].any()
     assert gradient[there].abs().min() > 0
-    assert prediction.relative_depth is not None and prediction.relative_depth.grad is not None
+    depth_gradient = prediction["relative_depth"].grad
+    assert depth_gradient is not None
     lost = batch.valid & ~batch.normals_valid
-    assert (prediction.relative_depth.grad[lost] != 0).all()  # their depth teaches as before
+    assert (depth_gradient[lost] != 0).all()  # their depth teaches as before
 
 
 def test_nothing_else_changes_where_every_depth_has_a_normal() -> None:

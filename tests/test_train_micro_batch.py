@@ -23,7 +23,7 @@ TINY = override(
     recipes.recipe("smoke"),
     [
         *("data.height=48", "data.width=32", "model.backbone_size=32", "model.width=16", "model.head_widths=8,8"),
-        *("model.reassemble=8,8,8,8", "batch_size=12", "steps=2", "optim.warmup=1", "summation=ddp"),
+        *("model.reassemble=8,8,8,8", "batch_size=12", "steps=2", "optim.warmup=1", "parallel=ddp"),
     ],
 )
 
@@ -78,8 +78,8 @@ def test_a_model_that_does_not_fit_is_refused_with_the_way_out(shards: Path, mon
     monkeypatch.setattr(micro_batch, "free_bytes", lambda: 2**20)
     with pytest.raises(DavidError, match="not even one sample of smoke fits .* --set recompute=true"):
         micro_batch.fitted(TINY, shards, ALONE)
-    with pytest.raises(DavidError, match="summation=exact computes one sample at a time"):
-        micro_batch.fitted(override(TINY, ["summation=exact"]), shards, ALONE)
+    with pytest.raises(DavidError, match="parallel=exact computes one sample at a time"):
+        micro_batch.fitted(override(TINY, ["parallel=exact"]), shards, ALONE)
 
 
 def test_a_fitted_run_keeps_its_batches_its_losses_and_tells_what_was_found(

@@ -124,7 +124,7 @@ def test_rates_fall_layer_by_layer_towards_the_image():
     [
         ({"rate": -1}, r"optim\.rate is -1; it must be above 0"),
         ({"layer_decay": 1.5}, r"optim\.layer_decay is 1\.5"),
-        ({"average": 1.0}, r"optim\.average is 1\.0; it must be 0 or more and below 1"),
+        ({"ema": 1.0}, r"optim\.ema is 1\.0; it must be 0 or more and below 1"),
         ({"schedule": "step"}, "schedule is step with .* schedule=step takes one of the two"),
         ({"schedule": "step", "every": 3, "milestones": (4,)}, "takes one of the two"),
         ({"milestones": (4,)}, "schedule is cosine with .*the others none"),

@@ -11,7 +11,7 @@ from functorch.compile import make_boxed_compiler
 from safetensors.torch import load_file
 from torch._dynamo.backends.common import aot_autograd
 
-from david.model import Network
+from david.model import Network, build
 from david.pipeline.batch import Batch
 from david.pipeline.loader import Loader
 from david.train import checkpoint, distributed, recipes
@@ -32,8 +32,8 @@ TINY = override(
         *("model.reassemble=8,8,8,8", "batch_size=4", "steps=6", "optim.warmup=3", "optim.rate=1e-3"),
     ],
 )
-DDP = override(TINY, ["summation=ddp"])
-EVERYTHING = ["precision=fp16", "optim.average=0.9", "objective.uncertainty=true", "recompute=true"]
+DDP = override(TINY, ["parallel=ddp"])
+EVERYTHING = ["precision=fp16", "optim.ema=0.9", "objective.uncertainty=true", "recompute=true"]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def batch(shards: Path) -> Batch:
 
 def made(recipe: Recipe, **how) -> tuple[Network, Step]:
     torch.manual_seed(0)
-    network = Network(recipe.model).to(memory_format=torch.channels_last)
+    network = build(recipe.model).to(memory_format=torch.channels_last)
     return network, Step(network, recipe, ALONE, **how)
 
 
@@ -66,7 +66,7 @@ def test_recomputing_gives_the_same_gradient_to_the_bit(recipe: Recipe, batch: B
     calls = []
     for block in blocks:
         block.register_forward_pre_hook(lambda *_: calls.append(1))
-    network(batch.image).relative_depth.sum().backward()
+    network(batch.image)["relative_depth"].sum().backward()
     assert len(calls) == 2 * len(blocks)
 
 
@@ -95,7 +95,7 @@ def test_a_frozen_backbone_stays_as_it_is(batch: Batch):
 
 @pytest.mark.parametrize("warm_up", [True, False])
 def test_the_average_follows_its_formula_and_lends_itself_to_the_network(batch: Batch, warm_up: bool):
-    network, step = made(override(DDP, ["optim.average=0.5", f"optim.average_warmup={warm_up}"]))
+    network, step = made(override(DDP, ["optim.ema=0.5", f"optim.ema_warmup={warm_up}"]))
     expected = weights(network).double()
     for number in range(1, 6):
         step(batch, number)

@@ -22,7 +22,7 @@ def batch_of(shards: Path) -> Batch:
 
 
 def depth_of(batch: Batch, predicted: torch.Tensor) -> list[pictures.Column]:
-    return dict(pictures.by_head(Prediction(relative_depth=predicted, normals=None, alpha_logits=None), batch))["depth"]
+    return dict(pictures.by_head(Prediction(relative_depth=predicted), batch))["depth"]
 
 
 def test_a_flat_prediction_looks_flat_and_a_right_one_like_its_target(shards: Path) -> None:

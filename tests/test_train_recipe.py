@@ -13,8 +13,9 @@ from david.cli import app
 from david.pack.errors import DavidError
 from david.train import recipes, run
 from david.train.config import WEIGHTS, ObjectiveConfig, terms
-from david.train.recipe import flat, from_json, override, to_json
+from david.train.recipe import from_json, override, to_json
 from david.train.tasks.objective import TERMS
+from david.train.trees import flat
 
 SMOKE = recipes.recipe("smoke")
 
@@ -42,7 +43,7 @@ def test_set_takes_every_type_and_checks_the_whole_only_at_the_end():
         SMOKE,
         [
             *("data.height=none", "data.width=none", "model.heads=depth, alpha", "precision=bf16", "seed=3"),
-            *("compile=True", "summation=ddp"),
+            *("compile=True", "parallel=ddp"),
         ],
     )
     assert (changed.data.height, changed.data.width, changed.model.heads) == (None, None, ("depth", "alpha"))

@@ -375,7 +375,7 @@ def test_the_pace_is_of_training_alone(shards: Path, tmp_path: Path, monkeypatch
     monkeypatch.setattr(curves, "draw", lambda *_: None)
     settings = ["data.height=48", "data.width=32", "model.backbone_size=32", "model.width=16", "model.head_widths=8,8"]
     settings += ["model.reassemble=8,8,8,8", "batch_size=4", "steps=8", "log_every=3", "picture_every=2"]
-    settings += ["evaluate_every=4", "checkpoint_every=5", "summation=ddp"]
+    settings += ["evaluate_every=4", "checkpoint_every=5", "parallel=ddp"]
     recipe = override(recipes.recipe("smoke"), settings)
     loop.train(recipe, shards, tmp_path, device="cpu", speaks=False)
     records = list(read(tmp_path / "journal.jsonl"))

@@ -157,7 +157,7 @@ def test_ranks_may_change_in_the_middle_of_an_epoch(shards: Path, unbroken: Path
 @pytest.mark.parametrize("how", [["micro_batch=1"], ["micro_batch=none"]])
 def test_two_ranks_of_ddp_begin_as_one_process(shards: Path, unbroken: Path, tmp_path: Path, how: list[str]):
     """DDP averages over ranks, the loss is a mean over the global batch: the gradient's norm shows a wrong factor."""
-    out, recipe = tmp_path / "run", override(TINY, ["summation=ddp", *how])
+    out, recipe = tmp_path / "run", override(TINY, ["parallel=ddp", *how])
     distributed.launch(2, train, recipe=recipe, shards=shards, out=out, stop=3, device="cpu", speaks=False)
     ours, theirs = (list(read(run / "journal.jsonl"))[:3] for run in (out, unbroken))
     for name in ("loss", "norm"):
@@ -175,7 +175,7 @@ def test_torchrun_joins_and_equals_one_process(shards: Path, unbroken: Path, tmp
 @pytest.mark.parametrize("how", [["micro_batch=1"], ["micro_batch=3"], ["micro_batch=none"]])
 def test_the_faster_summation_begins_as_the_exact_one(shards: Path, unbroken: Path, tmp_path: Path, how: list[str]):
     """Micro-batches of any size, and none: the first steps agree; later ones differ as rounding does."""
-    go(shards, tmp_path / "run", override(TINY, ["summation=ddp", *how]), stop=3)
+    go(shards, tmp_path / "run", override(TINY, ["parallel=ddp", *how]), stop=3)
     assert losses(tmp_path / "run") == pytest.approx(losses(unbroken)[:3], rel=1e-5)
 
 
@@ -185,7 +185,7 @@ def test_a_run_leaves_what_it_promises(shards: Path, unbroken: Path):
         *("tensorboard", "weights.safetensors"),
     ]
     assert [p.name for p in sorted((unbroken / "pictures").iterdir())] == ["step-00000000.png", "step-00000014.png"]
-    settled = override(TINY, ["summation=exact"])  # what `auto` is on a CPU
+    settled = override(TINY, ["parallel=exact"])  # what `auto` is on a CPU
     assert json.loads((unbroken / "recipe.json").read_text())["recipe"] == to_json(settled)
     for record in read(unbroken / "journal.jsonl"):
         assert {"step", "epoch", "loss", "depth_ssi_mse", "alpha_dice", "norm", "rate", "samples_per_s"} <= set(record)
@@ -269,7 +269,7 @@ def test_a_wrong_call_ends_with_one_sentence_and_code_2(
 @pytest.mark.parametrize("how", [["precision=auto"], ["precision=auto", "compile=true"], ["micro_batch=2"]])
 def test_a_gpu_learns_as_the_cpu_does(shards: Path, unbroken: Path, tmp_path: Path, how: list[str]):
     """bf16, compiled and in parts: the first losses within bf16's digits, and a resume that goes on."""
-    recipe = override(TINY, ["summation=ddp", *how])
+    recipe = override(TINY, ["parallel=ddp", *how])
     train(recipe, shards, tmp_path, device="cuda", speaks=False, stop=3)
     assert losses(tmp_path) == pytest.approx(losses(unbroken)[:3], rel=0.05)
     assert train(recipe, shards, tmp_path, device="cuda", speaks=False, stop=6).step == 6

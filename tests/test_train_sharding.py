@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from torch.distributed.tensor import DTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from david.model import Network
+from david.model import build
 from david.pack.errors import DavidError
 from david.pipeline.batch import Batch
 from david.pipeline.loader import Loader
@@ -24,7 +24,7 @@ TINY = override(
     [
         *("data.height=48", "data.width=32", "model.backbone_size=32", "model.width=16", "model.head_widths=8,8"),
         *("model.reassemble=8,8,8,8", "batch_size=4", "steps=6", "optim.warmup=3", "optim.rate=1e-3", "keep=9"),
-        *("optim.average=0.9", "objective.uncertainty=true", "summation=fsdp"),
+        *("optim.ema=0.9", "objective.uncertainty=true", "parallel=fsdp"),
     ],
 )
 HOW = {"device": "cpu", "speaks": False}
@@ -44,7 +44,7 @@ def shared_out(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_shared_out_weights_train_as_whole_ones(shards: Path, shared_out: Path, tmp_path: Path):
-    train(override(TINY, ["summation=ddp"]), shards, tmp_path / "ddp", **HOW)
+    train(override(TINY, ["parallel=ddp"]), shards, tmp_path / "ddp", **HOW)
     for name in ("loss", "norm"):
         ours, theirs = journal(shared_out, name), journal(tmp_path / "ddp", name)
         assert ours == pytest.approx(theirs, rel=1e-5)
@@ -53,7 +53,7 @@ def test_shared_out_weights_train_as_whole_ones(shards: Path, shared_out: Path, 
 
 
 def test_a_checkpoint_of_shared_out_weights_is_whole(shards: Path, shared_out: Path):
-    path, plain = checkpoint.path_of(shared_out / "checkpoints", 4), Network(TINY.model)
+    path, plain = checkpoint.path_of(shared_out / "checkpoints", 4), build(TINY.model)
     assert checkpoint.damage(path) is None
     for name in ("model", "average"):
         plain.load_state_dict(load_file(path / f"{name}.safetensors"))
@@ -70,7 +70,7 @@ def check_rank(shards: Path, out: Path, recipe: Recipe) -> tuple[tuple[int, floa
     with distributed.joined("cpu") as world, Loader(shards, "train", recipe.data, batch_size=4, seed=0) as loader:
         batch = next(loader)
         share = batch.slice(2 * world.rank, 2 * world.rank + 2)
-        network, path = Network(recipe.model), checkpoint.path_of(out / "checkpoints", 4)
+        network, path = build(recipe.model), checkpoint.path_of(out / "checkpoints", 4)
         step = Step(network, recipe, world)
         _, extra = checkpoint.restore(path, network, step.optimiser)
         step.take_up(extra)
@@ -80,11 +80,11 @@ def check_rank(shards: Path, out: Path, recipe: Recipe) -> tuple[tuple[int, floa
             assert isinstance(parameter, DTensor)
             held += parameter.to_local().numel()
             assert torch.equal(parameter.full_tensor(), stored[name]), name
-        whole = Network(recipe.model)
+        whole = build(recipe.model)
         whole.load_state_dict(load_file(path / "average.safetensors"))
         with step.judged(), torch.inference_mode():
             if world.leads:  # alone
-                assert torch.allclose(network(batch.image).normals, whole(batch.image).normals, atol=1e-5)
+                assert torch.allclose(network(batch.image)["normals"], whole(batch.image)["normals"], atol=1e-5)
         first = step(share, 5)
         halves = [override(recipe, [f"micro_batch={size}", "precision=bf16"]) for size in (2, 1)]
         return (held, first.norm.item()), [sums_of_a_step(half, share, world) for half in halves]
@@ -96,7 +96,7 @@ Sums = tuple[int, dict[str, torch.dtype], float]
 def sums_of_a_step(recipe: Recipe, share: Batch, world: World) -> Sums:
     """How often gradients are summed over ranks, what weights are gathered in, and the gradient's norm."""
     torch.manual_seed(0)
-    network = Network(recipe.model)
+    network = build(recipe.model)
     step, found = Step(network, recipe, world), {}
     for name in WATCHED:
         network.get_submodule(name).register_forward_pre_hook(
@@ -133,7 +133,7 @@ def said(shards: Path, shared_out: Path) -> tuple[tuple[int, float], list[Sums]]
 
 def test_a_rank_holds_its_part_and_judges_alone_and_goes_on(said: tuple[tuple[int, float], list[Sums]]):
     held, norm = said[0]
-    assert held < 0.6 * sum(p.numel() for p in Network(TINY.model).parameters())
+    assert held < 0.6 * sum(p.numel() for p in build(TINY.model).parameters())
     assert norm > 0
 
 
@@ -143,12 +143,12 @@ def test_blocks_are_gathered_in_half_and_gradients_are_summed_once(shards: Path,
     assert found == WATCHED
     with Loader(shards, "train", TINY.data, batch_size=4, seed=0) as loader:
         torch.manual_seed(0)
-        plain = override(TINY, ["summation=ddp", "precision=bf16"])
-        alone = Step(Network(TINY.model), plain, World(0, 1, torch.device("cpu")))(next(loader), 1).norm.item()
+        plain = override(TINY, ["parallel=ddp", "precision=bf16"])
+        alone = Step(build(TINY.model), plain, World(0, 1, torch.device("cpu")))(next(loader), 1).norm.item()
     assert [norm, norm_in_parts] == pytest.approx([alone, alone], rel=0.01)
 
 
 def test_what_does_not_go_with_it_is_refused():
-    with pytest.raises(DavidError, match="compile does not go with summation=fsdp"):
+    with pytest.raises(DavidError, match="compile does not go with parallel=fsdp"):
         override(TINY, ["compile=true"])
-    assert "summation" not in run.FREE
+    assert "parallel" not in run.FREE

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from david.cli import app
-from david.model import Network, weights
+from david.model import build, weights
 from david.pack.errors import DavidError
 from david.train import checkpoint, recipes, run
 from david.train.eval.subject import file_of
@@ -29,7 +29,7 @@ TINY = override(
 def source(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two steps that keeps an average."""
     out = tmp_path_factory.mktemp("source") / "run"
-    train(override(TINY, ["optim.average=0.5"]), shards, out, device="cpu", speaks=False)
+    train(override(TINY, ["optim.ema=0.5"]), shards, out, device="cpu", speaks=False)
     return out
 
 
@@ -46,10 +46,10 @@ def test_a_run_a_checkpoint_and_a_file_name_the_same_weights(source: Path, tmp_p
 def test_a_fine_tuned_run_begins_where_the_other_ended_with_its_recipe(source: Path, shards: Path, tmp_path: Path):
     out = tmp_path / "run"
     words = ["train", "--shards", str(shards), "--out", str(out), "--from", str(source), "--device", "cpu"]
-    done = CliRunner().invoke(app, [*words, "--set", "optim.rate=1e-12", "--set", "optim.average=0"])
+    done = CliRunner().invoke(app, [*words, "--set", "optim.rate=1e-12", "--set", "optim.ema=0"])
     assert done.exit_code == 0, done.output
     stored = run.stored(out)
-    assert stored and stored[0] == override(TINY, ["optim.rate=1e-12", "summation=exact"])  # auto on a CPU
+    assert stored and stored[0] == override(TINY, ["optim.rate=1e-12", "parallel=exact"])  # auto on a CPU
     theirs = load_file(file_of(source))
     ours = load_file(checkpoint.path_of(out / "checkpoints", 2) / checkpoint.MODEL)
     assert all(tensor.allclose(theirs[name], atol=1e-9) for name, tensor in ours.items())
@@ -59,8 +59,8 @@ def test_a_fine_tuned_run_begins_where_the_other_ended_with_its_recipe(source: P
 
 def test_what_was_found_is_told(source: Path, tmp_path: Path):
     recipe = override(TINY, ["model.heads=depth"])
-    (said,) = Start(network=source).fill(Network(recipe.model), recipe)
+    (said,) = Start(network=source).fill(build(recipe.model), recipe)
     assert said.startswith("100.0% of the network's parameters from") and "unexpected: heads." in said
-    weights.save(Network(TINY.model), tmp_path / "w.safetensors")
-    assert Start(network=tmp_path / "w.safetensors").fill(Network(recipe.model), recipe)
-    assert Start().fill(Network(recipe.model), recipe) == []
+    weights.save(build(TINY.model), tmp_path / "w.safetensors")
+    assert Start(network=tmp_path / "w.safetensors").fill(build(recipe.model), recipe)
+    assert Start().fill(build(recipe.model), recipe) == []

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from david.model import Network
+from david.model import build
 from david.pipeline.batch import Batch
 from david.pipeline.loader import Loader
 from david.train import recipes
@@ -23,7 +23,7 @@ TINY = override(
         *("model.reassemble=8,8,8,8", "batch_size=4"),
     ],
 )
-both = pytest.mark.parametrize("recipe", [TINY, override(TINY, ["summation=ddp"])], ids=["exact", "ddp"])
+both = pytest.mark.parametrize("recipe", [TINY, override(TINY, ["parallel=ddp"])], ids=["exact", "ddp"])
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def batch(shards: Path) -> Batch:
 
 def made(recipe: Recipe) -> tuple[nn.Module, Step]:
     torch.manual_seed(0)
-    network = Network(recipe.model).to(memory_format=torch.channels_last)
+    network = build(recipe.model).to(memory_format=torch.channels_last)
     return network, Step(network, recipe, ALONE)
 
 
@@ -84,7 +84,7 @@ def test_the_exact_sum_is_the_same_on_any_number_of_threads(batch: Batch):
 
 def test_the_two_summations_agree(batch: Batch):
     gradients = []
-    for recipe in (TINY, override(TINY, ["summation=ddp"]), override(TINY, ["summation=ddp", "micro_batch=3"])):
+    for recipe in (TINY, override(TINY, ["parallel=ddp"]), override(TINY, ["parallel=ddp", "micro_batch=3"])):
         network, step = made(recipe)
         step.gradients(batch, batch.real.sum(), torch.ones(()))
         gradients.append(torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None]))
@@ -94,7 +94,7 @@ def test_the_two_summations_agree(batch: Batch):
 
 def test_no_buffer_changes_in_a_step(batch: Batch):
     """DDP sends none round: each rank makes its own."""
-    _, step = made(override(TINY, ["summation=ddp", "objective.uncertainty=true"]))
+    _, step = made(override(TINY, ["parallel=ddp", "objective.uncertainty=true"]))
     learner = step.gradients.learner
     before = {name: buffer.clone() for name, buffer in learner.named_buffers()}
     assert len(before) == 4  # mean and std; the weights of the terms, and their heads

@@ -18,9 +18,9 @@ import torch.nn.functional as F
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from david.model import Network
-from david.model.config import ModelConfig
-from david.model.heads.dense import DenseHead
+from david.model.configs.david import DavidConfig
+from david.model.heads.dense import ACTIVATIONS, DenseHead
+from david.model.networks.david import David
 from david.pipeline.batch import Batch
 from david.pipeline.config import DataConfig
 from david.pipeline.loader import Loader
@@ -38,7 +38,7 @@ WEIGHTS = {  # exact in binary, so that no rounding of a weight is in the way
 }
 RECIPE = Recipe(
     name="twin",
-    model=ModelConfig(  # a ViT with a class token, register tokens, position embeddings and layer scales
+    model=DavidConfig(  # a ViT with a class token, register tokens, position embeddings and layer scales
         backbone="vit_small_patch14_reg4_dinov2",
         taps=(0, 1, 2, 3),
         reassemble=(8, 8, 8, 8),
@@ -63,12 +63,12 @@ RECIPE = Recipe(
     steps=STEPS,
     seed=SEED,
     precision="fp32",
-    summation="ddp",
+    parallel="ddp",
     pretrained=False,
 )
 
 
-class Wide(Network):
+class Wide(David):
     """The network in float64 from end to end."""
 
     def normalise(self, image: torch.Tensor) -> torch.Tensor:
@@ -90,7 +90,7 @@ def network(monkeypatch) -> Wide:
     small = {"embed_dim": 48, "depth": 4, "num_heads": 2, "init_values": 0.5, "drop_path_rate": 0.5}
     monkeypatch.setattr(timm, "create_model", partial(timm.create_model, **small))
     # the only place beside `normalise` that goes down to float32
-    monkeypatch.setattr(DenseHead, "end", lambda head, x: head.activations[head.activation](x))
+    monkeypatch.setattr(DenseHead, "end", lambda head, x: ACTIVATIONS[head.activation](x))
     torch.manual_seed(0)
     return Wide(RECIPE.model).double()
 
@@ -180,9 +180,9 @@ def losses(network: nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
     for image in range(len(batch)):
         if not batch.real[image]:
             continue
-        depth = (said.relative_depth[image, 0], batch.depth[image, 0], batch.valid[image, 0])
-        normals = (said.normals[image], batch.normals[image], batch.normals_valid[image, 0])
-        alpha = (said.alpha_logits[image, 0], batch.alpha[image, 0] / 255)
+        depth = (said["relative_depth"][image, 0], batch.depth[image, 0], batch.valid[image, 0])
+        normals = (said["normals"][image], batch.normals[image], batch.normals_valid[image, 0])
+        alpha = (said["alpha_logits"][image, 0], batch.alpha[image, 0] / 255)
         found["depth_ssi_mse"].append(ssi_mse(*depth))
         found["depth_gradient_matching"].append(gradient_matching(*depth))
         found["normals_cosine"].append(cosine(*normals))

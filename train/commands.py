@@ -118,8 +118,8 @@ def train(
         begin.check()
     if begins and chosen is None and start_from is None:
         told.append("no --recipe: this trains `smoke`, a toy for a first look; `david recipes` lists the others")
-    if fit and resolved.summation == "exact":
-        told.append("--batch-size auto: nothing to find, summation=exact computes one sample at a time")
+    if fit and resolved.parallel == "exact":
+        told.append("--batch-size auto: nothing to find, parallel=exact computes one sample at a time")
         fit = False
     if out is None:
         told.append(f"no --out: the run's folder is {folder}; the same command goes on there")

@@ -58,9 +58,9 @@ class OptimConfig:
     power: of schedule=polynomial
     start: where one_cycle begins, as a share of the full rate
     clip: largest norm of the whole gradient
-    average: decay of the moving average of the weights that is measured and pictured in place of the weights
-        themselves, see `average.py`; 0 for none
-    average_warmup: let that decay grow from 2 / 11, so that a short run's average forgets where it began
+    ema: decay of the moving average of the weights that is measured and pictured in place of the weights themselves,
+        see `ema.py`; 0 for none
+    ema_warmup: let that decay grow from 2 / 11, so that a short run's average forgets where it began
     """
 
     rate: float = 1e-4
@@ -79,8 +79,8 @@ class OptimConfig:
     power: float = 1.0
     start: float = 0.04
     clip: float = 1.0
-    average: float = 0.0
-    average_warmup: bool = True
+    ema: float = 0.0
+    ema_warmup: bool = True
 
     def __post_init__(self) -> None:
         def refuse(name: str, expected: str) -> DavidError:
@@ -94,7 +94,7 @@ class OptimConfig:
                 raise refuse(name, "0 or more")
         if not 0 < self.layer_decay <= 1:
             raise refuse("layer_decay", "above 0 and at most 1")
-        for name in ("beta1", "beta2", "average"):
+        for name in ("beta1", "beta2", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 raise refuse(name, "0 or more and below 1")
         if not 0 <= self.start <= 1:

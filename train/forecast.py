@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from david.model.size import STATE_BYTES, parameters
+from david.model.size import STATE_BYTES
 from david.pipeline.reading import sets
 from david.pipeline.reading.sets import Shards
 from david.train import checkpoint, run
@@ -34,19 +34,19 @@ def forecast(recipe: Recipe, shards: Shards, out: Path, stop: int | None, ranks:
         "samples": f"{samples:,} to train on, {held_out:,} held out, as {image}",
         "steps": f"{max(stop - start, 0):,}, to step {stop:,} of {recipe.steps:,}, in batches of {recipe.batch_size}",
         "epochs": f"{stop * recipe.batch_size / samples:,.2f} by step {stop:,}",
-        "ranks": f"{ranks:,}, each with {each:,} samples of a batch{parts}; gradients summed by {recipe.summation}",
+        "ranks": f"{ranks:,}, each with {each:,} samples of a batch{parts}; gradients summed by {recipe.parallel}",
         "memory": memory(recipe, ranks),
     }
 
 
 def memory(recipe: Recipe, ranks: int) -> str:
     """What a rank keeps for as long as it runs: weights, gradients, the optimiser's moments, the average."""
-    count = parameters(recipe.model)
+    count = recipe.model.parameters()
     if count is None:
         return f"not known for {recipe.model.backbone}: it is none of the architectures whose parameters are counted"
-    each = STATE_BYTES + AVERAGE_BYTES * (recipe.optim.average > 0)
-    shared = ranks if recipe.summation == "fsdp" else 1
-    what = "weights, gradients, AdamW's moments" + (", the average" if recipe.optim.average else "")
+    each = STATE_BYTES + AVERAGE_BYTES * (recipe.optim.ema > 0)
+    shared = ranks if recipe.parallel == "fsdp" else 1
+    what = "weights, gradients, AdamW's moments" + (", the average" if recipe.optim.ema else "")
     return (
         f"{count * each / shared / 1e9:,.2f} GB a rank for {count / 1e6:,.1f} million parameters ({what}); what a "
         "step computes comes on top"

@@ -18,7 +18,7 @@ def default_folder(recipe: Recipe, shards: Shards, begin: Start) -> Path:
     run, so that the same command finds it again and another one does not.
 
     Fields that have their default are left out of the hash: a field that a later version adds moves no run."""
-    fixed = {path: value for path, value in recipes.said(recipe).items() if path not in (*FREE, "steps")}
+    fixed = {path: value for path, value in recipes.identity(recipe).items() if path not in (*FREE, "steps")}
     identity = json.dumps([fixed, sets.load(shards).fingerprint, begin.named()], sort_keys=True)
     return Path("runs") / f"{recipe.name}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
 

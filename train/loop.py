@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from david import __version__
-from david.model import Network, label
+from david.model import Network, build, label
 from david.pack.errors import DavidError
 from david.pipeline.loader import Loader
 from david.pipeline.reading import sets
@@ -89,7 +89,7 @@ def train(
         shown = stack.enter_context(closing(display(start, stop, speaks and world.leads)))
 
         torch.manual_seed(recipe.seed)
-        network = Network(recipe.model)
+        network = build(recipe.model)
         if start == 0:
             notes += begin.fill(network, recipe)
         network.to(world.device).to(memory_format=torch.channels_last)

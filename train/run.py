@@ -34,6 +34,7 @@ from david.train import recipe as recipes
 from david.train.config import terms
 from david.train.journal import Mark
 from david.train.recipe import Recipe
+from david.train.trees import flat
 
 RECIPE, WEIGHTS, LOCK = "recipe.json", "weights.safetensors", ".lock"
 RECORDS = ("journal.jsonl", "ledger.jsonl", "metrics.jsonl")
@@ -117,7 +118,7 @@ def check(recipe: Recipe, shards: Shards, out: Path | None, ranks: int) -> None:
 
 def compare(out: Path, old: Recipe, old_shards: str, new: Recipe, new_shards: str) -> None:
     """Raise DavidError, with the path and both values, where the run in `out` is not this one."""
-    before, now = recipes.flat(recipes.to_json(old)), recipes.flat(recipes.to_json(new))
+    before, now = flat(recipes.to_json(old)), flat(recipes.to_json(new))
     for path, value in now.items():
         if path in FREE or (path == "steps" and value >= before[path]):
             continue

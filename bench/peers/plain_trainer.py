@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from david.bench.harness import WARM_UP, Measured, finish
 from david.bench.peers import endless, raw_loader
-from david.model import Network
+from david.model import build
 from david.pipeline.batch import Batch
 from david.train.config import terms
 from david.train.recipe import Recipe
@@ -62,7 +62,7 @@ def train(folder: Path, recipe: Recipe, device: torch.device, workers: int, step
         drop_last=True,
     )
     torch.manual_seed(recipe.seed)
-    network, named = Network(recipe.model).to(device), terms(recipe.model.heads, recipe.objective)
+    network, named = build(recipe.model).to(device), terms(recipe.model.heads, recipe.objective)
     weights = [getattr(recipe.objective, name) for name in named]
     backbone = [p for name, p in network.named_parameters() if name.startswith("backbone.")]
     others = [p for name, p in network.named_parameters() if not name.startswith("backbone.")]

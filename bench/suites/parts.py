@@ -16,8 +16,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from david.bench.harness import WARM_UP, Measured, finish
-from david.model import Network
-from david.model.config import ModelConfig
+from david.model import build
+from david.model.configs.base import ModelConfig
 from david.pipeline.batch import Batch
 from david.train.distributed import World
 from david.train.recipe import Recipe
@@ -151,12 +151,11 @@ def flops(model: ModelConfig, batch: Batch) -> int:
     """Floating-point operations of the network's forward and backward on one image: matrix products, attention and
     convolutions, a multiplication with its addition as two. Counted on the meta device, where nothing is computed."""
     with torch.device("meta"):
-        network = Network(model)
+        network = build(model)
         image = torch.empty(1, *batch.image.shape[1:], dtype=torch.uint8)
     with FlopCounterMode(display=False) as counter:
         said = network(image)
-        outputs = [x for x in (said.relative_depth, said.normals, said.alpha_logits) if x is not None]
-        torch.stack([x.sum() for x in outputs]).sum().backward()
+        torch.stack([x.sum() for x in said.values()]).sum().backward()
     return counter.get_total_flops()
 
 

@@ -13,7 +13,7 @@ from david.bench.harness import WARM_UP, Contender, Measured, finish, take_turns
 from david.bench.peers import plain_trainer, raw_loader
 from david.bench.result import Figures, Result
 from david.bench.suites.parts import matrix_rate, parts
-from david.model import Network
+from david.model import build
 from david.pack.errors import DavidError
 from david.pack.shards import manifest
 from david.pipeline.batch import Batch
@@ -60,7 +60,7 @@ def measure(
             table["step"] = lambda: step_alone(step, batch, batches)
             table["both"] = lambda: both(step, recipe, shards, world, batches)
         if "parts" in contenders:
-            whole = make_step(replace(recipe, summation="ddp", micro_batch=None), world)
+            whole = make_step(replace(recipe, parallel="ddp", micro_batch=None), world)
             rate, seen = matrix_rate(recipe, world.device), one_batch(recipe, shards, world)
             table["parts"] = lambda: parts(whole, seen, batches, world, rate)
         if raw is not None:
@@ -142,7 +142,7 @@ def load_alone(recipe: Recipe, shards: Path, world: World, batches: int) -> Meas
 def make_step(recipe: Recipe, world: World) -> Step:
     """The recipe's step as `david train` makes it, on weights drawn from its seed: values do not change the time."""
     torch.manual_seed(recipe.seed)
-    network = Network(recipe.model).to(world.device).to(memory_format=torch.channels_last)
+    network = build(recipe.model).to(world.device).to(memory_format=torch.channels_last)
     return Step(network, recipe, world)
 
 

@@ -1,11 +1,8 @@
 """Relative depth."""
 
-from typing import ClassVar
-
 import torch
-import torch.nn.functional as F
 
-from david.model.heads.dense import DenseHead, linear
+from david.model.heads.dense import DenseHead
 
 
 class RelativeDepth(DenseHead):
@@ -15,9 +12,6 @@ class RelativeDepth(DenseHead):
     The last 1x1 runs in float32 under autocast too. bfloat16 has 8 bits: near 1 it steps by 0.004 to 0.008, which is
     as much as depth changes from a pixel to the next on a face, and the gradient losses look at just that.
     """
-
-    output, channels = "relative_depth", 1
-    activations: ClassVar = {"linear": linear, "softplus": F.softplus}
 
     def say(self, x: torch.Tensor) -> torch.Tensor:
         full = self.last.weight.dtype

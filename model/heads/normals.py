@@ -1,12 +1,10 @@
 """Surface normals."""
 
-from typing import ClassVar
-
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from david.model.heads.dense import DenseHead, linear
+from david.model.heads.dense import DenseHead
 
 # Below this length the gradient of the division is bounded, and finite at the zero vector.
 SHORTEST = 1e-4
@@ -20,11 +18,8 @@ class UnitNormals(DenseHead):
     cosine loss of 0.13 to 0.16 from here and of 0.14 to 0.31 from there.
     """
 
-    output, channels = "normals", 3
-    activations: ClassVar = {"linear": linear, "tanh": torch.tanh}
-
-    def __init__(self, width: int, head_widths: tuple[int, int], activation: str = "linear"):
-        super().__init__(width, head_widths, activation)
+    def __init__(self, channels: int, width: int, head_widths: tuple[int, int], activation: str = "linear"):
+        super().__init__(channels, width, head_widths, activation)
         with torch.no_grad():
             self.last.weight.mul_(0.1)
         self.last.bias = nn.Parameter(torch.tensor([0.0, 0.0, 1.0]))

@@ -1,1 +1,1 @@
-"""The networks: an image to a ."""
+"""The networks, one file a kind, and the parts that they are made of."""

@@ -19,14 +19,16 @@ class Decoder(nn.Module):
         self.laterals = nn.ModuleList(ResidualUnit(width) for _ in range(3))  # the deepest tap has none
         self.fusions = nn.ModuleList(Fusion(width) for _ in range(4))
 
-    def forward(self, taps: list[torch.Tensor], fine: list[torch.Tensor]) -> torch.Tensor:
-        """Four maps of the ViT, shallowest first, and of the resizer, largest first, to one (B, width, H/2, W/2)."""
-        x = taps[3]
+    def forward(self, taps: list[torch.Tensor], fine: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Four maps of the ViT, shallowest first, and of the resizer, largest first, to four (B, width, h, w) as large
+        as the resizer's, largest first: (H/2, W/2) and so on."""
+        x, pyramid = taps[3], []
         for level in (3, 2, 1, 0):
             if level < 3:
                 x = x + resize(self.laterals[level](taps[level]), x.shape[-2:])
             x = self.fusions[level](x, fine[level])
-        return x
+            pyramid.insert(0, x)
+        return pyramid
 
 
 class Fusion(nn.Module):

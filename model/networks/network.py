@@ -1,8 +1,4 @@
-"""DAViD's network (Saleh et al., "DAViD: Data-efficient and Accurate Vision Models from Synthetic Data", ICCV 2025).
-
-An image goes in as it was decoded; relative depth, normals and alpha come out at the same size. A ViT sees the image
-on a small square and says what is where; the resizer sees it at its own size and keeps the edges; the decoder joins
-the two, and each task has a head of its own.
+"""What every network is to whoever trains it, measures it or keeps its weights.
 
 B images, H rows, W columns.
 """
@@ -13,52 +9,34 @@ from typing import Any
 import torch
 from torch import nn
 
-from david.model.config import ModelConfig, configure
-from david.model.heads import HEADS
+from david.model.config import KINDS, configure
+from david.model.configs.base import ModelConfig
 from david.model.networks.backbone import Backbone
-from david.model.networks.decoder import Decoder
-from david.model.networks.reassemble import Reassemble
-from david.model.networks.resizer import Resizer
 from david.model.prediction import Prediction
-
-
-def build(name: str, heads: Sequence[str] = tuple(HEADS), **changes: Any) -> "Network":
-    """The network called `name` (see `config.MODELS`) with these heads; `changes` replace fields of its `ModelConfig`.
-
-    Weights are drawn from torch's global generator; `david.model.weights` loads pretrained ones.
-    """
-    return Network(configure(name, heads=tuple(heads), **changes))
+from david.pack.lazy import load
 
 
 class Network(nn.Module):
-    """Image to `Prediction`. Any H and W; normalisation is inside."""
+    """Image to `Prediction`, any H and W; normalisation is inside.
 
-    mean: torch.Tensor
-    std: torch.Tensor
+    config: what it is made of; its kind says which class this is
+    backbone: the pretrained part, so that its parameters are called `backbone.*`
+    """
 
-    def __init__(self, config: ModelConfig):
-        super().__init__()
-        self.config = config
-        self.backbone = Backbone(config)
-        self.reassemble = Reassemble(self.backbone.channels, self.backbone.grid, config.reassemble, config.width)
-        self.resizer = Resizer(config.width)
-        self.decoder = Decoder(config.width)
-        self.heads = nn.ModuleDict(
-            {name: HEADS[name](config.width, config.head_widths, config.activation(name)) for name in config.heads}
-        )
-        # The statistics that the backbone's weights were trained with (0.5 and 0.5 for the augreg ViTs, ImageNet's own
-        # for others): with any other the first layer sees what it has never seen. Not in the state: config says them.
-        self.register_buffer("mean", torch.tensor(self.backbone.mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(self.backbone.std).view(3, 1, 1), persistent=False)
+    config: ModelConfig
+    backbone: Backbone
 
     def forward(self, image: torch.Tensor) -> Prediction:
         """image: (B, 3, H, W) sRGB, uint8 0 .. 255 or float 0 .. 1. The outputs are float32, also under autocast."""
-        image = self.normalise(image)
-        taps = self.reassemble(self.backbone(image))
-        features = self.decoder(taps, self.resizer(image))
-        return Prediction(**{HEADS[name].output: head(features, image.shape[-2:]) for name, head in self.heads.items()})
+        raise NotImplementedError
 
-    def normalise(self, image: torch.Tensor) -> torch.Tensor:
-        """To float32 of the mean and standard deviation that the backbone expects."""
-        image = image.float() / 255 if image.dtype == torch.uint8 else image.float()
-        return (image - self.mean) / self.std
+
+def build(which: str | ModelConfig, heads: Sequence[str] | None = None, **changes: Any) -> Network:
+    """The network of a configuration, or of the one called so (see `config.MODELS`).
+
+    heads: instead of the configuration's; changes: of its other fields, for one with a name. Weights are drawn from
+    torch's global generator; `david.model.weights` loads pretrained ones.
+    """
+    if isinstance(which, str):
+        which = configure(which, **changes, **({"heads": tuple(heads)} if heads is not None else {}))
+    return load(KINDS[which.kind].network)(which)

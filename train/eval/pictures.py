@@ -70,22 +70,22 @@ def by_head(prediction: Prediction, batch: Batch) -> Iterator[tuple[str, list[Co
     each where its target is valid: where it was asked for.
     """
     valid, normals_valid = (array(mask)[..., 0] for mask in (batch.valid, batch.normals_valid))
-    if prediction.relative_depth is not None:
-        aligned = align(prediction.relative_depth, batch.depth, batch.valid, LEAST_CORRELATION)
+    if "relative_depth" in prediction:
+        aligned = align(prediction["relative_depth"], batch.depth, batch.valid, LEAST_CORRELATION)
         scale, offset = (x.view(-1, 1, 1, 1) for x in (batch.depth_scale_cm, batch.depth_offset_cm))
         target_cm, fitted_cm = (depth.float() * scale + offset for depth in (batch.depth, aligned))
         yield "depth", depth_columns(array(target_cm)[..., 0], array(fitted_cm)[..., 0], valid)
-    if prediction.normals is not None:
-        pairs = (("normals", batch.normals), ("predicted normals", prediction.normals))
+    if "normals" in prediction:
+        pairs = (("normals", batch.normals), ("predicted normals", prediction["normals"]))
         shown = [
             Column(name, [preview.colour_normals(*e) for e in zip(array(n), normals_valid, strict=True)], [""] * len(n))
             for name, n in pairs
         ]
-        error = array(angles_deg(prediction.normals, batch.normals))[..., 0]
+        error = array(angles_deg(prediction["normals"], batch.normals))[..., 0]
         told = "error 0 to {:g} degrees", "mean {:.1f} degrees"
         yield "normals", [*shown, errors("normals", error, normals_valid, *told)]
-    if prediction.alpha_logits is not None:
-        soft, target = array(prediction.alpha_logits.float().sigmoid())[..., 0], array(batch.alpha / 255)[..., 0]
+    if "alpha_logits" in prediction:
+        soft, target = array(prediction["alpha_logits"].float().sigmoid())[..., 0], array(batch.alpha / 255)[..., 0]
         shown = [
             Column(name, [preview.colour_alpha(each) for each in alpha], [""] * len(valid))
             for name, alpha in (("alpha, 0 to 1", target), ("predicted alpha", soft))

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from safetensors.torch import load_file
 
-from david.model import Network, label, weights
-from david.model.config import ModelConfig
+from david.model import Network, build, label, weights
+from david.model.configs.base import ModelConfig
 from david.pack.errors import DavidError
 from david.pipeline.config import DataConfig
 from david.train import checkpoint, run
@@ -32,7 +32,7 @@ class Subject:
     def network(self) -> Network:
         if self.model is None:
             return weights.load(self.source)
-        network = Network(self.model)
+        network = build(self.model)
         try:
             network.load_state_dict(load_file(self.source))
         except RuntimeError as error:  # its message has a line for each tensor

@@ -81,13 +81,13 @@ def unknown(target: torch.Tensor) -> torch.Tensor:
 def metrics(prediction: Prediction, batch: Batch) -> dict[str, torch.Tensor]:
     """Every metric of the heads that the prediction has, name to (B,) float32."""
     found: dict[str, torch.Tensor] = {}
-    if prediction.relative_depth is not None:
+    if "relative_depth" in prediction:
         scale, offset = (x.view(-1, 1, 1, 1) for x in (batch.depth_scale_cm, batch.depth_offset_cm))
-        found |= depth(prediction.relative_depth, batch.depth.float() * scale + offset, batch.valid)
-    if prediction.normals is not None:
-        found |= normals(prediction.normals, batch.normals, batch.normals_valid)
-    if prediction.alpha_logits is not None:
-        found |= alpha(prediction.alpha_logits.float().sigmoid(), batch.alpha / 255)
+        found |= depth(prediction["relative_depth"], batch.depth.float() * scale + offset, batch.valid)
+    if "normals" in prediction:
+        found |= normals(prediction["normals"], batch.normals, batch.normals_valid)
+    if "alpha_logits" in prediction:
+        found |= alpha(prediction["alpha_logits"].float().sigmoid(), batch.alpha / 255)
     return found
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from david.model.size import STATE_BYTES, parameters
+from david.model.size import STATE_BYTES
 from david.train.recipes import ABOUT, RECIPES
 
 
@@ -14,7 +14,7 @@ def rows() -> list[dict[str, Any]]:
     found = []
     for name, make in RECIPES.items():
         recipe = make()
-        count = parameters(recipe.model)
+        count = recipe.model.parameters()
         found.append(
             {
                 **{"name": name, "for": ABOUT[name], "heads": list(recipe.model.heads), "parameters": count},

@@ -19,7 +19,7 @@ def smoke() -> Recipe:
         objective=ObjectiveConfig(depth_ssi_mse=3.0, depth_gradient_matching=0.5, normals_cosine=3.0),
         optim=OptimConfig(rate=4e-3, backbone_scale=1.0, weight_decay=0.01, beta2=0.98, warmup=40),
         batch_size=16,
-        summation="auto",
+        parallel="auto",
         steps=220,
         pretrained=False,
         log_every=1,

@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from david import __version__
-from david.model import Network
+from david.model import Network, build
 from david.model import tensors as tensor_file
 from david.pack.errors import DavidError
 from david.pack.files import sync, write_whole
@@ -167,7 +167,7 @@ def load(folder: Path) -> tuple[dict[str, Any], list[Batch], Network]:
     try:
         about = json.loads((folder / BUNDLE).read_bytes())
         batches = [_batch(folder / f"rank-{rank}.safetensors") for rank in range(len(about["ranks"]))]
-        network = Network(recipes.from_json(about["recipe"]).model)
+        network = build(recipes.from_json(about["recipe"]).model)
         network.load_state_dict(load_file(folder / MODEL))
         return about, batches, network
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from david.model.config import HEADS
+from david.model.heads.table import HEADS
 from david.pack.errors import DavidError
 from david.train.config import WEIGHTS
 from david.train.journal import read

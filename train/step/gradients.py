@@ -127,21 +127,21 @@ def sum_wide(tensors: list[torch.Tensor]) -> torch.Tensor:
 
 
 def gradients(learner: Learner, recipe: Recipe, world: World) -> Gradients:
-    """The way that the recipe's `summation` names."""
-    return WAYS[settled(recipe, world.device).summation](learner, recipe, world)
+    """The way that the recipe's `parallel` names."""
+    return WAYS[settled(recipe, world.device).parallel](learner, recipe, world)
 
 
 WAYS: dict[str, Callable[[Learner, Recipe, World], Gradients]] = {"ddp": Ddp, "fsdp": Fsdp, "exact": Exact}
 
 
 def settled(recipe: Recipe, device: torch.device) -> Recipe:
-    """The recipe with `summation=auto` made one of the others, which is what its run is told to have.
+    """The recipe with `parallel=auto` made one of the others, which is what its run is told to have.
 
     Exact on a CPU, where it costs little; ddp on a GPU, and where the recipe asks for what exact can't."""
-    if recipe.summation != "auto":
+    if recipe.parallel != "auto":
         return recipe
     exact = device.type == "cpu" and not recipe.compile and recipe.micro_batch is None
-    return replace(recipe, summation="exact" if exact else "ddp")
+    return replace(recipe, parallel="exact" if exact else "ddp")
 
 
 def cut(batch: Batch, micro_batch: int | None) -> list[Batch]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from david.model.networks.network import Network
+from david.model.networks.network import build
 from david.pack.errors import DavidError
 from david.pipeline.batch import Batch
 from david.pipeline.loader import Loader
@@ -27,9 +27,9 @@ ADAMW = 4  # float32 copies of each parameter: itself, its gradient, two moments
 def fitted(recipe: Recipe, shards: Shards, world: World) -> Recipe:
     """The recipe with the `micro_batch` that every rank has memory for, in parts as even as they can be.
 
-    Raises DavidError where not even one sample fits, and for summation=exact, which always takes one at a time."""
-    if recipe.summation == "exact":
-        raise DavidError("--batch-size auto: summation=exact computes one sample at a time; add --set summation=ddp")
+    Raises DavidError where not even one sample fits, and for parallel=exact, which always takes one at a time."""
+    if recipe.parallel == "exact":
+        raise DavidError("--batch-size auto: parallel=exact computes one sample at a time; add --set parallel=ddp")
     share = math.ceil(recipe.batch_size / world.size)
     with Loader(shards, "train", recipe.data, batch_size=1, seed=recipe.seed, device=world.device) as loader:
         sample = next(loader)
@@ -74,7 +74,7 @@ def fits_gpu(recipe: Recipe, sample: Batch) -> Callable[[int], bool]:
         before = torch.cuda.memory_reserved(device)
         torch.cuda.reset_peak_memory_stats(device)
         try:
-            network = Network(recipe.model).to(device).to(memory_format=torch.channels_last)
+            network = build(recipe.model).to(device).to(memory_format=torch.channels_last)
             step = Step(network, replace(recipe, micro_batch=None, compile=False), alone)
             batch = repeated(sample, size)
             for number in (1, 2):
@@ -89,7 +89,7 @@ def fits_gpu(recipe: Recipe, sample: Batch) -> Callable[[int], bool]:
 
 def fits_cpu(recipe: Recipe, sample: Batch) -> Callable[[int], bool]:
     """By account: what autograd keeps for one sample, weights and optimiser, against the memory that is free now."""
-    network = Network(recipe.model).to(memory_format=torch.channels_last)
+    network = build(recipe.model).to(memory_format=torch.channels_last)
     step = Step(network, replace(recipe, micro_batch=None, compile=False), World(0, 1, torch.device("cpu")))
     kept: dict[int, int] = {}  # bytes of each storage, by address; parameters are kept anyway
     own = {p.untyped_storage().data_ptr() for p in network.parameters()}

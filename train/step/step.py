@@ -18,7 +18,7 @@ from david.train.config import terms
 from david.train.distributed import World
 from david.train.recipe import Recipe
 from david.train.step import optim
-from david.train.step.average import Average
+from david.train.step.ema import Ema
 from david.train.step.gradients import gradients
 from david.train.step.learner import Learner
 from david.train.step.scaling import LossScale
@@ -56,7 +56,7 @@ class Step:
     optimiser: AdamW over the network's parameters
     optimisers: that one, and one for the weights of the tasks where those are learnt
     reduced: what the network computes in, see `precision.py`
-    average, scaling: where the recipe asks for them
+    ema, scaling: where the recipe asks for them
     before_change: called when a step's gradient is under way and the weights are still those of the step before
     """
 
@@ -75,8 +75,8 @@ class Step:
         self.optimisers = [self.optimiser]
         if recipe.objective.uncertainty:
             self.optimisers.append(optim.adamw(self.balance, replace(recipe.optim, layer_decay=1.0)))
-        averaged = recipe.optim.average > 0
-        self.average = Average(network, recipe.optim.average, recipe.optim.average_warmup) if averaged else None
+        averaged = recipe.optim.ema > 0
+        self.ema = Ema(network, recipe.optim.ema, recipe.optim.ema_warmup) if averaged else None
         self.reduced = learner.reduced
         self.scaling = LossScale(world.device) if self.reduced is torch.float16 else None
         self.before_change: Callable[[], None] = lambda: None
@@ -103,8 +103,8 @@ class Step:
             optimiser.step()
         if self.scaling:
             self.scaling.update(finite)
-        if self.average:
-            self.average.update(step)
+        if self.ema:
+            self.ema.update(step)
         seen = ids.flatten(), epochs.flatten(), real.flatten().bool()
         return Outcome(step, losses, norm, factor, *seen, self.sought())
 
@@ -120,14 +120,14 @@ class Step:
     def judged(self) -> Iterator[None]:
         """Meanwhile the network has the weights by which it is to be judged, their average where there is one, and
         every rank has them whole. All ranks enter and leave together."""
-        with self.average.in_place() if self.average else nullcontext(), gathered(self.network):
+        with self.ema.in_place() if self.ema else nullcontext(), gathered(self.network):
             yield
 
     def extra(self) -> dict[str, dict[str, torch.Tensor]]:
         """What a checkpoint holds beside the network's weights and `optimiser`, by group and name; see `take_up`."""
         groups: dict[str, dict[str, torch.Tensor]] = {}
-        if self.average:
-            groups["average"] = dict(self.network.state_dict()) | self.average.values
+        if self.ema:
+            groups["average"] = dict(self.network.state_dict()) | self.ema.values
         if self.scaling:
             groups["scaling"] = {"scale": self.scaling.scale, "good": self.scaling.good}
         if self.balance.log_variances is not None:
@@ -138,8 +138,8 @@ class Step:
     @torch.no_grad()
     def take_up(self, groups: Mapping[str, Tensors]) -> None:
         """Go on from what `extra` gave; weights and `optimiser` are somebody else's."""
-        if self.average:
-            for name, value in self.average.values.items():
+        if self.ema:
+            for name, value in self.ema.values.items():
                 value.copy_(laid_out_as(value, groups["average"][name]))
         if self.scaling:
             self.scaling.scale.copy_(groups["scaling"]["scale"])

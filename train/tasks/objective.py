@@ -26,19 +26,16 @@ Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def depth(prediction: Prediction, batch: Batch) -> Compared:
-    assert prediction.relative_depth is not None
-    return prediction.relative_depth, batch.depth, batch.valid
+    return prediction["relative_depth"], batch.depth, batch.valid
 
 
 def normals(prediction: Prediction, batch: Batch) -> Compared:
-    assert prediction.normals is not None
-    return prediction.normals, batch.normals, batch.normals_valid
+    return prediction["normals"], batch.normals, batch.normals_valid
 
 
 def alpha_logits(prediction: Prediction, batch: Batch) -> Compared:
     """Foreground is known on every pixel, so every pixel is valid."""
-    assert prediction.alpha_logits is not None
-    return prediction.alpha_logits, batch.alpha / 255, torch.ones_like(batch.valid)
+    return prediction["alpha_logits"], batch.alpha / 255, torch.ones_like(batch.valid)
 
 
 def alpha(prediction: Prediction, batch: Batch) -> Compared:

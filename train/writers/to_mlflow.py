@@ -11,7 +11,7 @@ import numpy as np
 from mlflow import MlflowClient  # pyright: ignore[reportMissingImports]
 from mlflow.entities import Metric, Param  # pyright: ignore[reportMissingImports]
 
-from david.train.recipe import flat
+from david.train.trees import flat
 
 EXPERIMENT, FOLDER = "david", "david.folder"  # the experiment's name, and the tag that holds the run's folder
 

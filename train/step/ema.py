@@ -15,7 +15,7 @@ from torch import nn
 Tensors = dict[str, torch.Tensor]
 
 
-class Average:
+class Ema:
     """The average of the parameters that learn, float32 as they are; it begins with their values."""
 
     def __init__(self, network: nn.Module, decay: float, warm_up: bool):
