@@ -119,6 +119,51 @@ def test_a_start_that_was_killed_before_anything_was_recorded_is_no_run(small: P
     assert (tmp_path / "pictures" / "step-00000000.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_start_that_was_killed_while_it_cleared_up_is_no_run_either(small: Path, tmp_path: Path, monkeypatch):
+    out = tmp_path / "run"
+
+    def killed(path: Path, **_: object) -> None:
+        if path.is_dir():
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run.shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt), run.claimed(out, TINY, small):
+            pass
+    assert (out / "pictures").is_dir()
+    run.check(TINY, small, out, 1)
+    with run.claimed(out, override(TINY, ["seed=1"]), small):
+        pass
+    assert [path.name for path in out.iterdir()] == [run.LOCK]
+
+
+def test_a_run_that_another_process_left_meanwhile_is_not_taken_over(small: Path, tmp_path: Path):
+    """As by whoever looked while nothing was there, and came to the lock when the other had come to its end."""
+    with run.claimed(tmp_path, TINY, small):
+        (tmp_path / "journal.jsonl").write_text('{"step": 1}\n')
+    left = (tmp_path / run.RECIPE).read_bytes()
+    refused = pytest.raises(DavidError, match="the run there has seed = 0, this recipe has 1")
+    with refused, run.claimed(tmp_path, override(TINY, ["seed=1"]), small):
+        pass
+    assert (tmp_path / run.RECIPE).read_bytes() == left
+
+
+def test_whoever_looks_while_a_start_comes_to_nothing_sees_no_run(small: Path, tmp_path: Path):
+    out, over = tmp_path / "run", threading.Event()
+
+    def look() -> None:
+        while not over.is_set():
+            assert run.stored(out) is None
+
+    with ThreadPoolExecutor(1) as pool:
+        looking = pool.submit(look)
+        for _ in range(30):
+            with run.claimed(out, TINY, small):
+                (out / "journal.jsonl").touch()
+        over.set()
+        looking.result()
+
+
 def test_of_two_starters_one_trains_and_the_other_is_told(small: Path, tmp_path: Path):
     """At a barrier, round after round: in a new folder, and in one that the first has just left with nothing done."""
     both, told, inside = threading.Barrier(2), threading.Event(), []
@@ -126,6 +171,7 @@ def test_of_two_starters_one_trains_and_the_other_is_told(small: Path, tmp_path:
     def start(out: Path, stays: bool) -> str:
         both.wait(30)
         try:
+            run.check(TINY, small, out, 1)
             with run.claimed(out, TINY, small):
                 inside.append(1)
                 assert len(inside) == 1, "two train there at once"

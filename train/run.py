@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 from david import __version__
 from david.pack.errors import DavidError
-from david.pack.files import stands, sync, write_whole
+from david.pack.files import make_folder, stands, sync, write_whole
 from david.pipeline.reading import sets
 from david.pipeline.reading.sets import Shards
 from david.train import journal
@@ -60,17 +60,23 @@ def stored(out: Path) -> Stored | None:
     Raises DavidError where it holds something else.
     """
     path = out / RECIPE
-    if path.is_file():
-        if not begun(out):
-            return None
-        try:
-            content = json.loads(path.read_bytes())
-            return Stored(recipes.from_json(content["recipe"]), content["shards"], content.get("places", []))
-        except (ValueError, KeyError, TypeError) as error:
-            raise DavidError(f"{path}: not the recipe of a run ({error}); use another --out folder") from error
-    if out.exists() and (not out.is_dir() or any(not entry.name.startswith(".") for entry in out.iterdir())):
-        raise DavidError(f"{out}: not empty and holds no run (no {RECIPE}); use another --out folder")
-    return None
+    try:  # one look: another process may begin there, or take away what came to nothing, at any time
+        names = {entry.name for entry in out.iterdir()}
+    except FileNotFoundError:
+        return None
+    except NotADirectoryError:
+        names = {out.name}
+    if RECIPE not in names:
+        if any(not name.startswith(".") for name in names):
+            raise DavidError(f"{out}: not empty and holds no run (no {RECIPE}); use another --out folder")
+        return None
+    if not begun(out):
+        return None
+    try:
+        content = json.loads(path.read_bytes())
+        return Stored(recipes.from_json(content["recipe"]), content["shards"], content.get("places", []))
+    except (ValueError, KeyError, TypeError) as error:
+        raise DavidError(f"{path}: not the recipe of a run ({error}); use another --out folder") from error
 
 
 def trained(out: Path) -> Stored:
@@ -100,8 +106,13 @@ def shards_of(out: Path, names: Sequence[str] | None, cache: Path | None, cache_
 
 def begun(out: Path) -> bool:
     """Whether a run has recorded anything there."""
-    records = (out / name for name in RECORDS)
-    return any(path.is_file() and path.stat().st_size for path in records) or any(out.glob("checkpoints/step-*"))
+    for name in RECORDS:
+        with suppress(FileNotFoundError):
+            if (out / name).stat().st_size:
+                return True
+    with suppress(FileNotFoundError):
+        return any(entry.name.startswith("step-") for entry in (out / "checkpoints").iterdir())
+    return False
 
 
 def check(recipe: Recipe, shards: Shards, out: Path | None, ranks: int) -> None:
@@ -145,13 +156,17 @@ def cut_back(out: Path, step: int, marks: dict[str, Mark]) -> list[str]:
 def claimed(out: Path, recipe: Recipe, shards: Shards) -> Iterator[None]:
     """Make the folder, or take it up again, and keep every other process from training in it meanwhile.
 
-    Where nothing was recorded at the end, nothing is left."""
+    Where nothing was recorded at the end, nothing is left. Raises DavidError where another process trains there, or
+    has meanwhile left another run."""
+    fingerprint = sets.load(shards).fingerprint
     with locked(out) as made:
-        if not begun(out):
+        if found := stored(out):
+            compare(out, found.recipe, found.shards, recipe, fingerprint)
+        else:
             clear(out)
         content = {
             "david": __version__,
-            "shards": sets.load(shards).fingerprint,
+            "shards": fingerprint,
             "places": sets.places(shards),
             "recipe": recipes.to_json(recipe),
         }
@@ -175,7 +190,7 @@ def locked(out: Path) -> Iterator[bool]:
     """Hold the folder's lock; whether the folder was made for it. Raises DavidError where another process has it."""
     while True:
         missing = [path for path in (out, *out.parents) if not path.exists()]
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out)
         try:
             lock = (out / LOCK).open("w")
         except FileNotFoundError:
@@ -195,8 +210,8 @@ def locked(out: Path) -> Iterator[bool]:
 
 
 def clear(out: Path) -> None:
-    """Take away what a start left that recorded nothing."""
-    for name in (RECIPE, WEIGHTS, *RECORDS):
-        (out / name).unlink(missing_ok=True)
+    """Take away what a start left that recorded nothing; last the file that says whose it is."""
     for name in ("checkpoints", "pictures", "tensorboard", "bad"):
         shutil.rmtree(out / name, ignore_errors=True)
+    for name in (WEIGHTS, *RECORDS, RECIPE):
+        (out / name).unlink(missing_ok=True)
