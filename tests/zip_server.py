@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+import sys
 import threading
 import time
 import zipfile
@@ -145,10 +146,18 @@ def handler(server: Server) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
+class Quiet(ThreadingHTTPServer):
+    """Says nothing of clients that have gone."""
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 @contextmanager
 def serving(files: dict[str, bytes]) -> Iterator[Server]:
     known = Server(files)
-    real = ThreadingHTTPServer(("127.0.0.1", 0), handler(known))
+    real = Quiet(("127.0.0.1", 0), handler(known))
     real.daemon_threads = True
     known.url = f"http://127.0.0.1:{real.server_port}/data"
     thread = threading.Thread(target=real.serve_forever, args=(0.01,))
