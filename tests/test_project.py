@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 from architecture import PAGE, ROOMS, ROOT, files, page
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 MAY_IMPORT = {
     "pack": {"pack"},
@@ -134,3 +136,17 @@ def test_one_wheel_serves_every_python_from_the_first_on(wheel: Path) -> None:
 
 def test_architecture_is_what_the_files_say_of_themselves() -> None:
     assert PAGE.read_text() == page(), "run: python tests/architecture.py"
+
+
+@pytest.mark.parametrize(
+    "file, extras", [("constraints.txt", ["dev", "ray", "s3"]), ("constraints-peers.txt", ["peers"])]
+)
+def test_no_pinned_version_is_one_that_the_project_refuses(file: str, extras: list[str]) -> None:
+    """Else pip refuses the README's commands."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked = project["dependencies"] + [text for name in extras for text in project["optional-dependencies"][name]]
+    lines = [line.partition("#")[0].strip() for line in (ROOT / file).read_text().splitlines()]
+    pinned = {canonicalize_name(pin.name): next(iter(pin.specifier)) for pin in map(Requirement, filter(None, lines))}
+    for wanted in map(Requirement, asked):
+        pin = pinned.get(canonicalize_name(wanted.name))
+        assert pin is None or wanted.specifier.contains(pin.version, prereleases=True), f"{file}: {wanted}, but {pin}"
