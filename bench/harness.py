@@ -23,11 +23,10 @@ class Figure:
     def median(self) -> float:
         return median(self.values)
 
-    def __str__(self) -> str:
-        low, high = min(self.values), max(self.values)
-        if self.unit == "share":
-            return f"{self.median:.1%} ({low:.1%} to {high:.1%})"
-        return f"{self.median:,.1f} ({low:,.1f} to {high:,.1f}) {self.unit}"
+    def told(self) -> tuple[str, str]:
+        """Median, and range over the rounds, in its unit."""
+        kind = ".1%" if self.unit == "share" else ",.1f"
+        return f"{self.median:{kind}}", f"{min(self.values):{kind}} to {max(self.values):{kind}}"
 
     def as_json(self) -> dict[str, object]:
         return {"unit": self.unit, "median": self.median, "least": min(self.values), "most": max(self.values)}

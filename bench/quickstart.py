@@ -12,8 +12,8 @@ from rich.console import Console
 from david.bench import rows
 from david.bench.suites import training
 from david.pack import machine, read, synth
-from david.pack.commands import progress_bar
 from david.pack.look import preview
+from david.pack.progress import progress_bar
 from david.pack.work.build import build
 from david.pack.work.display import PackDisplay
 from david.pack.work.plan import PackOptions
@@ -43,7 +43,7 @@ def run(out: Path, samples: int, steps: int | None, seed: int, console: Console)
     out.mkdir(parents=True, exist_ok=True)
 
     if not list(raw.glob("*.zip")):
-        with chapter(console, 1, "make samples"), progress_bar("synth") as progress:
+        with chapter(console, 1, "make samples"), progress_bar(console, "synth") as progress:
             synth.write(raw, samples, zips=3, seed=seed, progress=progress)
     with chapter(console, 2, "pack them into shards"), PackDisplay(console) as display:
         options = PackOptions(val_fraction=VAL_FRACTION, shard_samples=max(1, samples // (2 * machine.cores())))

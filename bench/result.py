@@ -8,6 +8,7 @@ from rich.table import Table
 
 from david.bench import rows
 from david.bench.harness import Figure
+from david.pack import tables
 
 Figures = dict[str, dict[str, Figure]]  # what ran -> quantity -> figure
 
@@ -35,17 +36,17 @@ class Result:
         return rows.row(self.suite, self.figures, verdict=self.verdict, **self.about)
 
     def show(self, console: Console) -> None:
-        console.print(self.table)
+        tables.show(console, self.table)
         for sentence in (*self.notes, *([self.verdict] if self.verdict else [])):
             console.print(sentence, soft_wrap=True, markup=False, highlight=False)
 
 
 def table(title: str, figures: Figures) -> Table:
-    """One row a quantity: what ran, its median, its range over the rounds."""
-    drawn = Table(title=title, title_justify="left")
-    for heading in ("measured", "quantity", "median (range over the rounds)"):
-        drawn.add_column(heading)
+    """A line for what ran, and one for each of its quantities: median, range over the rounds, unit."""
+    numbers = ("median", "rounds")
+    drawn = tables.table("measured", *numbers, "unit", title=title, right=numbers)
     for name, quantities in figures.items():
-        for number, (quantity, figure) in enumerate(quantities.items()):
-            drawn.add_row(name if number == 0 else "", quantity, str(figure))
+        drawn.add_row(name)
+        for quantity, figure in quantities.items():
+            drawn.add_row(f"  {quantity}", *figure.told(), figure.unit)
     return drawn

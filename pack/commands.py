@@ -10,46 +10,22 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from david.pack import tables
 from david.pack.errors import DavidError, shown
 from david.pack.fetch.download_command import download
 from david.pack.options import AsJson, Raw, Workers
+from david.pack.progress import progress_bar
 from david.pack.shards.manifest import NAME, Manifest
 from david.pack.work import crew, ray_engine, repair
 from david.pack.work.build import BadPolicy, Engine, Part, build, merge
 from david.pack.work.crew import Event
-from david.pack.work.display import PackDisplay, facts
+from david.pack.work.display import PackDisplay
 from david.pack.work.forecast import forecast
 from david.pack.work.plan import PackOptions
 from david.pack.work.record import Done
 
 console = Console()
-
-
-class Tenths:
-    """Tells of work a line at each tenth of it."""
-
-    def __init__(self, what: str, unit: str):
-        self._what, self._unit, self._told = what, unit, 0
-
-    def __call__(self, done: int, total: int) -> None:
-        tenths = 10 * done // max(total, 1)
-        if tenths > self._told:
-            self._told = tenths
-            print(f"{self._what}: {done:,} of {total:,} {self._unit}", flush=True)
-
-
-@contextmanager
-def progress_bar(what: str, unit: str = "samples") -> Iterator:
-    """A callback (done, total) that draws a bar with rate and time left; off a terminal a line at each tenth."""
-    if not console.is_terminal:
-        yield Tenths(what, unit)
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), MofNCompleteColumn())
-    with Progress(*columns, TextColumn("{task.speed:.0f}/s"), TimeRemainingColumn(), console=console) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def register(app: typer.Typer) -> None:
@@ -69,7 +45,7 @@ def synth(
     """Make a small data set of drawn people in SynthHuman's layout."""
     from david.pack import synth
 
-    with progress_bar("synth") as progress:
+    with progress_bar(console, "synth") as progress:
         synth.write(out, samples, zips, seed, progress=progress)
     console.print(f"{samples} samples in {zips} zips under {out}")
 
@@ -140,7 +116,7 @@ def pack(
         _engine(engine)
         found = forecast(raw, shards, options, restart=restart, **how)
         console.print("A dry run: nothing is written.")
-        console.print(facts(found.facts()))
+        tables.tell(console, found.facts())
         return
     finished, mended = (shards / NAME).exists() and not restart, []
 
@@ -159,7 +135,7 @@ def pack(
             restart=restart,
             hear=hear,
             planned=display.planned,
-            hashing=display.hashing,
+            reading=display.reading,
             say=display.say,
         )
     if manifest is None:
@@ -190,10 +166,14 @@ def verify(
         about["samples"] = {split: dataset.samples(split) for split in dataset.splits}
         print(json.dumps(about | {"whole": not faults, "faults": [shown(fault) for fault in faults]}, indent=2))
         raise typer.Exit(2 if faults else 0)
-    with progress_bar("verify", "shards") as progress:
+    with progress_bar(console, "verify", "shards") as progress:
         dataset, faults = verify(shards, deep=deep, workers=workers, progress=progress)
+    whole = True
     for table in report_page.tables(dataset):
-        console.print(table)
+        whole &= tables.show(console, table)
+        console.print()
+    if not whole:
+        console.print(f"What each means: {dataset.folder / report_page.NAME}, or a wider terminal.\n", soft_wrap=True)
     _tell(dataset)
     for fault in faults:
         console.print(shown(fault), soft_wrap=True, style="red", highlight=False, markup=False)

@@ -8,12 +8,11 @@ from typing import Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
+from david.pack import tables
 from david.pack.options import AsJson
 from david.pack.shards import dataset, manifest
 from david.pack.shards.manifest import Manifest
-from david.pack.work import display
 from david.pipeline.options import ShardSet
 
 
@@ -33,7 +32,7 @@ def info(
     if as_json:
         typer.echo(json.dumps(found, indent=2))
     else:
-        show(found)
+        show(found, Console())
 
 
 def described(shards: str) -> dict[str, Any]:
@@ -68,16 +67,13 @@ def _describe(name: str, found: Manifest, here: bool) -> dict[str, Any]:
     }
 
 
-def show(found: dict[str, Any]) -> None:
-    console = Console()
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("split")
-    for heading in ("samples", "shards", "GB", "kB a sample"):
-        table.add_column(heading, justify="right")
+def show(found: dict[str, Any], console: Console) -> None:
+    figures = ("samples", "shards", "GB", "kB a sample")
+    table = tables.table("split", *figures, right=figures)
     for name, split in found["splits"].items():
         each = f"{split['bytes'] / 1e3 / split['samples']:,.0f}" if split["samples"] else ""
         table.add_row(name, f"{split['samples']:,}", f"{split['shards']:,}", f"{split['bytes'] / 1e9:,.3f}", each)
-    console.print(table)
+    tables.show(console, table)
     size, options = found["first_sample"], found["options"]
     facts = {
         "image": f"{size['width']} x {size['height']} pixels, the first sample's" if size else "known once it is read",
@@ -88,4 +84,4 @@ def show(found: dict[str, Any]) -> None:
         "fingerprint": found["fingerprint"],
     }
     console.print()
-    console.print(display.facts(facts))
+    tables.tell(console, facts)

@@ -6,7 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from david.pack.commands import progress_bar
+from rich.console import Console
+
+from david.pack.progress import progress_bar
 from david.train.recipes import ABOUT, RECIPES
 
 SLOW = {"torch", "timm", "nvidia.dali", "matplotlib"}
@@ -83,7 +85,7 @@ def test_lists_need_nothing_slow(shards: Path, tmp_path: Path) -> None:
 
 
 def test_off_a_terminal_work_is_told_at_its_tenths(capsys) -> None:
-    with progress_bar("synth") as progress:
+    with progress_bar(Console(), "synth") as progress:
         for done in range(1, 1001):
             progress(done, 1000)
     lines = capsys.readouterr().out.splitlines()

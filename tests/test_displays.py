@@ -1,14 +1,28 @@
 """What a terminal shows while david works, as the lines that fit into its width."""
 
 import io
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
+from david.bench import result
+from david.bench.harness import Figure
+from david.pack import tables
+from david.pack.look import report_page
+from david.pack.progress import progress_bar
+from david.pack.shards import manifest
+from david.pack.work import build, display
 from david.pack.work.crew import Event, Waits
 from david.pack.work.display import PackDisplay
+from david.pack.work.plan import PackOptions
 from david.pack.work.worker import STAGES, Start, Tally
+from david.pipeline.info import described
+from david.pipeline.info import show as show_info
+from david.train.metrics.metric import METRICS, table
+from david.train.recipes import listing
 from david.train.record.display import Live
 
 WIDTHS = (80, 100, 130)
@@ -71,3 +85,82 @@ def test_a_bar_shows_figures_only_once_there_are_some() -> None:
         assert len(lines(terminal(80), live._bar.get_renderable())) == 1
     finally:
         live.close()
+
+
+@pytest.mark.parametrize("terminal_there", [True, False])
+def test_a_bar_of_work_is_drawn_from_the_first_moment(terminal_there: bool) -> None:
+    console = Console(file=io.StringIO(), force_terminal=terminal_there, width=80, _environ={})
+    with progress_bar(console, "verify", "shards") as progress:
+        for done in range(1, 4):
+            progress(done, 3)
+    assert not terminal_there or "3/3" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_packing_again_shows_how_far_the_shards_are_read(width: int) -> None:
+    console = terminal(width)
+    shown = PackDisplay(console)
+    assert not any(lines(console, shown.panel()))
+    shown.reading("the shards that are there", 0, 90_000_000_000)
+    shown.begin -= 100  # seconds that went by
+    shown.reading("the shards that are there", 30_000_000_000, 90_000_000_000)
+    bar, told = lines(console, shown.panel())
+    assert set(bar) <= set("━╸╺ ") and len(told) <= width
+    assert told.startswith("reading the shards that are there: 30.0 of 90.0 GB") and told.endswith(" left")
+    shown.reading("the shards that are there", 90_000_000_000, 90_000_000_000)
+    assert not any(lines(console, shown.panel()))
+
+
+def test_packing_again_tells_each_shard_that_is_read(raw: Path, shards: Path, monkeypatch) -> None:
+    monkeypatch.setattr(display, "LINE_EVERY_S", 0.0)
+    console = Console(file=io.StringIO(), width=80)
+    options = PackOptions(val_fraction=0.25, shard_samples=7)
+    build.build(raw, shards, options, reading=PackDisplay(console).reading, workers=1)
+    said = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert len(said) == sum(map(len, manifest.load(shards).splits.values()))
+    assert all(line.startswith("reading the shards that are there: 0.0 of 0.0 GB") for line in said)
+
+
+def show_verify(console: Console, shards: Path) -> None:
+    for one in report_page.tables(manifest.load(shards)):
+        tables.show(console, one)
+
+
+def show_bench(console: Console, shards: Path) -> None:
+    figures = {
+        "floor, 16 processes": {"rate": Figure("samples/s", (1055.04, 1146.72, 12197.3))},
+        "webdataset": {"first": Figure("s to the first batch", (1.0, 12.5, 13.7))},
+        "parts": {"depth_gradient_matching": Figure("ms", (1.0, 12.5, 113.7)), "waited": Figure("share", (0.3, 0.4))},
+    }
+    tables.show(console, result.table("batches of 16, 2 workers each, mirrored at random; drawn", figures))
+
+
+def show_metrics(console: Console, shards: Path) -> None:
+    tables.show(console, table(dict.fromkeys(METRICS, 0.123456)))
+
+
+def show_recipes(console: Console, shards: Path) -> None:
+    tables.show(console, listing.table())
+
+
+def show_the_set(console: Console, shards: Path) -> None:
+    show_info(described(str(shards)), console)
+
+
+@pytest.mark.parametrize("show", [show_verify, show_bench, show_metrics, show_recipes, show_the_set])
+def test_no_table_folds_at_80_columns_and_none_loses_anything_off_a_terminal(show, shards: Path) -> None:
+    said = []
+    for console in (terminal(80), Console(file=io.StringIO(), width=80)):
+        show(console, shards)
+        found = re.sub(r"\x1b\[[\d;]*m", "", console.file.getvalue())  # type: ignore[attr-defined]
+        assert "…" not in found
+        said.append([line.split()[0] for line in found.splitlines() if line[:1].strip()])  # what each row begins with
+    assert said[0] == said[1]
+
+
+def test_what_each_figure_means_is_told_where_there_is_room(shards: Path) -> None:
+    for width, told in ((80, False), (130, True)):
+        geometry = report_page.tables(manifest.load(shards))[0]
+        console = terminal(width)
+        assert tables.show(console, geometry) is told
+        assert ("nearest pixel, cm" in console.file.getvalue()) is told  # type: ignore[attr-defined]

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from david.pack import tables
 from david.pack.options import AsJson, Device, Ranks, Settings
-from david.pack.work.display import facts
 from david.pipeline.options import DEFAULT_CACHE_GB, CacheFolder, CacheGB, MaybeShardNames
 from david.train.eval.command import register as register_eval
 from david.train.replay import register as register_replay
@@ -129,7 +129,7 @@ def train(
         found = forecast(resolved, folders, folder, steps, max(nproc, place.size))
         if place.rank == 0:
             typer.echo("".join(f"{line}\n" for line in ("A dry run: nothing is written.", *told)), nl=False)
-            Console().print(facts(found))
+            tables.tell(Console(), found)
         return
     how = {
         "stop": steps,
@@ -151,7 +151,7 @@ def train(
         raise typer.Exit(EXIT_STOPPED) from stopped
     if distributed.place(os.environ).rank == 0:
         if finished.metrics:
-            Console().print(metric.table(finished.metrics))
+            tables.show(Console(), metric.table(finished.metrics))
         typer.echo(f"step {finished.step}: {finished.out}")
 
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from david.pack import tables
 from david.pack.options import Device
 from david.pipeline.options import DEFAULT_CACHE_GB, CacheFolder, CacheGB, TrainedOn
 
@@ -54,19 +55,17 @@ def replay(
 
 def _compute_again(folder: Path, device: str) -> None:
     from rich.console import Console
-    from rich.table import Table
 
     from david.train import distributed
     from david.train.record import bundle
 
     step, ranks = bundle.replay(folder, distributed.device_of(device, 0))
-    table = Table(title=f"step {step}: each rank's share of the loss", title_justify="left")
-    for heading in ("rank", "term", "then", "now"):
-        table.add_column(heading)
+    losses = ("then", "now")
+    table = tables.table("rank", "term", *losses, title=f"step {step}: each rank's share of the loss", right=losses)
     for rank, again in enumerate(ranks):
         for term, before in again.before.items():
             table.add_row(str(rank), term, f"{before:.9g}", f"{again.now[term]:.9g}")
-    Console().print(table)
+    tables.show(Console(), table)
     for rank, again in enumerate(ranks):
         for sample, terms in again.culprits.items():
             typer.echo(f"rank {rank}, sample {sample}: {', '.join(terms)} not finite")

@@ -11,12 +11,11 @@ from typing import Any
 import cv2
 import torch
 from rich.console import Console
-from rich.table import Table
 from torch import nn
 
 from david.bench.result import Result
 from david.model.prediction import Prediction
-from david.pack import synth
+from david.pack import synth, tables
 from david.pack.files import write_whole
 from david.pack.shards import manifest
 from david.pack.work.build import build
@@ -53,10 +52,11 @@ def measure(work: Path, samples: int, steps: int, recipe: Recipe, device: str, c
     figures = learn(work, samples, recipe, device, console.print)
     dataset, trained = manifest.load(work / "shards"), run.stored(work / "run")
     assert trained is not None
-    table = Table("metric", "trained", "constant", "unit", title="on held-out samples", title_justify="left")
+    who = ("trained", "constant")
+    table = tables.table("metric", *who, "unit", title="on held-out samples", right=who)
     for name, metric in METRICS.items():
         if name in figures["trained"]:
-            table.add_row(name, *(f"{figures[who][name]:.4g}" for who in ("trained", "constant")), metric.unit)
+            table.add_row(name, *(f"{figures[one][name]:.4g}" for one in who), metric.unit)
     about = {
         "recipe": to_json(trained.recipe),
         "samples": dataset.samples("train"),

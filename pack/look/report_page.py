@@ -18,6 +18,7 @@ from david.pack.look import preview
 from david.pack.shards import dataset as shard_set
 from david.pack.shards import manifest
 from david.pack.shards.manifest import Manifest
+from david.pack.tables import table
 
 NAME = "report.html"
 
@@ -78,24 +79,24 @@ table{border-collapse:collapse}td,th{padding:.15rem 1.2rem .15rem 0;text-align:l
 
 def tables(dataset: Manifest) -> list[Table]:
     """Geometry (one value a sample) and precision (one value a pixel) with median, bad tail and extremes; and what was
-    odd, where anything was."""
+    odd, where anything was. For `tables.show`."""
     report = _report(dataset)
-    measured = f"precision of {report.measured:,} samples (one in {PRECISION_EVERY}) decoded again"
+    measured = f"precision of samples that were decoded again, one in {PRECISION_EVERY}: {report.measured:,}"
     drawn = []
     for title, group in (("geometry", report.geometry), (measured, report.precision)):
-        table = Table(title=title, title_justify="left")
-        for heading in ("figure", "least", "median", "bad tail", "most", "meaning"):
-            table.add_column(heading, overflow="fold")
+        headings = ("least", "median", "bad tail", "most")
+        one_group = table("figure", *headings, "meaning", title=title, right=headings, words=("meaning",))
         for name, one in group.items():
             if one.counts.any():
                 least, median, (told, tail), most = _numbers(name, one)
-                table.add_row(name, least, median, f"{told} {tail}", most, MEANING.get(name, ""))
-        drawn.append(table)
+                one_group.add_row(name, least, median, f"{told} {tail}", most, MEANING.get(name, ""))
+        drawn.append(one_group)
     if odd := _odd(report):
-        table = Table("odd", "samples", "pixels", "meaning", title="kept, and counted", title_justify="left")
+        headings = ("samples", "pixels")
+        kept = table("odd", *headings, "meaning", title="odd, kept and counted", right=headings, words=("meaning",))
         for row in odd:
-            table.add_row(*row)
-        drawn.insert(1, table)
+            kept.add_row(*row)
+        drawn.insert(1, kept)
     return drawn
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -161,9 +161,18 @@ def intact(folder: Path, one: Shard) -> bool:
         return False
 
 
-def changed(folder: Path, shards: Iterable[Shard], threads: int) -> list[Shard]:
-    """Those that are not intact, in order. Every byte is read, by so many threads."""
+def changed(
+    folder: Path, shards: Iterable[Shard], threads: int, watch: Callable[[int, int], None] = lambda done, total: None
+) -> list[Shard]:
+    """Those that are not intact, in order. Every byte is read, by so many threads.
+
+    watch: called with the bytes read and those to read"""
     shards = list(shards)
+    found, done, total = [], 0, sum(one.bytes for one in shards)
     with ThreadPoolExecutor(threads) as pool:
-        whole = pool.map(lambda one: intact(folder, one), shards)
-        return [one for one, is_whole in zip(shards, whole, strict=True) if not is_whole]
+        for one, whole in zip(shards, pool.map(lambda one: intact(folder, one), shards), strict=True):
+            done += one.bytes
+            watch(done, total)
+            if not whole:
+                found.append(one)
+    return found

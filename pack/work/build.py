@@ -7,6 +7,7 @@ write the others, and name them all in the manifest.
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from david.pack.work.record import FOLDER, Done, Record
 from david.pack.work.worker import Tally
 
 Engine = Callable[..., Iterator[Event]]
+Reading = Callable[[str, int, int], None]
 DEFAULT_SHARE, DEFAULT_FREE = 0.01, 10  # of bad samples, see `BadPolicy`
 
 
@@ -92,7 +94,7 @@ def build(
     restart: bool = False,
     hear: Callable[[Event], None] = lambda event: None,
     planned: Callable[[Plan, list[Done]], None] = lambda plan, done: None,
-    hashing: archive.Watch = lambda done, total: None,
+    reading: Reading = lambda what, done, total: None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Manifest | None:
     """Pack `raw` (a folder, a zip, or some zips) into the folder `shards`; going on with an earlier run is the default.
@@ -101,15 +103,18 @@ def build(
     shards that changed since are written again, and nothing else.
     group: names these zips where a set of `groups` groups is packed as it is downloaded; engine: writes the shards
     (`crew.run` here, `ray_engine.run` on a cluster); restart: take away what an earlier run wrote; hear: gets every
-    event; planned: gets the plan and the shards that are done already; hashing: gets the bytes read and to be read
-    while loose files are hashed; say: gets sentences for people.
+    event; planned: gets the plan and the shards that are done already; reading: hears what is read before packing
+    begins, loose files or the shards that are there, with the bytes read and to be read; say: gets sentences for
+    people.
     Raises DavidError where the raw data or what is in `shards` does not allow it, or where conventions (`survey.py`)
     are not as expected, BadSample as `bad` says, OSError where the system refuses."""
     options, bad, part = options or PackOptions(), bad or BadPolicy(), part or Part()
     workers = workers or machine.cores()
     listed_bad: dict[str, BadSample] | None = {} if bad.quarantine else None
     try:
-        found, listed_bad = archive.hashed(synthhuman.scan(raw, listed_bad), listed_bad, hashing)
+        found, listed_bad = archive.hashed(
+            synthhuman.scan(raw, listed_bad), listed_bad, partial(reading, "loose files")
+        )
     except DavidError as error:
         repair.explain(shards, error)
         raise advised(error) from error
@@ -129,12 +134,12 @@ def build(
             held.enter_context(record.claim(group or "all", part.number, part.of))
             if not finished:
                 record.agree(whole.as_json() | {"groups": groups}, group)
-        mine = part.of_plan(whole)
+        mine, watch = part.of_plan(whole), partial(reading, "the shards that are there")
         if finished:
-            repair.repair(whole, mine, shards, engine, workers=workers, hear=hear, planned=planned)
+            repair.repair(whole, mine, shards, engine, workers=workers, hear=hear, planned=planned, watch=watch)
             return _end(shards, required=True)
         try:
-            done = _kept(record, mine, workers)
+            done = _kept(record, mine, workers, watch)
             kept = {one.name for one in done}
             missing = [one for one in mine if one.name not in kept]
             set_aside = len(whole.quarantined) + sum(len(one.quarantined) for one in done)
@@ -142,13 +147,13 @@ def build(
             if missing:
                 survey.begin(whole, record, workers, say)
             planned(whole, done)
-            watch = survey.Watch()
+            signs = survey.Watch()
             for event in engine(missing, shards, options, quarantine=bad.quarantine, workers=workers):
                 if isinstance(event.what, Exception):
                     raise advised(event.what)
                 hear(event)
                 if isinstance(event.what, Tally) and event.what.seen:
-                    watch.hear(event.what.seen)
+                    signs.hear(event.what.seen)
                 if isinstance(event.what, Done):
                     set_aside += len(event.what.quarantined)
                     _refuse_too_many(shards, set_aside, whole.samples, bad)
@@ -158,10 +163,11 @@ def build(
         return _end(shards, required=False)
 
 
-def _kept(record: Record, shards: list[ShardPlan], threads: int) -> list[Done]:
+def _kept(record: Record, shards: list[ShardPlan], threads: int, watch: archive.Watch) -> list[Done]:
     """Those that an earlier run finished and that are as they were; what is not is forgotten."""
     done = [one for one in (record.done(ours.name) for ours in shards) if one]
-    changed = {one.name for one in shard.changed(record.shards, [one.shard for one in done if one.shard], threads)}
+    packed = [one.shard for one in done if one.shard]
+    changed = {one.name for one in shard.changed(record.shards, packed, threads, watch)}
     for name in changed:
         record.forget(name)
     return [one for one in done if one.name not in changed]

@@ -6,12 +6,10 @@ from contextlib import AbstractContextManager
 
 from rich.console import Console
 from rich.live import Live
-from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from david.pack.errors import shown
 from david.pack.work.crew import Event, Waits
 from david.pack.work.plan import Plan
 from david.pack.work.record import Done
@@ -29,6 +27,7 @@ class PackDisplay(AbstractContextManager):
         self.begin = self.last_line = time.monotonic()
         self.total = self.kept = self.done = self.quarantined = 0
         self.bytes_in = self.bytes_out = 0
+        self.read: tuple[str, int, int] | None = None  # what is read before packing begins, bytes done, in all
         self.seconds: Counter[str] = Counter()
         self.doing: dict[int, str] = {}
 
@@ -39,23 +38,44 @@ class PackDisplay(AbstractContextManager):
 
     def __exit__(self, *error: object) -> None:
         if self.live:
+            self.live.transient = not self.total  # where there was nothing to pack
             self.live.update(self.panel())
             self.live.__exit__(*error)  # type: ignore[arg-type]
         elif self.done:
             self.console.print(self.line(), soft_wrap=True)
 
-    def hashing(self, done: int, total: int) -> None:
-        """Bytes of loose files read so far, and to be read before packing begins."""
-        if time.monotonic() - self.last_line >= LINE_EVERY_S:
+    def reading(self, what: str, done: int, total: int) -> None:
+        """Bytes of `what` read so far, and to be read before packing begins."""
+        if self.read is None or self.read[0] != what:
+            self.begin = time.monotonic()
+        self.read = what, done, total
+        self.show(self.reading_line)
+        if done >= total:
+            self.read = None
+
+    @property
+    def reading_line(self) -> str:
+        what, done, total = self.read or ("", 0, 0)
+        rate = done / self.elapsed_s
+        return (
+            f"reading {what}: {done / 1e9:,.1f} of {total / 1e9:,.1f} GB, {rate / 1e6:,.0f} MB/s, "
+            f"{left(total - done, rate)}"
+        )
+
+    def show(self, line: str) -> None:
+        """The panel; without one a line, unless there was one a moment ago."""
+        if self.live:
+            self.live.update(self.panel())
+        elif time.monotonic() - self.last_line >= LINE_EVERY_S:
             self.last_line = time.monotonic()
-            self.console.print(f"reading loose files: {done / 1e9:,.1f} of {total / 1e9:,.1f} GB", highlight=False)
+            self.console.print(line, soft_wrap=True, highlight=False)
 
     def planned(self, plan: Plan, done: list[Done]) -> None:
         sizes = {one.name: len(one.samples) for one in plan.shards}
         self.total, self.kept = plan.samples, len(plan.quarantined) + sum(sizes[one.name] for one in done)
         self.quarantined = len(plan.quarantined) + sum(len(one.quarantined) for one in done)
         self.done = self.bytes_in = self.bytes_out = 0  # where zips come in groups, each has a plan of its own
-        self.begin = time.monotonic()
+        self.begin, self.read = time.monotonic(), None
         if self.kept:
             self.console.print(f"going on: {len(done)} of {len(sizes)} shards are done and whole")
 
@@ -76,20 +96,14 @@ class PackDisplay(AbstractContextManager):
                 self.say(f"worker {event.worker} {told}")
             case Done(name=name):
                 self.doing[event.worker] = f"{name} done"
-        if self.live:
-            self.live.update(self.panel())
-        elif time.monotonic() - self.last_line >= LINE_EVERY_S:
-            self.last_line = time.monotonic()
-            self.console.print(self.line(), soft_wrap=True)
+        self.show(self.line())
 
     @property
     def elapsed_s(self) -> float:
         return max(time.monotonic() - self.begin, 1e-9)
 
     def eta(self) -> str:
-        rate = self.done / self.elapsed_s
-        left = (self.total - self.kept - self.done) / rate if rate else 0
-        return f"{int(left // 3600)}:{int(left // 60 % 60):02}:{int(left % 60):02} left"
+        return left(self.total - self.kept - self.done, self.done / self.elapsed_s)
 
     def line(self) -> str:
         share = ", ".join(f"{name} {seconds:.0%}" for name, seconds in self.shares().items())
@@ -105,7 +119,13 @@ class PackDisplay(AbstractContextManager):
         return {name: self.seconds[name] / total for name in STAGES}
 
     def panel(self) -> Table:
-        """A row each for the bar, what is done and left, what flows, where the time goes, and the workers."""
+        """A row each for the bar, what is done and left, what flows, where the time goes, and the workers; while
+        something is read first, how far that is."""
+        if self.read:
+            _, done, total = self.read
+            return grid(ProgressBar(total=max(total, 1), completed=done), self.reading_line)
+        if not self.total:
+            return Table.grid()  # nothing to pack, or not yet
         done, total, elapsed_s = self.kept + self.done, max(self.total, 1), self.elapsed_s
         flow_in, flow_out = self.bytes_in / 1e6 / elapsed_s, self.bytes_out / 1e6 / elapsed_s
         rows = (
@@ -114,18 +134,19 @@ class PackDisplay(AbstractContextManager):
             "time in  " + "  ".join(f"{name} {share:.0%}" for name, share in self.shares().items()),
             "workers  " + "  ".join(f"{number}: {what}" for number, what in sorted(self.doing.items())),
         )
-        panel = Table.grid(expand=True)
-        panel.add_row(ProgressBar(total=total, completed=done))  # in a row of its own: a bar ends no line by itself
-        for row in rows:
-            panel.add_row(Text(row, no_wrap=True, overflow="ellipsis"))
-        return panel
+        return grid(ProgressBar(total=total, completed=done), *rows)
 
 
-def facts(named: dict[str, str]) -> Table:
-    """A line for each name and what there is to say of it; names from outside move no cursor."""
-    lines = Table.grid(padding=(0, 2))
-    lines.add_column(no_wrap=True, style="bold")
-    lines.add_column(overflow="fold")
-    for name, value in named.items():
-        lines.add_row(name, escape(shown(value)))
-    return lines
+def grid(bar: ProgressBar, *rows: str) -> Table:
+    """A bar above lines that are cut where the terminal ends."""
+    panel = Table.grid(expand=True)
+    panel.add_row(bar)  # in a row of its own: a bar ends no line by itself
+    for row in rows:
+        panel.add_row(Text(row, no_wrap=True, overflow="ellipsis"))
+    return panel
+
+
+def left(amount: float, rate: float) -> str:
+    """The time that `amount` takes at `rate` a second."""
+    seconds = amount / rate if rate else 0
+    return f"{int(seconds // 3600)}:{int(seconds // 60 % 60):02}:{int(seconds % 60):02} left"

@@ -31,8 +31,10 @@ def repair(
     workers: int,
     hear: Callable[[Event], None],
     planned: Callable[[Plan, list[Done]], None],
+    watch: Callable[[int, int], None],
 ) -> Manifest:
-    """Write again what changed of a finished set, of the shards `mine`. Other arguments as in `build.build`.
+    """Write again what changed of a finished set, of the shards `mine`. watch: gets the bytes read and to be read;
+    other arguments as in `build.build`.
 
     Raises DavidError where the set was packed otherwise, or a shard comes out with other bytes than its manifest
     lists."""
@@ -44,7 +46,7 @@ def repair(
     mine = [one for one in mine if one.name in listed]  # the others hold no good sample
     for one in mine:
         record.sweep(one.name)
-    changed = {one.name for one in shard.changed(shards, (listed[one.name] for one in mine), workers)}
+    changed = {one.name for one in shard.changed(shards, (listed[one.name] for one in mine), workers, watch)}
     missing = [one for one in mine if one.name in changed]
     if missing:
         kept = [one for one in mine if one.name not in changed]

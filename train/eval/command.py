@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from david.pack import tables
 from david.pack.options import AsJson, Device, Ranks, aside
 from david.pipeline.options import DEFAULT_CACHE_GB, CacheFolder, CacheGB
 
@@ -94,7 +95,7 @@ def evaluate(
     if distributed.place(os.environ).rank == 0:
         console = Console(stderr=as_json)
         title = f"{subject.name} on {len(scores.ids)} samples of `{split}`, in {scores.precision}"
-        console.print(report.table(title, scores))
+        tables.show(console, report.table(title, scores))
         console.print(f"{how['out']}", soft_wrap=True, highlight=False)
         if as_json:
             print((how["out"] / report.METRICS_JSON).read_text(), end="")

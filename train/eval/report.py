@@ -12,6 +12,7 @@ import torch
 from rich.table import Table
 from torch import nn
 
+from david.pack import tables
 from david.pack.files import write_whole
 from david.pack.look import preview
 from david.pipeline.loader import Loader
@@ -25,14 +26,13 @@ METRICS_JSON = "metrics.json"
 
 def table(title: str, scores: Scores) -> Table:
     """Mean, median and the sample that does worst, for each metric."""
-    drawn = Table(title=title, title_justify="left")
-    for heading in ("metric", "mean", "median", "worst", "unit", "better"):
-        drawn.add_column(heading, justify="right" if heading in ("mean", "median", "worst") else "left")
+    figures = ("mean", "median", "worst")
+    drawn = tables.table("metric", *figures, "unit", "better", title=title, right=figures)
     for name, values in scores.values.items():
         metric, measured = METRICS[name], sorted(value for value in values.tolist() if value == value)
         if measured:
             found = (scores.means()[name], measured[len(measured) // 2], measured[0 if metric.grows else -1])
-            drawn.add_row(name, *(f"{x:.4g}" for x in found), metric.unit, "more" if metric.grows else "less")
+            drawn.add_row(name, *(f"{x:.4g}" for x in found), metric.unit, "higher" if metric.grows else "lower")
     return drawn
 
 

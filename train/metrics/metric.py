@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
+from david.pack import tables
+
 WITHIN_RATIO = 1.25
 WITHIN_DEGREES = (11.25, 22.5, 30.0)
 
@@ -34,11 +36,7 @@ RANKED_BY = {"depth": "depth_abs_rel", "normals": "normals_mean_deg", "alpha": "
 
 def table(found: dict[str, float]) -> Table:
     """Metrics by name as a table for people: value, unit, and which way is better."""
-    drawn = Table(box=None, pad_edge=False, header_style="bold")
-    drawn.add_column("metric, on the samples held out")
-    drawn.add_column("value", justify="right")
-    drawn.add_column("unit")
-    drawn.add_column("better")
+    drawn = tables.table("metric, on the samples held out", "value", "unit", "better", right=("value",))
     for name, value in found.items():
         metric = METRICS.get(name)  # `samples` is none
         told = (metric.unit, "higher" if metric.grows else "lower") if metric else ("", "")

@@ -32,18 +32,18 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
 }
 
 ABOUT = {  # what each is for
-    "smoke": "a toy, for a first look: learns from nothing on a CPU in two minutes",
-    "david-base": "the paper's Base: depth, normals and foreground in one network",
-    "david-base-depth": "the paper's Base, relative depth alone",
-    "david-base-normals": "the paper's Base, normals alone",
-    "david-base-alpha": "the paper's Base, foreground alone",
-    "david-large": "the paper's Large: depth, normals and foreground in one network",
-    "david-large-depth": "the paper's Large, relative depth alone",
-    "david-large-normals": "the paper's Large, normals alone",
-    "david-large-alpha": "the paper's Large, foreground alone",
-    "unofficial": "the unofficial README's numbers, four GPUs",
-    "unofficial-one-gpu": "the unofficial README's numbers, one GPU",
-    "unofficial-berhu": "the unofficial training guide's numbers, BerHu depth",
+    "smoke": "a toy: two minutes on a CPU",
+    "david-base": "paper's Base, all tasks",
+    "david-base-depth": "paper's Base, depth",
+    "david-base-normals": "paper's Base, normals",
+    "david-base-alpha": "paper's Base, alpha",
+    "david-large": "paper's Large, all tasks",
+    "david-large-depth": "paper's Large, depth",
+    "david-large-normals": "paper's Large, normals",
+    "david-large-alpha": "paper's Large, alpha",
+    "unofficial": "unofficial README, 4 GPUs",
+    "unofficial-one-gpu": "unofficial README, 1 GPU",
+    "unofficial-berhu": "unofficial guide, BerHu",
 }
 
 

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from david.model.size import STATE_BYTES
+from david.pack import tables
 from david.train.recipes import ABOUT, RECIPES
 
 
@@ -25,17 +26,18 @@ def rows() -> list[dict[str, Any]]:
     return found
 
 
-def show() -> None:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("recipe", no_wrap=True)
-    table.add_column("for")
-    for heading in ("million\nparameters", "GB of\nstate", "batch", "steps"):
-        table.add_column(heading, justify="right", no_wrap=True)
+def table() -> Table:
+    figures = ("million\nweights", "GB of\nstate", "batch", "steps")
+    drawn = tables.table("recipe", "for", *figures, right=figures)
     for row in rows():
         size = f"{row['parameters'] / 1e6:,.1f}", f"{row['state_bytes'] / 1e9:,.2f}"
-        table.add_row(row["name"], row["for"], *size, f"{row['batch_size']}", f"{row['steps']:,}")
+        drawn.add_row(row["name"], row["for"], *size, f"{row['batch_size']}", f"{row['steps']:,}")
+    return drawn
+
+
+def show() -> None:
     console = Console()
-    console.print(table)
+    tables.show(console, table())
     console.print(
         "\nState: float32 weights, their gradients and AdamW's two moments, 16 bytes a parameter, on every GPU. What a "
         "step computes comes on top and grows with batch and image; --batch-size auto finds what fits.",
