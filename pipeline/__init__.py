@@ -4,7 +4,7 @@
 
     with Loader("/shards", "train", DataConfig(height=512, width=384), batch_size=32, seed=0) as loader:
         for batch in loader:  # endless, shuffled and augmented; see `Batch` for shapes and dtypes
-            batch.image, batch.depth, batch.normals, batch.alpha, batch.valid
+            batch.image, batch.targets["depth"].value, batch.targets["depth"].valid
 
 The names are loaded when they are first asked for: a loader needs torch, the command line's help does not wait for it.
 """
@@ -13,14 +13,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from david.pipeline.batch import Batch
+    from david.pipeline.batch import Batch, Target
     from david.pipeline.config import DataConfig
     from david.pipeline.loader import Loader
     from david.pipeline.sampling.augment import AugmentConfig
 
-__all__ = ["AugmentConfig", "Batch", "DataConfig", "Loader"]
+__all__ = ["AugmentConfig", "Batch", "DataConfig", "Loader", "Target"]
 
-HOMES = {"AugmentConfig": "sampling.augment", "Batch": "batch", "DataConfig": "config", "Loader": "loader"}
+HOMES = {
+    "AugmentConfig": "sampling.augment",
+    "Batch": "batch",
+    "DataConfig": "config",
+    "Loader": "loader",
+    "Target": "batch",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -10,7 +10,6 @@ import json
 import os
 import weakref
 from collections.abc import Iterable, Iterator
-from dataclasses import fields
 from itertools import count
 from time import perf_counter
 
@@ -84,8 +83,9 @@ class Loader:
         self.wait_s = perf_counter() - begun
         self.stages.add(("wait", self.wait_s))
         if batch.image.is_cuda:  # made on a stream of its own: tell the allocator who reads it now
-            for one in fields(batch):
-                getattr(batch, one.name).record_stream(torch.cuda.current_stream(batch.image.device))
+            stream = torch.cuda.current_stream(batch.image.device)
+            for one in batch.tensors().values():
+                one.record_stream(stream)
         self.state += 1
         return batch
 

@@ -32,8 +32,11 @@ def batch(
     ids, epochs, real = order.batch(step)
     drawn = draws.draw(seed, epochs, ids, config.augment) if train else draws.none(len(ids))
     samples = [_sample(members[sample], compression, config, drawn, slot) for slot, sample in enumerate(ids)]
-    fields = {name: torch.from_numpy(np.stack([sample[name] for sample in samples])) for name in samples[0]}
-    return Batch(**fields, ids=torch.from_numpy(ids), epochs=torch.from_numpy(epochs), real=torch.from_numpy(real))
+    starts = np.cumsum([0, *map(sum, counts)])
+    sets = np.array([max(np.flatnonzero(starts <= sample)) for sample in ids])
+    made = {name: np.stack([sample[name] for sample in samples]) for name in samples[0]}
+    made |= {"ids": ids, "epochs": epochs, "real": real, "sets": sets}
+    return Batch.of({name: torch.from_numpy(array) for name, array in made.items()})
 
 
 def _members(dataset: manifest.Manifest, split: str) -> list[list[bytes]]:
@@ -80,14 +83,15 @@ def _sample(
     normals_valid = valid & sound
     return {
         "image": np.moveaxis(image, -1, 0),
-        "alpha": np.moveaxis(alpha, -1, 0).copy(),
-        "depth": np.where(valid, relative, 0).astype(np.float16)[None],
-        "valid": valid[None],
-        "normals": np.moveaxis(np.where(normals_valid[:, :, None], vectors, 0).astype(np.float16), -1, 0),
-        "normals_valid": normals_valid[None],
+        "targets.alpha.value": np.moveaxis(alpha, -1, 0).copy(),
+        "targets.alpha.valid": np.ones_like(valid)[None],
+        "targets.depth.value": np.where(valid, relative, 0).astype(np.float16)[None],
+        "targets.depth.valid": valid[None],
+        "targets.normals.value": np.moveaxis(np.where(normals_valid[:, :, None], vectors, 0).astype(np.float16), -1, 0),
+        "targets.normals.valid": normals_valid[None],
         "intrinsics": geometry.cameras([placement], stored_camera[None])[0].astype(np.float32),
-        "depth_offset_cm": np.array(known["depth_offset_cm"], np.float32),
-        "depth_scale_cm": np.array(known["depth_scale_cm"], np.float32),
+        "depth_offset_m": np.array(known["depth_offset_cm"] / 100, np.float32),
+        "depth_scale_m": np.array(known["depth_scale_cm"] / 100, np.float32),
     }
 
 

@@ -7,13 +7,14 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from batches import bits
 
 from david.pack import BadSample, DavidError, Sample, read
 from david.pack.shards import codecs, index, manifest, shard
@@ -36,11 +37,8 @@ from david.pipeline.stages import NAMES, Stages
 PLAIN = AugmentConfig(0, 0, 0, 0, 0)
 FLIPS = AugmentConfig(0.5, 0, 0, 0, 0)
 COLOURS = AugmentConfig(0, 0.3, 0.3, 0.3, 0.1)
+SMOOTH = {"image", "targets.alpha.value"}  # what is resampled, and so rounded
 MOVES = AugmentConfig(0.5, 0, 0, 0, 0, crop=0.4, turn=10)
-
-
-def bits(batch: Batch) -> dict[str, bytes]:
-    return {one.name: getattr(batch, one.name).contiguous().numpy().tobytes() for one in fields(batch)}
 
 
 def take(steps: int, shards: Shards, config: DataConfig, split: str = "train", **arguments: Any) -> list[Batch]:
@@ -100,16 +98,16 @@ def test_a_batch_is_the_slow_twins(shards: Path, config: DataConfig, off_by: int
         batch = take(1, shards, config, start=step)[0]
         twin = reference.batch(shards, "train", config, batch_size=4, seed=5, step=step)
         assert (batch.image.int() - twin.image.int()).abs().max() <= off_by
-        assert (batch.alpha.int() - twin.alpha.int()).abs().max() <= (
+        assert (batch.targets["alpha"].value.int() - twin.targets["alpha"].value.int()).abs().max() <= (
             min(off_by, 1) if config.height or config.augment.crop else 0
         )
-        for one in fields(Batch):
-            fast, slow = getattr(batch, one.name), getattr(twin, one.name)
+        for name, slow in twin.tensors().items():
+            fast = batch.tensors()[name]
             assert fast.dtype == slow.dtype
-            if one.name == "normals" and config.augment.turn:
+            if name == "targets.normals.value" and config.augment.turn:
                 np.testing.assert_allclose(fast.numpy(), slow.numpy(), atol=1e-3)
-            elif one.name not in ("image", "alpha"):
-                np.testing.assert_array_equal(fast.numpy(), slow.numpy(), err_msg=one.name)
+            elif name not in SMOOTH:
+                np.testing.assert_array_equal(fast.numpy(), slow.numpy(), err_msg=name)
     assert batch.image.is_contiguous(memory_format=torch.channels_last)
 
 
@@ -163,8 +161,8 @@ def test_every_codec_and_odd_size_is_the_slow_twins(
     batch = take(1, folder, config)[0]
     twin = reference.batch(folder, "train", config, batch_size=4, seed=5, step=0)
     assert (batch.image.int() - twin.image.int()).abs().max() <= 1
-    for name in ("depth", "valid", "normals", "normals_valid", "intrinsics", "ids"):
-        np.testing.assert_array_equal(getattr(batch, name).numpy(), getattr(twin, name).numpy(), err_msg=name)
+    for name in set(twin.tensors()) - SMOOTH:
+        np.testing.assert_array_equal(batch.tensors()[name].numpy(), twin.tensors()[name].numpy(), err_msg=name)
     assert batch.intrinsics[batch.ids % 2 == 1].isnan().all()
 
 
@@ -187,14 +185,14 @@ def test_the_mask_of_normals_is_placed_with_them_on_every_engine(
             made_on.submit(places, draws.draw(5, places.epochs, places.ids, config.augment))
             batch = made_on.collect()
     twin = reference.batch(folder, "train", config, batch_size=4, seed=5, step=1)
-    for name in ("depth", "valid", "normals_valid", "ids"):
-        np.testing.assert_array_equal(getattr(batch, name).numpy(), getattr(twin, name).numpy(), err_msg=name)
-    np.testing.assert_allclose(batch.normals.numpy(), twin.normals.numpy(), atol=1e-3)
-    lengths = batch.normals.float().norm(dim=1, keepdim=True)
-    assert not lengths[~batch.normals_valid].any()
-    assert ((lengths[batch.normals_valid] - 1).abs() < 2e-3).all()
-    share = batch.normals_valid.sum() / batch.valid.sum()
-    assert 0.85 < share < 0.95 and not (batch.normals_valid & ~batch.valid).any()
+    for name in ("targets.depth.value", "targets.depth.valid", "targets.normals.valid", "ids"):
+        np.testing.assert_array_equal(batch.tensors()[name].numpy(), twin.tensors()[name].numpy(), err_msg=name)
+    np.testing.assert_allclose(batch.targets["normals"].value.numpy(), twin.targets["normals"].value.numpy(), atol=1e-3)
+    lengths = batch.targets["normals"].value.float().norm(dim=1, keepdim=True)
+    assert not lengths[~batch.targets["normals"].valid].any()
+    assert ((lengths[batch.targets["normals"].valid] - 1).abs() < 2e-3).all()
+    share = batch.targets["normals"].valid.sum() / batch.targets["depth"].valid.sum()
+    assert 0.85 < share < 0.95 and not (batch.targets["normals"].valid & ~batch.targets["depth"].valid).any()
 
 
 def test_a_set_packed_before_normals_had_a_mask_has_them_where_depth_is(
@@ -211,8 +209,9 @@ def test_a_set_packed_before_normals_had_a_mask_has_them_where_depth_is(
     batch = take(1, folder, DataConfig(augment=FLIPS))[0]
     twin = reference.batch(folder, "train", DataConfig(augment=FLIPS), batch_size=4, seed=5, step=0)
     assert bits(batch) == bits(twin)
-    assert torch.equal(batch.normals_valid, batch.valid)
-    assert torch.equal(batch.normals.float().norm(dim=1, keepdim=True) > 0, batch.valid)
+    depth, normals = batch.targets["depth"], batch.targets["normals"]
+    assert torch.equal(normals.valid, depth.valid)
+    assert torch.equal(normals.value.float().norm(dim=1, keepdim=True) > 0, depth.valid)
 
 
 def test_a_batch_holds_the_samples_that_pack_reads(shards: Path) -> None:
@@ -221,12 +220,13 @@ def test_a_batch_holds_the_samples_that_pack_reads(shards: Path) -> None:
     for batch in take(3, shards, DataConfig(augment=PLAIN)):
         for slot, sample in enumerate(stored[number] for number in batch.ids):
             seen.append(sample.key)
-            assert np.array_equal(batch.valid[slot, 0].numpy(), sample.valid)
-            assert np.array_equal(batch.normals_valid[slot, 0].numpy(), sample.normals_valid)
-            assert np.array_equal(batch.alpha[slot, 0].numpy(), sample.alpha)
+            assert np.array_equal(batch.targets["depth"].valid[slot, 0].numpy(), sample.valid)
+            assert np.array_equal(batch.targets["normals"].valid[slot, 0].numpy(), sample.normals_valid)
+            assert np.array_equal(batch.targets["alpha"].value[slot, 0].numpy(), sample.alpha)
             assert np.array_equal(batch.image[slot].permute(1, 2, 0).numpy(), sample.rgb)
-            depth_cm = batch.depth[slot, 0].float() * batch.depth_scale_cm[slot] + batch.depth_offset_cm[slot]
-            np.testing.assert_allclose(depth_cm.numpy()[sample.valid], sample.depth_cm[sample.valid], rtol=1e-6)
+            depth = batch.targets["depth"].value[slot, 0].float()
+            depth_m = depth * batch.depth_scale_m[slot] + batch.depth_offset_m[slot]
+            np.testing.assert_allclose(depth_m.numpy()[sample.valid], sample.depth_cm[sample.valid] / 100, rtol=1e-6)
             assert sample.intrinsics is not None
             np.testing.assert_allclose(batch.intrinsics[slot].numpy(), sample.intrinsics, rtol=1e-6)
     assert len(set(seen)) == len(seen) == 12
@@ -238,10 +238,10 @@ def test_the_real_samples_come_as_pack_reads_them(samples_dir: Path, tmp_path: P
     batch = take(1, tmp_path / "shards", DataConfig(augment=PLAIN), batch_size=2)[0]
     for slot, sample in enumerate(stored[number] for number in batch.ids):
         assert np.array_equal(batch.image[slot].permute(1, 2, 0).numpy(), sample.rgb)
-        assert np.array_equal(batch.alpha[slot, 0].numpy(), sample.alpha)
-        assert np.array_equal(batch.valid[slot, 0].numpy(), sample.valid)
-        assert np.array_equal(batch.normals_valid[slot, 0].numpy(), sample.normals_valid)
-        normals = batch.normals[slot].permute(1, 2, 0).numpy()[sample.normals_valid]
+        assert np.array_equal(batch.targets["alpha"].value[slot, 0].numpy(), sample.alpha)
+        assert np.array_equal(batch.targets["depth"].valid[slot, 0].numpy(), sample.valid)
+        assert np.array_equal(batch.targets["normals"].valid[slot, 0].numpy(), sample.normals_valid)
+        normals = batch.targets["normals"].value[slot].permute(1, 2, 0).numpy()[sample.normals_valid]
         np.testing.assert_allclose(normals, sample.normals[sample.normals_valid], atol=3e-4)
     assert batch.intrinsics.isnan().all()
 
@@ -258,8 +258,7 @@ def test_the_real_samples_come_through_dali_as_the_slow_twin_reads_them(samples_
         engine.submit(places, draws.draw(5, places.epochs, places.ids, config.augment))
         batch = engine.collect()
     twin = reference.batch(folder, "train", config, batch_size=2, seed=5, step=1)
-    for one in fields(Batch):
-        np.testing.assert_array_equal(getattr(batch, one.name).numpy(), getattr(twin, one.name).numpy(), one.name)
+    assert bits(batch) == bits(twin)
 
 
 @pytest.mark.parametrize("size", [None, (200, 150), (700, 300)])
@@ -267,12 +266,13 @@ def test_background_never_reaches_a_valid_pixel(shards: Path, size: tuple[int, i
     height, width = size or (None, None)
     batch = take(1, shards, DataConfig(height=height, width=width, augment=FLIPS))[0]
     plain = reference.batch(shards, "train", DataConfig(augment=PLAIN), batch_size=4, seed=5, step=0)
+    depth, there, normals = batch.targets["depth"], plain.targets["depth"], batch.targets["normals"]
     for slot in range(4):
-        valid, source = batch.valid[slot, 0], plain.valid[slot, 0]
-        assert np.isin(batch.depth[slot, 0][valid].numpy(), plain.depth[slot, 0][source].numpy()).all()
-        assert ((batch.normals[slot, :, valid].float().norm(dim=0) - 1).abs() < 2e-3).all()
+        valid, source = depth.valid[slot, 0], there.valid[slot, 0]
+        assert np.isin(depth.value[slot, 0][valid].numpy(), there.value[slot, 0][source].numpy()).all()
+        assert ((normals.value[slot, :, valid].float().norm(dim=0) - 1).abs() < 2e-3).all()
         assert abs(float(valid.float().mean() - source.float().mean())) < 0.01
-        assert not batch.depth[slot, 0][~valid].any()
+        assert not depth.value[slot, 0][~valid].any()
 
 
 def test_a_loader_started_at_any_step_goes_on_to_the_bit(shards: Path) -> None:
@@ -292,9 +292,9 @@ def test_the_slices_of_the_ranks_join_to_the_global_batch(shards: Path, ranks: i
     whole = take(2, shards, config, batch_size=12)
     slices = [take(2, shards, config, batch_size=12, rank=rank, world_size=ranks) for rank in range(ranks)]
     for step in range(2):
-        for one in fields(Batch):
-            joined = torch.cat([getattr(part[step], one.name) for part in slices])
-            assert joined.numpy().tobytes() == getattr(whole[step], one.name).contiguous().numpy().tobytes(), one.name
+        for name, one in whole[step].tensors().items():
+            joined = torch.cat([part[step].tensors()[name] for part in slices])
+            assert joined.numpy().tobytes() == one.contiguous().numpy().tobytes(), name
 
 
 def test_threads_and_prefetch_change_no_bit_and_no_fingerprint(shards: Path) -> None:
@@ -336,7 +336,7 @@ from david.pipeline import AugmentConfig, Batch, DataConfig, Loader
 print(Loader.__module__, sorted(david.pipeline.__all__))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "david.pipeline.loader ['AugmentConfig', 'Batch', 'DataConfig', 'Loader']"
+    assert done.stdout.strip() == "david.pipeline.loader ['AugmentConfig', 'Batch', 'DataConfig', 'Loader', 'Target']"
 
 
 def test_a_batch_that_is_kept_never_changes(shards: Path) -> None:
@@ -565,13 +565,12 @@ def test_the_gpus_way_through_cpu_operators_gives_the_slow_twins_batch(
             batch = engine.collect()
     twin = reference.batch(folder, "train", config, batch_size=4, seed=5, step=3)
     assert (batch.image.int() - twin.image.int()).abs().max() <= (2 if size else 1)
-    assert (batch.alpha.int() - twin.alpha.int()).abs().max() <= (1 if size else 0)
+    assert (batch.targets["alpha"].value.int() - twin.targets["alpha"].value.int()).abs().max() <= (1 if size else 0)
     assert batch.image.is_contiguous(memory_format=torch.channels_last)
-    for one in fields(Batch):
-        if one.name not in ("image", "alpha"):
-            fast, slow = getattr(batch, one.name), getattr(twin, one.name)
-            assert fast.dtype == slow.dtype
-            np.testing.assert_array_equal(fast.numpy(), slow.numpy(), err_msg=one.name)
+    for name in set(twin.tensors()) - SMOOTH:
+        fast, slow = batch.tensors()[name], twin.tensors()[name]
+        assert fast.dtype == slow.dtype
+        np.testing.assert_array_equal(fast.numpy(), slow.numpy(), err_msg=name)
 
 
 @pytest.mark.gpu
@@ -589,7 +588,6 @@ def test_a_gpus_batches_are_the_cpus(
     for gpu, cpu in zip(on_gpu, take(4, tmp_path / "shards", config), strict=True):
         assert (gpu.image.int() - cpu.image.int()).abs().max() <= 6  # nvJPEG's own transform, stretched by the colours
         assert (gpu.image.int() - cpu.image.int()).abs().float().mean() < 0.6
-        assert (gpu.alpha.int() - cpu.alpha.int()).abs().max() <= (1 if size else 0)
-        for one in fields(Batch):
-            if one.name not in ("image", "alpha"):
-                np.testing.assert_array_equal(getattr(gpu, one.name).numpy(), getattr(cpu, one.name).numpy())
+        assert (gpu.targets["alpha"].value.int() - cpu.targets["alpha"].value.int()).abs().max() <= (1 if size else 0)
+        for name in set(cpu.tensors()) - SMOOTH:
+            np.testing.assert_array_equal(gpu.tensors()[name].numpy(), cpu.tensors()[name].numpy(), err_msg=name)

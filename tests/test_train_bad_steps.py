@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from batches import retarget
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
@@ -46,9 +47,9 @@ class Poisoned(Loader):
         batch = super().__next__()
         if self.state not in self.hits:
             return batch
-        depth, valid = batch.depth.clone(), batch.valid.clone()
+        depth, valid = batch.targets["depth"].value.clone(), batch.targets["depth"].valid.clone()
         depth[1, :, :4], valid[1, :, :4] = torch.inf, True
-        return replace(batch, depth=depth, valid=valid)
+        return retarget(batch, "depth", depth, valid)
 
 
 def poisoned(recipe: Recipe, shards: Path, out: Path, steps: tuple[int, ...] = (3,)) -> loop.Finished:

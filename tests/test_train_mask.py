@@ -1,16 +1,16 @@
 """Normals have a mask of their own: a pixel without a normal teaches, measures and shows nothing of normals."""
 
-from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from batches import bits, retarget
 from safetensors.torch import save_file
 
 from david.model.prediction import Prediction
 from david.pack.look import preview
-from david.pipeline.batch import Batch
+from david.pipeline.batch import Batch, Target
 from david.train.config import ObjectiveConfig, terms
 from david.train.eval import pictures
 from david.train.metrics.metrics import metrics
@@ -28,19 +28,22 @@ def batch_of(known: torch.Tensor) -> Batch:
     normals_valid = valid & known
     normals_valid[2] = False
     normals = torch.nn.functional.normalize(torch.randn((3, 3, *SIZE), generator=g), dim=1)
+    image = torch.randint(0, 256, (3, 3, *SIZE), generator=g, dtype=torch.uint8)
+    alpha = torch.randint(0, 256, (3, 1, *SIZE), generator=g, dtype=torch.uint8)
     return Batch(
-        image=torch.randint(0, 256, (3, 3, *SIZE), generator=g, dtype=torch.uint8),
-        alpha=torch.randint(0, 256, (3, 1, *SIZE), generator=g, dtype=torch.uint8),
-        depth=(torch.rand((3, 1, *SIZE), generator=g) * valid).half(),
-        valid=valid,
-        normals=(normals * normals_valid).half(),
-        normals_valid=normals_valid,
+        image=image,
+        targets={
+            "alpha": Target(alpha, torch.ones_like(valid)),
+            "depth": Target((torch.rand((3, 1, *SIZE), generator=g) * valid).half(), valid),
+            "normals": Target((normals * normals_valid).half(), normals_valid),
+        },
         intrinsics=torch.eye(3).expand(3, 3, 3),
-        depth_offset_cm=torch.full((3,), 150.0),
-        depth_scale_cm=torch.full((3,), 12.0),
+        depth_offset_m=torch.full((3,), 1.5),
+        depth_scale_m=torch.full((3,), 0.125),
         ids=torch.arange(3),
         epochs=torch.zeros(3, dtype=torch.int64),
         real=torch.ones(3, dtype=torch.bool),
+        sets=torch.zeros(3, dtype=torch.int64),
     )
 
 
@@ -61,38 +64,40 @@ def test_normals_teach_nothing_where_there_is_none(batch: Batch, odd: float) -> 
     """Whatever finite stands in the batch there; the loader writes 0."""
     every = terms(("depth", "normals", "alpha"), ObjectiveConfig(normals_angular=1.0))
     prediction = said()
-    target = torch.where(batch.normals_valid, batch.normals, torch.tensor(odd).half())
-    losses = objective(prediction, replace(batch, normals=target), every)
+    target = torch.where(batch.targets["normals"].valid, batch.targets["normals"].value, torch.tensor(odd).half())
+    losses = objective(prediction, retarget(batch, "normals", target), every)
     assert losses.isfinite().all()
     assert not losses[[place for place, name in enumerate(every) if name.startswith("normals")], 2].any()
     losses.sum().backward()
     gradient = prediction["normals"].grad
     assert gradient is not None and gradient.isfinite().all()
-    there = batch.normals_valid.expand_as(gradient)
+    there = batch.targets["normals"].valid.expand_as(gradient)
     assert not gradient[~there].any()
     assert gradient[there].abs().min() > 0
     depth_gradient = prediction["relative_depth"].grad
     assert depth_gradient is not None
-    lost = batch.valid & ~batch.normals_valid
+    lost = batch.targets["depth"].valid & ~batch.targets["normals"].valid
     assert (depth_gradient[lost] != 0).all()  # their depth teaches as before
 
 
 def test_nothing_else_changes_where_every_depth_has_a_normal() -> None:
     whole = batch_of(torch.ones((3, 1, *SIZE), dtype=torch.bool))
-    whole = replace(whole, valid=whole.valid & whole.normals_valid)
+    depth_valid = whole.targets["depth"].valid & whole.targets["normals"].valid
+    whole = retarget(whole, "depth", valid=depth_valid)
     for name, (view, _) in TERMS.items():
         _, _, valid = view(said(), whole)
-        expected = torch.ones_like(whole.valid) if name.startswith("alpha") else whole.valid
+        expected = torch.ones_like(depth_valid) if name.startswith("alpha") else depth_valid
         assert torch.equal(valid, expected)
 
 
 def test_normals_are_measured_where_there_are_some(batch: Batch) -> None:
     """Right wherever there is a normal, upside down elsewhere."""
-    right = Prediction(normals=torch.where(batch.normals_valid, batch.normals.float(), torch.tensor(-1.0)))
+    normals = batch.targets["normals"]
+    right = Prediction(normals=torch.where(normals.valid, normals.value.float(), torch.tensor(-1.0)))
     found = metrics(right, batch)
     for name in ("normals_mean_deg", "normals_median_deg"):
         assert found[name][:2].max() < 0.1 and found[name][2].isnan()
-    depth = metrics(Prediction(relative_depth=batch.depth.float()), batch)
+    depth = metrics(Prediction(relative_depth=batch.targets["depth"].value.float()), batch)
     assert depth["depth_rmse_cm"].max() < 1e-3  # of the third too, which has no normal
 
 
@@ -100,7 +105,7 @@ def test_normals_are_measured_where_there_are_some(batch: Batch) -> None:
 def test_what_has_no_normal_is_dark_in_every_picture(batch: Batch) -> None:
     (target, _, error) = dict(pictures.by_head(said(), batch))["normals"]
     for column in (target, error):
-        for picture, there in zip(column.pictures, batch.normals_valid[:, 0].numpy(), strict=True):
+        for picture, there in zip(column.pictures, batch.targets["normals"].valid[:, 0].numpy(), strict=True):
             dark = (picture == preview.INVALID).all(-1)
             assert dark[~there].all()
             assert column is error or not dark[there].any()
@@ -108,16 +113,23 @@ def test_what_has_no_normal_is_dark_in_every_picture(batch: Batch) -> None:
     assert past.sheet(batch).any()
 
 
-def test_a_bundle_kept_before_normals_had_a_mask_is_read(batch: Batch, tmp_path: Path) -> None:
-    named = {one.name: getattr(batch, one.name).contiguous() for one in fields(batch)}
-    save_file(named, tmp_path / "now.safetensors")
-    assert torch.equal(bundle._batch(tmp_path / "now.safetensors").normals_valid, batch.normals_valid)
-    del named["normals_valid"]
-    save_file(named, tmp_path / "then.safetensors")
-    assert torch.equal(bundle._batch(tmp_path / "then.safetensors").normals_valid, batch.valid)
+def test_a_bundle_kept_by_any_version_is_read(batch: Batch, tmp_path: Path) -> None:
+    def read(named: dict[str, torch.Tensor]) -> Batch:
+        save_file({name: one.contiguous() for name, one in named.items()}, tmp_path / "batch.safetensors")
+        return bundle._batch(tmp_path / "batch.safetensors")
+
+    named = batch.tensors()
+    assert bits(read(named)) == bits(batch)
+    depth, normals = batch.targets["depth"], batch.targets["normals"]
+    then = {"depth": depth.value, "valid": depth.valid, "normals": normals.value, "alpha": named["targets.alpha.value"]}
+    then |= {name: named[name] for name in ("image", "intrinsics", "ids", "epochs", "real")}
+    then |= {f"depth_{name}_cm": named[f"depth_{name}_m"] * 100 for name in ("offset", "scale")}
+    assert bits(read(then | {"normals_valid": normals.valid})) == bits(batch)
+    no_mask_yet = retarget(batch, "normals", valid=depth.valid)
+    assert bits(read(then)) == bits(no_mask_yet)
 
 
 def test_masks_travel_with_their_batch(batch: Batch) -> None:
     moved = batch.to("cpu").slice(1, 3)
-    assert torch.equal(moved.normals_valid, batch.normals_valid[1:])
-    assert np.array_equal(moved.valid.numpy(), batch.valid[1:].numpy())
+    assert torch.equal(moved.targets["normals"].valid, batch.targets["normals"].valid[1:])
+    assert np.array_equal(moved.targets["depth"].valid.numpy(), batch.targets["depth"].valid[1:].numpy())

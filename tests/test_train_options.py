@@ -75,7 +75,7 @@ def test_accumulated_parts_equal_the_whole_batch(shards: Path):
     data = replace(TINY.data, last_batch="pad")
     with Loader(shards, "train", data, batch_size=8, seed=0) as loader:
         parts = [next(loader) for _ in range(4)]
-    stacked = Batch(**{name: torch.cat([getattr(part, name) for part in parts]) for name in vars(parts[0])})
+    stacked = Batch.of({name: torch.cat([part.tensors()[name] for part in parts]) for name in parts[0].tensors()})
     whole = gradient(override(DDP, ["batch_size=32"]), stacked)
     in_parts = gradient(override(DDP, ["batch_size=32", "micro_batch=8"]), stacked)
     assert (whole - in_parts).norm() < 1e-6 * whole.norm()

@@ -1,11 +1,11 @@
 """Pictures of predictions: target and prediction share their colours, so what is wrong looks wrong."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
+from batches import retarget
 from torch import nn
 
 from david.model.prediction import Prediction
@@ -27,12 +27,12 @@ def depth_of(batch: Batch, predicted: torch.Tensor) -> list[pictures.Column]:
 
 def test_a_flat_prediction_looks_flat_and_a_right_one_like_its_target(shards: Path) -> None:
     batch = batch_of(shards)
-    valid = batch.valid[:, 0].numpy()
-    target, right, error = depth_of(batch, batch.depth.float() * 3 - 7)
+    valid = batch.targets["depth"].valid[:, 0].numpy()
+    target, right, error = depth_of(batch, batch.targets["depth"].value.float() * 3 - 7)
     for shown, wanted, there in zip(right.pictures, target.pictures, valid, strict=True):
         assert (np.abs(shown.astype(int) - wanted)[there] <= 8).all()
     assert all(float(caption.removeprefix("mean ").rstrip("%")) < 0.01 for caption in error.captions)
-    noise = torch.rand(batch.depth.shape, generator=torch.Generator().manual_seed(0))
+    noise = torch.rand(batch.targets["depth"].value.shape, generator=torch.Generator().manual_seed(0))
     for wrong in (torch.zeros_like(noise), noise * 1e-3):  # before, each was stretched over all colours
         _, shown, error = depth_of(batch, wrong)
         for picture, wanted, there in zip(shown.pictures, target.pictures, valid, strict=True):
@@ -42,15 +42,16 @@ def test_a_flat_prediction_looks_flat_and_a_right_one_like_its_target(shards: Pa
 
 def test_labels_and_captions_say_ranges_and_units(shards: Path) -> None:
     batch = batch_of(shards)
-    target, right, error = depth_of(batch, batch.depth.float())
+    target, right, error = depth_of(batch, batch.targets["depth"].value.float())
     assert [column.label for column in (target, right, error)] == [
         *("depth, near is warm", "predicted depth, fitted", "error 0 to 5% of depth")
     ]
-    cm = batch.depth.float() * batch.depth_scale_cm.view(-1, 1, 1, 1) + batch.depth_offset_cm.view(-1, 1, 1, 1)
-    near, far = preview.depth_span(cm[0, 0].numpy(), batch.valid[0, 0].numpy())
+    scale, offset = (100 * one.view(-1, 1, 1, 1) for one in (batch.depth_scale_m, batch.depth_offset_m))
+    cm = batch.targets["depth"].value.float() * scale + offset
+    near, far = preview.depth_span(cm[0, 0].numpy(), batch.targets["depth"].valid[0, 0].numpy())
     assert target.captions[0] == f"{near:.1f} to {far:.1f} cm"
-    nothing = replace(batch, valid=torch.zeros_like(batch.valid))
-    assert depth_of(nothing, batch.depth.float())[2].captions == ["nothing valid"] * 2
+    nothing = retarget(batch, "depth", valid=torch.zeros_like(batch.targets["depth"].valid))
+    assert depth_of(nothing, batch.targets["depth"].value.float())[2].captions == ["nothing valid"] * 2
 
 
 def test_a_sheet_is_drawn_of_what_is_not_a_number_too(shards: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from batches import retarget
 from torch import nn
 
 from david.model import build
@@ -59,7 +60,7 @@ def test_a_gradient_that_is_not_finite_changes_nothing_and_the_next_step_goes_on
     step(batch, 1)
     before, moments = weights(network), step.optimiser.state_dict()["state"]
     kept = {index: {name: value.clone() for name, value in state.items()} for index, state in moments.items()}
-    outcome = step(replace(batch, normals=torch.full_like(batch.normals, torch.inf)), 2)
+    outcome = step(retarget(batch, "normals", torch.full_like(batch.targets["normals"].value, torch.inf)), 2)
     assert not outcome.norm.isfinite()
     assert torch.equal(weights(network), before)
     for index, state in step.optimiser.state_dict()["state"].items():

@@ -21,7 +21,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from david.model.configs.david import DavidConfig
 from david.model.heads.dense import ACTIVATIONS, DenseHead
 from david.model.networks.david import David
-from david.pipeline.batch import Batch
+from david.pipeline.batch import Batch, Target
 from david.pipeline.config import DataConfig
 from david.pipeline.loader import Loader
 from david.train.config import ObjectiveConfig, OptimConfig
@@ -103,11 +103,12 @@ def batches(shards: Path) -> list[Batch]:
         made = [next(loader) for _ in range(RUN)]
     found = []
     for batch in made:
-        some = batch.normals_valid.clone()
+        some = batch.targets["normals"].valid.clone()
         some[:, :, ::2] = False
-        assert (batch.valid & ~some).flatten(1).any(1).all()  # the two masks differ in each image
-        wide = {"depth": batch.depth.double(), "normals": (batch.normals * some).double()}
-        found.append(replace(batch, **wide, alpha=batch.alpha.double(), normals_valid=some))
+        assert (batch.targets["depth"].valid & ~some).flatten(1).any(1).all()  # the two masks differ in each image
+        targets = {name: Target(one.value.double(), one.valid) for name, one in batch.targets.items()}
+        targets["normals"] = Target(targets["normals"].value * some, some)
+        found.append(replace(batch, targets=targets))
     found[2] = replace(found[2], real=torch.tensor([True, True, True, False]))
     return found
 
@@ -180,9 +181,10 @@ def losses(network: nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
     for image in range(len(batch)):
         if not batch.real[image]:
             continue
-        depth = (said["relative_depth"][image, 0], batch.depth[image, 0], batch.valid[image, 0])
-        normals = (said["normals"][image], batch.normals[image], batch.normals_valid[image, 0])
-        alpha = (said["alpha_logits"][image, 0], batch.alpha[image, 0] / 255)
+        d, n, a = (batch.targets[name] for name in ("depth", "normals", "alpha"))
+        depth = (said["relative_depth"][image, 0], d.value[image, 0], d.valid[image, 0])
+        normals = (said["normals"][image], n.value[image], n.valid[image, 0])
+        alpha = (said["alpha_logits"][image, 0], a.value[image, 0] / 255)
         found["depth_ssi_mse"].append(ssi_mse(*depth))
         found["depth_gradient_matching"].append(gradient_matching(*depth))
         found["normals_cosine"].append(cosine(*normals))

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from david.bench.harness import WARM_UP, Measured, finish
 from david.bench.peers import endless, raw_loader
 from david.model import build
-from david.pipeline.batch import Batch
+from david.pipeline.batch import Batch, Target
 from david.train.config import terms
 from david.train.recipe import Recipe
 from david.train.tasks.objective import objective
@@ -104,19 +104,20 @@ def to_batch(fields: dict[str, torch.Tensor], device: torch.device) -> Batch:
     image, alpha, depth, valid, normals = (
         fields[name].to(device) for name in ("image", "alpha", "depth", "valid", "normals")
     )
-    count = len(image)
+    count, valid = len(image), valid[:, None].bool()
     nothing = torch.zeros(count, device=device)
     return Batch(
         image=image,
-        alpha=alpha[:, None],
-        depth=depth[:, None],
-        valid=valid[:, None].bool(),
-        normals=normals,
-        normals_valid=valid[:, None].bool(),
+        targets={
+            "alpha": Target(alpha[:, None], torch.ones_like(valid)),
+            "depth": Target(depth[:, None], valid),
+            "normals": Target(normals, valid),
+        },
         intrinsics=torch.zeros(count, 3, 3, device=device),
-        depth_offset_cm=nothing,
-        depth_scale_cm=nothing,
+        depth_offset_m=nothing,
+        depth_scale_m=nothing,
         ids=torch.arange(count, device=device),
         epochs=torch.zeros(count, dtype=torch.int64, device=device),
         real=torch.ones(count, dtype=torch.bool, device=device),
+        sets=torch.zeros(count, dtype=torch.int64, device=device),
     )

@@ -37,11 +37,12 @@ class CpuEngine(Engine):
         self._arena = Arena(
             {
                 "image": ((batch_size, *size, 3), torch.uint8),
-                "alpha": ((batch_size, 1, *size), torch.uint8),
-                "depth": ((batch_size, 1, *size), torch.float16),
-                "valid": ((batch_size, 1, *size), torch.bool),
-                "normals": ((batch_size, 3, *size), torch.float16),
-                "normals_valid": ((batch_size, 1, *size), torch.bool),
+                "targets.alpha.value": ((batch_size, 1, *size), torch.uint8),
+                "targets.alpha.valid": ((batch_size, 1, *size), torch.bool),
+                "targets.depth.value": ((batch_size, 1, *size), torch.float16),
+                "targets.depth.valid": ((batch_size, 1, *size), torch.bool),
+                "targets.normals.value": ((batch_size, 3, *size), torch.float16),
+                "targets.normals.valid": ((batch_size, 1, *size), torch.bool),
             }
         )
         self._memory = threading.local()
@@ -55,7 +56,10 @@ class CpuEngine(Engine):
         self._fits(encoded)
         read = perf_counter()
         image, alpha, stored = self._lent(encoded.height, encoded.width)
-        image_out, (alpha_out,), (depth,), (valid,), normals, (normals_valid,) = (out[slot] for out in work.arrays)
+        image_out, (alpha_out,), known, (depth,), (valid,), normals, (normals_valid,) = (
+            out[slot] for out in work.arrays
+        )
+        known[:] = True
         placement = place(work.draws, slot, encoded.height, encoded.width, *self.size)
         if placement.plain:  # what only the mirror changes is decoded where it belongs
             alpha = alpha_out
@@ -107,4 +111,4 @@ class CpuEngine(Engine):
         with self.stages.time("prepare"):
             prepared = work.prepared()
         fields = {**work.fields, "image": work.fields["image"].permute(0, 3, 1, 2)}
-        return Batch(**fields, **numbers(work.places, prepared))
+        return Batch.of(fields | numbers(work.places, prepared, self.reader))

@@ -29,15 +29,15 @@ class Prepared(NamedTuple):
 
     where: names it in messages
     placement: of its pixels in the batch; intrinsics: (3, 3) float64 of the sample's image, NaN where unknown
-    depth_offset_cm, depth_scale_cm: as `Batch` has them
+    depth_offset_m, depth_scale_m: as `Batch` has them
     rest: what an engine needs to finish it
     """
 
     where: str
     placement: Placement
     intrinsics: np.ndarray
-    depth_offset_cm: float
-    depth_scale_cm: float
+    depth_offset_m: float
+    depth_scale_m: float
     rest: Any = None
 
 
@@ -134,17 +134,18 @@ UNKNOWN = np.full((3, 3), np.nan)
 def left(encoded: Encoded, placement: Placement, rest: Any = None) -> Prepared:
     """What is kept of a sample whose pixels are placed."""
     camera = UNKNOWN if encoded.intrinsics is None else encoded.intrinsics
-    return Prepared(encoded.where, placement, camera, encoded.depth_offset_cm, encoded.depth_scale_cm, rest)
+    return Prepared(encoded.where, placement, camera, encoded.depth_offset_m, encoded.depth_scale_m, rest)
 
 
-def numbers(places: Places, prepared: list[Prepared]) -> dict[str, torch.Tensor]:
+def numbers(places: Places, prepared: list[Prepared], reader: Reader) -> dict[str, torch.Tensor]:
     """The fields of a batch that are no images."""
     placed = cameras([one.placement for one in prepared], np.stack([one.intrinsics for one in prepared]))
     return {
         "intrinsics": torch.from_numpy(placed.astype(np.float32)),
-        "depth_offset_cm": torch.tensor([one.depth_offset_cm for one in prepared], dtype=torch.float32),
-        "depth_scale_cm": torch.tensor([one.depth_scale_cm for one in prepared], dtype=torch.float32),
+        "depth_offset_m": torch.tensor([one.depth_offset_m for one in prepared], dtype=torch.float32),
+        "depth_scale_m": torch.tensor([one.depth_scale_m for one in prepared], dtype=torch.float32),
         "ids": torch.from_numpy(places.ids),
         "epochs": torch.from_numpy(places.epochs),
         "real": torch.from_numpy(places.real),
+        "sets": torch.from_numpy(reader.sets_of(places.ids)),
     }

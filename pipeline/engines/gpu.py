@@ -135,17 +135,19 @@ class GpuEngine(Engine):
             colours = torch.from_numpy(work.draws.colour).to(self._device)
             fields = {
                 "image": images_on_device.paint(images, colours),
-                "alpha": images_on_device.rounded(alphas),
-                "depth": depth,
-                "valid": valid,
-                "normals": normals,
-                "normals_valid": normals_valid,
+                "targets.alpha.value": images_on_device.rounded(alphas),
+                "targets.alpha.valid": torch.ones_like(valid),
+                "targets.depth.value": depth,
+                "targets.depth.valid": valid,
+                "targets.normals.value": normals,
+                "targets.normals.valid": normals_valid,
             }
             images_on_device.wear(fields["image"], work.draws)
-            fields |= {name: value.to(self._device) for name, value in numbers(work.places, prepared).items()}
+            known = numbers(work.places, prepared, self.reader)
+            fields |= {name: value.to(self._device) for name, value in known.items()}
         if self._stream is not None:
             self._stream.synchronize()  # from here on any stream may read the batch, and DALI may use its memory again
-        return Batch(**fields)
+        return Batch.of(fields)
 
     def _placed(self, prepared: list[Prepared], image: Any, alpha: Any, stored: Any) -> tuple[torch.Tensor, ...]:
         """DALI's tensors of samples of one size to images (b, 3, H, W) and alphas (b, 1, H, W), float32, and planes

@@ -31,7 +31,7 @@ class Encoded(NamedTuple):
     rgb: the encoded image; planes: the encoded alpha, depth and normals
     height, width: in pixels
     intrinsics: (3, 3) float64 in pixels, or None
-    depth_offset_cm, depth_scale_cm: depth in cm is `relative * scale + offset`
+    depth_offset_m, depth_scale_m: depth in metres is `relative * scale + offset`
     """
 
     where: str
@@ -40,8 +40,11 @@ class Encoded(NamedTuple):
     height: int
     width: int
     intrinsics: np.ndarray | None
-    depth_offset_cm: float
-    depth_scale_cm: float
+    depth_offset_m: float
+    depth_scale_m: float
+
+
+CM = 100  # in a metre
 
 
 def fresh(size: int) -> memoryview:
@@ -61,6 +64,7 @@ class Reader:
         self.files = [ShardFiles(one) for one in self.sets.manifests]
         self.shards = [(held, one) for held in self.files for one in held.dataset.splits.get(split, ())]
         self._ends = list(accumulate(one.samples for _, one in self.shards))
+        self._set_ends = np.cumsum([sum(one) for one in self.counts])
 
     @property
     def samples(self) -> int:
@@ -97,8 +101,8 @@ class Reader:
             height=known["height"],
             width=known["width"],
             intrinsics=known["intrinsics"],
-            depth_offset_cm=known["depth_offset_cm"],
-            depth_scale_cm=known["depth_scale_cm"],
+            depth_offset_m=known["depth_offset_cm"] / CM,
+            depth_scale_m=known["depth_scale_cm"] / CM,
         )
 
     def key(self, sample: int) -> str:
@@ -113,6 +117,10 @@ class Reader:
     def shards_of(self, samples: np.ndarray) -> np.ndarray:
         """(n,) positions to the numbers, in `shards`, of all shards that hold any of them."""
         return np.unique(np.searchsorted(self._ends, samples, side="right"))
+
+    def sets_of(self, samples: np.ndarray) -> np.ndarray:
+        """(n,) positions to (n,) int64: which of the sets each sample comes from."""
+        return np.searchsorted(self._set_ends, samples, side="right").astype(np.int64, copy=False)
 
     def _find(self, sample: int) -> tuple[ShardFiles, Shard, int]:
         """The shard that holds a sample, and the sample's place in it."""

@@ -69,26 +69,27 @@ def by_head(prediction: Prediction, batch: Batch) -> Iterator[tuple[str, list[Co
     Predicted depth is shown after the loss's fit to its target, where a mirrored one stays mirrored; depth and normals
     each where its target is valid: where it was asked for.
     """
-    valid, normals_valid = (array(mask)[..., 0] for mask in (batch.valid, batch.normals_valid))
+    depth, normals, alpha = (batch.targets[name] for name in ("depth", "normals", "alpha"))
+    valid, normals_valid = (array(mask)[..., 0] for mask in (depth.valid, normals.valid))
     if "relative_depth" in prediction:
-        aligned = align(prediction["relative_depth"], batch.depth, batch.valid, LEAST_CORRELATION)
-        scale, offset = (x.view(-1, 1, 1, 1) for x in (batch.depth_scale_cm, batch.depth_offset_cm))
-        target_cm, fitted_cm = (depth.float() * scale + offset for depth in (batch.depth, aligned))
+        aligned = align(prediction["relative_depth"], depth.value, depth.valid, LEAST_CORRELATION)
+        scale, offset = (100 * x.view(-1, 1, 1, 1) for x in (batch.depth_scale_m, batch.depth_offset_m))
+        target_cm, fitted_cm = (each.float() * scale + offset for each in (depth.value, aligned))
         yield "depth", depth_columns(array(target_cm)[..., 0], array(fitted_cm)[..., 0], valid)
     if "normals" in prediction:
-        pairs = (("normals", batch.normals), ("predicted normals", prediction["normals"]))
+        pairs = (("normals", normals.value), ("predicted normals", prediction["normals"]))
         shown = [
             Column(name, [preview.colour_normals(*e) for e in zip(array(n), normals_valid, strict=True)], [""] * len(n))
             for name, n in pairs
         ]
-        error = array(angles_deg(prediction["normals"], batch.normals))[..., 0]
+        error = array(angles_deg(prediction["normals"], normals.value))[..., 0]
         told = "error 0 to {:g} degrees", "mean {:.1f} degrees"
         yield "normals", [*shown, errors("normals", error, normals_valid, *told)]
     if "alpha_logits" in prediction:
-        soft, target = array(prediction["alpha_logits"].float().sigmoid())[..., 0], array(batch.alpha / 255)[..., 0]
+        soft, target = array(prediction["alpha_logits"].float().sigmoid())[..., 0], array(alpha.value / 255)[..., 0]
         shown = [
-            Column(name, [preview.colour_alpha(each) for each in alpha], [""] * len(valid))
-            for name, alpha in (("alpha, 0 to 1", target), ("predicted alpha", soft))
+            Column(name, [preview.colour_alpha(each) for each in shares], [""] * len(valid))
+            for name, shares in (("alpha, 0 to 1", target), ("predicted alpha", soft))
         ]
         error = np.abs(soft - target)
         yield "alpha", [*shown, errors("alpha", error, np.ones_like(valid), "error 0 to {:g}", "mean {:.3f}")]

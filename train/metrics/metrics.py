@@ -82,12 +82,13 @@ def metrics(prediction: Prediction, batch: Batch) -> dict[str, torch.Tensor]:
     """Every metric of the heads that the prediction has, name to (B,) float32."""
     found: dict[str, torch.Tensor] = {}
     if "relative_depth" in prediction:
-        scale, offset = (x.view(-1, 1, 1, 1) for x in (batch.depth_scale_cm, batch.depth_offset_cm))
-        found |= depth(prediction["relative_depth"], batch.depth.float() * scale + offset, batch.valid)
+        target = batch.targets["depth"]
+        scale, offset = (100 * x.view(-1, 1, 1, 1) for x in (batch.depth_scale_m, batch.depth_offset_m))
+        found |= depth(prediction["relative_depth"], target.value.float() * scale + offset, target.valid)
     if "normals" in prediction:
-        found |= normals(prediction["normals"], batch.normals, batch.normals_valid)
+        found |= normals(prediction["normals"], batch.targets["normals"].value, batch.targets["normals"].valid)
     if "alpha_logits" in prediction:
-        found |= alpha(prediction["alpha_logits"].float().sigmoid(), batch.alpha / 255)
+        found |= alpha(prediction["alpha_logits"].float().sigmoid(), batch.targets["alpha"].value / 255)
     return found
 
 

@@ -12,7 +12,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from david.model import Network, build
 from david.model import tensors as tensor_file
 from david.pack.errors import DavidError
 from david.pack.files import sync, write_whole
-from david.pipeline.batch import Batch
+from david.pipeline.batch import TARGETS, Batch
 from david.train import recipe as recipes
 from david.train.checkpoint import MODEL
 from david.train.distributed import World
@@ -86,7 +86,7 @@ class Watch:
             shutil.rmtree(aside, ignore_errors=True)
             aside.mkdir(parents=True)
         world.any(False)  # the folder is there
-        named = {one.name: getattr(batch, one.name).cpu().contiguous() for one in fields(batch)}
+        named = {name: one.cpu().contiguous() for name, one in batch.tensors().items()}
         tensor_file.write(named, aside / f"rank-{world.rank}.safetensors")
         world.any(False)  # all ranks' files are there
         state = {name: whole(tensor).cpu() for name, tensor in self._step.network.state_dict().items()}
@@ -176,5 +176,20 @@ def load(folder: Path) -> tuple[dict[str, Any], list[Batch], Network]:
 
 def _batch(path: Path) -> Batch:
     named = load_file(path)
-    named = {"normals_valid": named["valid"]} | named  # bundles kept before normals had a mask of their own
-    return Batch(**named | {"image": named["image"].contiguous(memory_format=torch.channels_last)})
+    if "depth" in named:
+        named = _renamed(named)
+    return Batch.of(named | {"image": named["image"].contiguous(memory_format=torch.channels_last)})
+
+
+def _renamed(kept: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A batch that was kept before it had targets; at first normals had no mask of their own either."""
+    kept = {"normals_valid": kept["valid"]} | kept
+    targets = {
+        "alpha": (kept.pop("alpha"), torch.ones_like(kept["valid"])),
+        "depth": (kept.pop("depth"), kept.pop("valid")),
+        "normals": (kept.pop("normals"), kept.pop("normals_valid")),
+    }
+    for name, (value, valid) in targets.items():
+        kept |= {f"{TARGETS}{name}.value": value, f"{TARGETS}{name}.valid": valid}
+    metres = {f"depth_{name}_m": kept.pop(f"depth_{name}_cm") / 100 for name in ("offset", "scale")}
+    return kept | metres | {"sets": torch.zeros_like(kept["ids"])}

@@ -6,7 +6,7 @@ trained, say whether what is made again is what was seen.
 B images, H rows, W columns.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -50,7 +50,7 @@ def replay(folder: Path, shards: Shards, step: int, out: Path) -> Replayed:
         raise DavidError(f"{folder / 'ledger.jsonl'}: step {step} was trained on other samples: {seen}, not {made}")
     picture, tensors = (out / f"step-{step:08d}{suffix}" for suffix in (".png", ".safetensors"))
     preview.write_png(picture, sheet(batch))
-    named = {one.name: getattr(batch, one.name).contiguous() for one in fields(batch)}
+    named = {name: one.contiguous() for name, one in batch.tensors().items()}
     write_whole(tensors, save(named, {"step": str(step), "sha256": made["sha256"]}))
     return Replayed(picture, tensors, made["epoch"], made["samples"], seen is not None)
 
@@ -97,14 +97,15 @@ def sheet(batch: Batch) -> np.ndarray:
     """A `Batch` on the CPU as a picture: a row for each sample with RGB, depth, normals and alpha."""
     rows = []
     for slot in range(len(batch)):
-        valid, normals_valid = (mask[slot, 0].numpy() for mask in (batch.valid, batch.normals_valid))
-        image, normals = (field[slot].permute(1, 2, 0).float().numpy() for field in (batch.image, batch.normals))
+        depth, normals, alpha = (batch.targets[name] for name in ("depth", "normals", "alpha"))
+        valid, normals_valid = (mask[slot, 0].numpy() for mask in (depth.valid, normals.valid))
+        image, vectors = (field[slot].permute(1, 2, 0).float().numpy() for field in (batch.image, normals.value))
         rows.append(
             [
                 cv2.convertScaleAbs(image),
-                preview.colour_depth(batch.depth[slot, 0].float().numpy(), valid),
-                preview.colour_normals(normals, normals_valid),
-                preview.colour_alpha(batch.alpha[slot, 0].numpy()),
+                preview.colour_depth(depth.value[slot, 0].float().numpy(), valid),
+                preview.colour_normals(vectors, normals_valid),
+                preview.colour_alpha(alpha.value[slot, 0].numpy()),
             ]
         )
     captions = [

@@ -6,7 +6,7 @@ computes what one on large GPUs does, but for rounding.
 
 import math
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -59,8 +59,7 @@ def largest(fits: Callable[[int], bool], most: int) -> int:
 
 def repeated(sample: Batch, size: int) -> Batch:
     """A batch of `size` copies of a batch of one."""
-    tensors = {f.name: getattr(sample, f.name) for f in fields(sample)}
-    return Batch(**{name: one.repeat(size, *[1] * (one.ndim - 1)) for name, one in tensors.items()})
+    return sample.each(lambda one: one.repeat(size, *[1] * (one.ndim - 1)))
 
 
 def fits_gpu(recipe: Recipe, sample: Batch) -> Callable[[int], bool]:

@@ -26,16 +26,17 @@ Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def depth(prediction: Prediction, batch: Batch) -> Compared:
-    return prediction["relative_depth"], batch.depth, batch.valid
+    return prediction["relative_depth"], batch.targets["depth"].value, batch.targets["depth"].valid
 
 
 def normals(prediction: Prediction, batch: Batch) -> Compared:
-    return prediction["normals"], batch.normals, batch.normals_valid
+    assert "normals" in prediction
+    return prediction["normals"], batch.targets["normals"].value, batch.targets["normals"].valid
 
 
 def alpha_logits(prediction: Prediction, batch: Batch) -> Compared:
-    """Foreground is known on every pixel, so every pixel is valid."""
-    return prediction["alpha_logits"], batch.alpha / 255, torch.ones_like(batch.valid)
+    assert "alpha_logits" in prediction
+    return prediction["alpha_logits"], batch.targets["alpha"].value / 255, batch.targets["alpha"].valid
 
 
 def alpha(prediction: Prediction, batch: Batch) -> Compared:
