@@ -208,6 +208,8 @@ def _keep(measure: "Callable[[], Result]", out: Path, as_json: bool, leads: bool
     that do not lead show and keep nothing."""
     from david.bench import rows
 
+    if leads:
+        rows.prepare(out)
     with aside(as_json):
         result = measure()
         if not leads:

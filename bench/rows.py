@@ -75,6 +75,12 @@ def row(suite: str, figures: dict[str, Any], **about: Any) -> dict[str, Any]:
     }
 
 
+def prepare(path: Path) -> None:
+    """Raise OSError where rows can't be added to this file: before they are measured."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.open("a").close()
+
+
 def append(path: Path, new: dict[str, Any]) -> None:
     """Add a row to a file of rows, made where it is absent."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -69,3 +69,12 @@ def test_eval_prints_what_it_writes(shards: Path, tmp_path: Path, monkeypatch, c
     told, err = said([*words, "--json"], monkeypatch, capfd)
     assert json.loads(told) == json.loads((out / "metrics.json").read_text()) and "median" in err
     assert "median" in said(words, monkeypatch, capfd)[0]
+
+
+def test_a_file_that_takes_no_row_is_refused_before_anything_is_measured(shards: Path, monkeypatch, capfd) -> None:
+    monkeypatch.setattr(training, "measure", noisy)
+    monkeypatch.setattr(sys, "argv", ["david", "bench", "load", "--shards", str(shards), "--out", "/proc/nowhere/rows"])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    out, err = capfd.readouterr()
+    assert (end.value.code, out) == (1, "") and err.startswith("david: /proc/nowhere: ") and err.count("\n") == 1

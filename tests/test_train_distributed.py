@@ -1,11 +1,13 @@
 """Where a process stands among others, read from environments as launchers leave them."""
 
+import errno
 import multiprocessing
 import os
 import signal
 import socket
 from contextlib import nullcontext
 from datetime import timedelta
+from pathlib import Path
 from queue import Queue
 from types import SimpleNamespace
 
@@ -156,6 +158,20 @@ def test_a_rank_without_a_sign_of_life_is_named_and_one_that_is_done_is_not():
 def test_a_stopped_rank_ends_the_others_with_its_name():
     with pytest.raises(DavidError, match=r"rank 1 on \S+ has given no sign of life for 3 s"):
         distributed.launch(2, stop_rank_1)
+
+
+def test_what_the_system_refuses_a_rank_is_what_it_refuses_the_command(tmp_path):
+    with pytest.raises(OSError) as error:
+        distributed.launch(2, write_into_a_file, path=tmp_path / "a \udcff")
+    assert error.value.errno == errno.ENOTDIR and error.value.filename == str(tmp_path / "a \udcff" / "b")
+
+
+def write_into_a_file(path: Path) -> None:
+    with distributed.joined("cpu") as world:
+        if world.rank == 1:
+            path.touch()
+            (path / "b").write_text("")
+        world.any(False)
 
 
 def stop_rank_1() -> None:

@@ -3,6 +3,8 @@
 The collectives that the loop needs are methods of World, and cost nothing where the world is one process.
 """
 
+import errno
+import json
 import logging
 import os
 import re
@@ -179,8 +181,9 @@ def joined(device: str = "auto", patience_s: float = PATIENCE_S) -> Iterator[Wor
 def launch(ranks: int, function: Callable[..., Any], **arguments: Any) -> Any:
     """What `function(**arguments)` returns on rank 0 of `ranks` processes of this machine, under torchrun's agent.
 
-    Any rank's end in an error ends all. A DavidError or Stopped of a rank comes back as this process's own. Signals go
-    to the ranks, and this process waits until they have saved, however long that takes.
+    Any rank's end in an error ends all. A DavidError or Stopped of a rank, and an OSError that says of what, comes back
+    as this process's own. Signals go to the ranks, and this process waits until they have saved, however long that
+    takes.
     """
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // ranks)))
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # what it would say is raised below
@@ -217,7 +220,12 @@ def launch(ranks: int, function: Callable[..., Any], **arguments: Any) -> Any:
 
 
 SAY_S = 3.0  # that a rank whose collective broke waits: its peer, which ended first, is about to say why
-SAID: dict[int, type[Exception]] = {2: DavidError, EXIT_STOPPED: Stopped}  # exit codes of ranks that say why
+EXIT_SYSTEM = 74  # as BSD's sysexits count an error of input and output
+SAID: dict[int, Callable[[str], Exception]] = {  # exit codes of ranks that say why, and what that is here
+    2: DavidError,
+    EXIT_STOPPED: Stopped,
+    EXIT_SYSTEM: lambda said: OSError(*json.loads(said)),
+}
 
 
 def _reporting(function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
@@ -229,6 +237,12 @@ def _reporting(function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
         code = EXIT_STOPPED if isinstance(error, Stopped) else 2
         report(str(error))
         raise SystemExit(code) from error
+    except OSError as error:
+        if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOMEM):
+            raise
+        names = [None if name is None else os.fsdecode(name) for name in (error.filename, error.filename2)]
+        report(json.dumps([error.errno, error.strerror, names[0], None, names[1]]))
+        raise SystemExit(EXIT_SYSTEM) from error
     except RuntimeError:
         time.sleep(SAY_S)
         raise

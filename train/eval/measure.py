@@ -26,6 +26,8 @@ def measure(
     batch_size: over all ranks; it grows to the next number that they can share
     """
     with distributed.joined(device) as world:
+        if world.leads:
+            out.mkdir(parents=True, exist_ok=True)  # where it can't be, that is said before anything is measured
         network, half = subject.network().to(world.device), half_precision(subject.precision, world.device)
 
         def load(batch_size: int, start: int = 0, **ranks: int) -> Loader:
