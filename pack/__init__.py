@@ -1,7 +1,7 @@
 """Raw data to shards and back: `david.pack.read` gives the samples of a shard set.
 
 for s in david.pack.read("/shards", split="train"):
-    s.key, s.rgb, s.depth_cm
+    s.key, s.rgb, s.depth_m
 """
 
 from importlib import import_module
@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from david.pack.errors import BadSample, DavidError
     from david.pack.shards.dataset import read
-    from david.pack.shards.schema import Sample
+    from david.pack.shards.sample import Sample
 
 __all__ = ["BadSample", "DavidError", "Sample", "read"]
-HOMES = {"read": "shards.dataset", "BadSample": "errors", "DavidError": "errors", "Sample": "shards.schema"}
+HOMES = {"read": "shards.dataset", "BadSample": "errors", "DavidError": "errors", "Sample": "shards.sample"}
 
 
 def __getattr__(name: str) -> Any:

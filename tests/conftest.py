@@ -11,8 +11,9 @@ if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
 
 import numpy as np
 import pytest
+from people import made
 
-from david.pack import Sample, synth
+from david.pack import synth
 from david.pack.shards import manifest, shard
 from david.pack.work import build, plan
 
@@ -54,7 +55,7 @@ def tiny() -> Callable[[Path, list[int]], Path]:
                 depth_cm = rng.uniform(90, 110, (16, 12)).astype(np.float32)
                 normals = np.tile(np.array([0, 0, 1], np.float32), (16, 12, 1))
                 whole = np.ones((16, 12), bool)
-                one = Sample(key, rgb, rgb[..., 0].copy(), depth_cm, normals, whole, whole, camera)
+                one = made(key, rgb, rgb[..., 0].copy(), depth_cm, normals, whole, whole, camera)
                 samples.append((key, shard.encode(one, "jpeg", "lz4")))
             listed.append(shard.write(folder / f"train-{number:06}.tar", samples, "jpeg", "lz4"))
         manifest.Manifest(folder, {"image": "jpeg", "compression": "lz4"}, {"train": tuple(listed)}).write()

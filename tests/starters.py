@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from people import made
 
-from david.pack import Sample
 from david.pack.shards import shard
 from david.pack.shards.manifest import Manifest
 from david.pack.synth import layout, scene
@@ -48,7 +48,7 @@ def small(key: str, *_: object) -> list[bytes]:
     ramp = np.linspace(90, 110, 48, dtype=np.float32).reshape(8, 6)
     normals, valid = np.tile(np.float32([0, 0, 1]), (8, 6, 1)), np.ones((8, 6), bool)
     rgb = np.full((8, 6, 3), int(key) % 251, np.uint8)
-    return shard.encode(Sample(key, rgb, rgb[..., 0], ramp, normals, valid, valid, None), "jpeg", "lz4")
+    return shard.encode(made(key, rgb, rgb[..., 0], ramp, normals, valid, valid, None), "jpeg", "lz4")
 
 
 def packs(

@@ -46,14 +46,14 @@ def test_a_peer_delivers_the_samples_and_their_mirror_images(name: str, raw: Pat
                 sample, mirrored = expected[batch["alpha"][slot].tobytes()]
                 mirrors.add(mirrored)
                 turn = (slice(None), slice(None, None, -1 if mirrored else 1))
-                assert np.array_equal(batch["valid"][slot].astype(bool), sample.valid[turn])
+                assert np.array_equal(batch["valid"][slot].astype(bool), sample.depth_valid[turn])
                 vectors = np.moveaxis(batch["normals"][slot].view(np.float16), 0, -1)
                 wanted = sample.normals[turn] * [-1 if mirrored else 1, 1, 1]
-                there = sample.valid[turn]
+                there = sample.depth_valid[turn]
                 np.testing.assert_allclose(vectors[there], wanted[there], atol=1e-3)
                 assert abs(batch["image"][slot].astype(int) - sample.rgb[turn].astype(int)).mean() < 3
-                depth, cm = batch["depth"][slot].view(np.float16)[there], sample.depth_cm[turn][there]
-                assert np.corrcoef(depth.astype(float), cm)[0, 1] > 0.9999
+                depth, metres = batch["depth"][slot].view(np.float16)[there], sample.depth_m[turn][there]
+                assert np.corrcoef(depth.astype(float), metres)[0, 1] > 0.9999
     assert mirrors == {False, True}
 
 

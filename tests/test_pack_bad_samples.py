@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 import OpenEXR
 import pytest
+from people import cm
 
 from david.pack import BadSample, DavidError
-from david.pack.check import geometry
+from david.pack.check import evidence
 from david.pack.raw import archive, exr
+from david.pack.shards.schema import FIELDS_V1
 from david.pack.sources import synthhuman
 
 ROWS, COLUMNS = 512, 384
@@ -300,13 +302,13 @@ def test_a_file_that_changes_after_it_was_listed_is_named(sample: Path) -> None:
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 0, -5])
 def test_a_depth_that_is_no_distance_costs_its_pixel_and_is_counted(value: float, sample: Path) -> None:
     good = next(synthhuman.samples(sample))
-    place = tuple(np.argwhere(good.valid)[0])
-    depth = np.where(good.valid, good.depth_cm, synthhuman.BACKGROUND)
+    place = tuple(np.argwhere(good.depth_valid)[0])
+    depth = np.where(good.depth_valid, cm(good), synthhuman.BACKGROUND)
     depth[place] = value
     (sample / NAMES["depth"]).write_bytes(exr_of({"Y": depth}))
-    masked, counts, _ = geometry.examine(next(synthhuman.samples(sample)))
-    assert not masked.valid[place]
-    assert np.count_nonzero(masked.valid != good.valid) == counts.odd == 1
+    masked, counts, _ = evidence.examine(next(synthhuman.samples(sample)), FIELDS_V1)
+    assert not masked.depth_valid[place]
+    assert np.count_nonzero(masked.depth_valid != good.depth_valid) == counts.odd == 1
 
 
 _BOMBS = """

@@ -369,7 +369,7 @@ def test_ctrl_c_ends_cleanly(raw: Path, whole: dict[str, bytes], tmp_path: Path)
     source = """
 import signal, sys
 from david import cli
-from david.pack import crew
+from david.pack.work import crew
 from david.pack.work.record import Done
 original = crew.run
 def stopped_after_one(*args, **how):
@@ -428,8 +428,8 @@ def of_session(session: int) -> list[int]:
 def test_the_report_adds_up(raw: Path, tmp_path: Path) -> None:
     written = build.build(raw, tmp_path / "shards", OPTIONS, workers=2)
     assert written is not None
-    table = written.report["geometry"]
-    assert all(sum(table[name]["counts"]) == 24 for name in ("valid_share", "median_cm", "normals_face_camera"))
+    table = written.report["evidence"]
+    assert all(sum(table[name]["counts"]) == 24 for name in ("valid_share", "median_m", "normals_face_camera"))
     assert written.report["measured"] == sum(plan.one_in(report.PRECISION_EVERY, key) for key in synthhuman.scan(raw))
     assert json.loads((tmp_path / "shards" / manifest.NAME).read_bytes())["report"] == written.report
     for one in written.split("train"):

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import people
 import pytest
+from people import changed, cm
 
 from david.pack import BadSample, DavidError, read
 from david.pack.check import verify
@@ -21,7 +22,7 @@ from david.pack.check.report import Report
 from david.pack.look import report_page
 from david.pack.raw import archive
 from david.pack.shards import manifest
-from david.pack.shards.schema import Sample
+from david.pack.shards.sample import Sample
 from david.pack.sources import synthhuman
 from david.pack.work import build, crew, plan, survey
 from david.pack.work.record import FOLDER, Record
@@ -65,14 +66,14 @@ def some(raw: Path) -> list[Sample]:
 
 
 WRONG: dict[str, tuple[people.Change, str]] = {
-    "R and B exchanged": (lambda s: replace(s, normals=s.normals[..., ::-1]), "channels B and R, are exchanged"),
-    "Y down": (lambda s: replace(s, normals=s.normals * np.array([1, -1, 1], np.float32)), "normals' Y points down"),
-    "metres": (lambda s: replace(s, depth_cm=s.depth_cm / 100), "is it in metres"),
+    "R and B exchanged": (lambda s: changed(s, normals=s.normals[..., ::-1]), "channels B and R, are exchanged"),
+    "Y down": (lambda s: changed(s, normals=s.normals * np.array([1, -1, 1], np.float32)), "normals' Y points down"),
+    "metres": (lambda s: changed(s, depth_cm=cm(s) / 100), "is it in metres"),
     "a background of 0": (
-        lambda s: replace(s, depth_cm=np.where(s.valid, s.depth_cm, 0), valid=np.ones_like(s.valid)),
+        lambda s: changed(s, depth_cm=np.where(s.depth_valid, cm(s), 0), valid=np.ones_like(s.depth_valid)),
         "is the background not 65504",
     ),
-    "normals twice as long": (lambda s: replace(s, normals=s.normals * 2), "the median length is 2"),
+    "normals twice as long": (lambda s: changed(s, normals=s.normals * 2), "the median length is 2"),
 }
 
 
@@ -97,7 +98,7 @@ def test_a_set_that_turns_wrong_in_a_later_archive_is_stopped_and_names_it(
     raw: Path, some: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mixed = tmp_path / "mixed"
-    stored(list(synthhuman.samples(sorted(raw.glob("*.zip"))[1])), mixed, lambda s: replace(s, normals=-s.normals))
+    stored(list(synthhuman.samples(sorted(raw.glob("*.zip"))[1])), mixed, lambda s: changed(s, normals=-s.normals))
     (mixed / "first.zip").symlink_to(sorted(raw.glob("*.zip"))[0])
     with pytest.raises(
         DavidError, match=f"{mixed}: 12 samples of it were looked at, and .* negated.* nothing was packed"
@@ -182,7 +183,7 @@ def test_looking_in_processes_sees_what_is_there(raw: Path) -> None:
     entries = list(synthhuman.scan(raw).items())[:4]
     seen = LOOK(entries, OPTIONS.max_pixels, 2)
     assert len(seen) == 4
-    assert all(one.geometry and one.geometry.valid_share > 0.1 for one in seen)
+    assert all(one.evidence and one.evidence.valid_share > 0.1 for one in seen)
 
 
 @pytest.fixture(params=["synthetic", "real"])
@@ -192,9 +193,9 @@ def odd(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, dict[str,
     persons = list(itertools.islice(synthhuman.samples(folder), 2))
     named = {name: f"{number:07}" for number, name in enumerate(people.ODD)}
     for number, (name, change) in enumerate(people.ODD.items()):
-        people.store(replace(change(persons[number % 2]), key=named[name]), tmp_path / "odd")
+        people.store(changed(change(persons[number % 2]), key=named[name]), tmp_path / "odd")
     for number in range(4):
-        people.store(replace(persons[number % 2], key=f"1{number:06}"), tmp_path / "odd")
+        people.store(changed(persons[number % 2], key=f"1{number:06}"), tmp_path / "odd")
     return tmp_path / "odd", named
 
 
@@ -208,7 +209,7 @@ def test_the_oddest_samples_pack_and_are_counted(odd: tuple[Path, dict[str, str]
     assert set(named.values()) < set(back)
     for name, key in named.items():
         assert back[key].normals_valid.any(), name
-    assert np.array_equal(back["1000000"].valid, back["1000000"].normals_valid)
+    assert np.array_equal(back["1000000"].depth_valid, back["1000000"].normals_valid)
     assert (
         Report.from_json(written.report).odd.items()
         >= {
@@ -234,18 +235,18 @@ def test_reports_of_sets_packed_before_are_still_shown(raw: Path, shards: Path, 
     old = manifest.load(shards)
     content = json.loads(json.dumps(old.report))
     del content["odd"]
-    content["geometry"]["normals_worst_length"] = content["geometry"]["valid_share"]
+    content["evidence"]["normals_worst_length"] = content["evidence"]["valid_share"]
     dataset = replace(old, folder=tmp_path, report=content)
-    geometry, precision = report_page.tables(dataset)
-    assert geometry.row_count == len(content["geometry"])
+    figures, precision = report_page.tables(dataset)
+    assert figures.row_count == len(content["evidence"])
     assert precision.row_count > 0
     assert "normals_worst_length" in report_page.write(dataset).read_text()
 
 
 def test_a_sample_without_depth_is_named_with_its_pixels_and_the_way_out(some: list[Sample], tmp_path: Path) -> None:
     raw = stored(some, tmp_path / "raw", lambda s: s)
-    nowhere = np.zeros_like(some[3].valid)
-    people.store(replace(some[3], valid=nowhere), raw)
+    nowhere = np.zeros_like(some[3].depth_valid)
+    people.store(changed(some[3], valid=nowhere), raw)
     with pytest.raises(BadSample, match="sample 0000003: none of its 196,608 pixels has a depth.*--on-bad quarantine"):
         build.build(raw, tmp_path / "shards", OPTIONS, engine=here)
     (raw / "alpha_0000003.png").unlink()

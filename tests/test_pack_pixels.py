@@ -1,17 +1,17 @@
 """An odd pixel is invalid by itself, is counted, and harms no other; surfaces stay."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from people import changed, cm, made
 
 from david.pack.check import pixels
 from david.pack.check.pixels import PixelCounts
 from david.pack.shards import shard
-from david.pack.shards.schema import Sample
+from david.pack.shards.sample import Sample
+from david.pack.shards.schema import FIELDS_V1
 from david.pack.sources import synthhuman
 
 SIZE = 48, 40
@@ -19,12 +19,16 @@ OUTLYING = (1e-30, 0.01, 1.0, 3000.0, 65503.0, 1e30, 3e38)  # in a face at 135 t
 UNIT = np.float32([0, 0.6, 0.8])
 
 
+def clean(sample: Sample) -> tuple[Sample, PixelCounts]:
+    return pixels.clean(sample, FIELDS_V1)
+
+
 def sample_of(depth_cm: np.ndarray, valid: np.ndarray | None = None) -> Sample:
     """Valid where given, else everywhere; all else is as plain as can be."""
     valid = np.ones(depth_cm.shape, bool) if valid is None else valid
     rgb = np.zeros((*depth_cm.shape, 3), np.uint8)
     normals = np.broadcast_to(UNIT, (*depth_cm.shape, 3)).copy()
-    return Sample("a", rgb, rgb[..., 0], depth_cm.astype(np.float32), normals, valid, valid.copy(), None)
+    return made("a", rgb, rgb[..., 0], depth_cm.astype(np.float32), normals, valid, valid.copy(), None)
 
 
 def face(size: tuple[int, int] = SIZE, near: float = 135.0, far: float = 159.0, seed: int = 0) -> np.ndarray:
@@ -40,10 +44,10 @@ def back(sample: Sample) -> Sample:
 
 def slowly_cleaned(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
     """`valid` and `normals_valid` as the module's text has them, pixel after pixel; none is subsampled."""
-    height, width = sample.valid.shape
-    depth, valid = sample.depth_cm.astype(np.float64), np.zeros((height, width), bool)
+    height, width = sample.depth_valid.shape
+    depth, valid = cm(sample).astype(np.float64), np.zeros((height, width), bool)
     for place in np.ndindex(height, width):
-        valid[place] = sample.valid[place] and np.isfinite(depth[place]) and depth[place] > 0
+        valid[place] = sample.depth_valid[place] and np.isfinite(depth[place]) and depth[place] > 0
     ordered = np.sort(depth[valid])
     if ordered.size >= 16:
         tail = max(1, int(0.01 * ordered.size))
@@ -80,25 +84,25 @@ PLACES = st.tuples(st.integers(0, SIZE[0] - 1), st.integers(0, SIZE[1] - 1), st.
 def test_pixels_are_judged_as_the_slow_twin_judges_them(depths: list, normals: list, valid: np.ndarray) -> None:
     sample = sample_of(face(), valid)
     for (row, column, height, width), value in depths:
-        sample.depth_cm[row : row + height, column : column + width] = value
+        cm(sample)[row : row + height, column : column + width] = value
     for (row, column, height, width), value in normals:
         sample.normals[row : row + height, column : column + width] = value
-    before = sample.valid.copy(), sample.depth_cm.copy()
-    cleaned, counts = pixels.clean(sample)
+    before = sample.depth_valid.copy(), cm(sample).copy()
+    cleaned, counts = clean(sample)
     with np.errstate(all="ignore"):
         expected = slowly_cleaned(sample)
-    assert np.array_equal(cleaned.valid, expected[0])
+    assert np.array_equal(cleaned.depth_valid, expected[0])
     assert np.array_equal(cleaned.normals_valid, expected[1])
-    assert np.array_equal(sample.valid, before[0]) and np.array_equal(sample.depth_cm, before[1], equal_nan=True)
+    assert np.array_equal(sample.depth_valid, before[0]) and np.array_equal(cm(sample), before[1], equal_nan=True)
     assert counts.valid == np.count_nonzero(valid)
     lost = counts.depth_not_finite + counts.depth_not_positive + counts.depth_outlying
     assert lost == np.count_nonzero(valid) - np.count_nonzero(expected[0])
     assert counts.odd == np.count_nonzero(valid) - np.count_nonzero(expected[1])
     if expected[0].any():
         again = back(cleaned)
-        assert np.array_equal(again.valid, expected[0])
+        assert np.array_equal(again.depth_valid, expected[0])
         assert np.array_equal(again.normals_valid, expected[1])
-        assert pixels.clean(again)[1].normals_zero == 0
+        assert clean(again)[1].normals_zero == 0
 
 
 @settings(deadline=None, max_examples=150)
@@ -123,14 +127,14 @@ def test_whatever_one_pixel_is_all_others_come_back_within_a_4000th_of_their_ran
     place = tuple(rng.integers(0, SIZE))
     others = np.ones(SIZE, bool)
     others[place] = False
-    sample.depth_cm[place] = np.float32(odd)
-    cleaned, _ = pixels.clean(sample)
+    cm(sample)[place] = np.float32(odd)
+    cleaned, _ = clean(sample)
     decoded = back(cleaned)
-    truth = sample.depth_cm.astype(np.float64)
-    error = np.abs(decoded.depth_cm - truth)
-    kept = cleaned.valid & others
-    assert error[kept].max() <= np.ptp(truth[kept]) / 4000
-    assert np.count_nonzero(others & ~cleaned.valid) <= 0.01 * others.size
+    truth = sample.depth_m.astype(np.float64)
+    error = np.abs(decoded.depth_m - truth)
+    kept = cleaned.depth_valid & others
+    assert error[kept].max() <= np.ptp(truth[kept]) / 4000 + np.spacing(np.float32(truth[kept].max()))
+    assert np.count_nonzero(others & ~cleaned.depth_valid) <= 0.01 * others.size
 
 
 @settings(deadline=None, max_examples=60)
@@ -139,13 +143,13 @@ def test_absurd_pixels_are_thrown_out_and_the_body_comes_back(values: list[float
     sample = sample_of(face())
     rng, odd = np.random.default_rng(seed), np.zeros(SIZE, bool)
     for place, value in zip(rng.choice(odd.size, len(values), replace=False), values, strict=True):
-        sample.depth_cm.ravel()[place], odd.ravel()[place] = value, True
-    cleaned, counts = pixels.clean(sample)
-    assert np.array_equal(cleaned.valid, ~odd)
+        cm(sample).ravel()[place], odd.ravel()[place] = value, True
+    cleaned, counts = clean(sample)
+    assert np.array_equal(cleaned.depth_valid, ~odd)
     assert np.array_equal(cleaned.normals_valid, ~odd)
     assert counts == PixelCounts(valid=odd.size, depth_outlying=len(values))
-    error = np.abs(back(cleaned).depth_cm - sample.depth_cm)[~odd]
-    assert error.max() <= np.ptp(sample.depth_cm[~odd]) / 4000
+    error = np.abs(cm(back(cleaned)) - cm(sample))[~odd]
+    assert error.max() <= np.ptp(cm(sample)[~odd]) / 4000
 
 
 def disc(size: tuple[int, int], row: int, column: int, radius: float) -> np.ndarray:
@@ -176,29 +180,29 @@ SURFACES = {
 @pytest.mark.parametrize("name", SURFACES)
 def test_surfaces_stay_whole(name: str) -> None:
     sample = sample_of(SURFACES[name]())
-    cleaned, counts = pixels.clean(sample)
+    cleaned, counts = clean(sample)
     assert cleaned is sample
-    assert counts == PixelCounts(valid=sample.valid.size)
-    error = np.abs(back(cleaned).depth_cm - sample.depth_cm)
-    assert error.max() <= np.ptp(sample.depth_cm) / 4000
+    assert counts == PixelCounts(valid=sample.depth_valid.size)
+    error = np.abs(cm(back(cleaned)) - cm(sample))
+    assert error.max() <= np.ptp(cm(sample)) / 4000
 
 
 def test_300_valid_pixels_stay_but_for_one_that_is_absurd() -> None:
     valid = np.zeros(LARGE, bool)
     valid[100:115, 50:70] = True
     sample = sample_of(face(LARGE), valid)
-    assert pixels.clean(sample)[0] is sample
-    sample.depth_cm[107, 60] = 65503
-    assert pixels.clean(sample)[1] == PixelCounts(valid=300, depth_outlying=1)
+    assert clean(sample)[0] is sample
+    cm(sample)[107, 60] = 65503
+    assert clean(sample)[1] == PixelCounts(valid=300, depth_outlying=1)
 
 
 def test_what_is_more_than_a_hundredth_is_a_surface() -> None:
     sample = sample_of(face(LARGE))
     scattered = np.random.default_rng(0).random(LARGE)
-    sample.depth_cm[scattered < 0.02] = 3000
-    assert pixels.clean(sample)[1].depth_outlying == 0
+    cm(sample)[scattered < 0.02] = 3000
+    assert clean(sample)[1].depth_outlying == 0
     sample = sample_of(np.where(scattered < 0.005, 3000, face(LARGE)))
-    assert np.array_equal(pixels.clean(sample)[0].valid, scattered >= 0.005)
+    assert np.array_equal(clean(sample)[0].depth_valid, scattered >= 0.005)
 
 
 def test_silhouettes_that_were_blended_with_the_background_are_thrown_out() -> None:
@@ -206,40 +210,40 @@ def test_silhouettes_that_were_blended_with_the_background_are_thrown_out() -> N
     share = np.random.default_rng(0).uniform(0.1, 1, LARGE)
     sample = sample_of(np.where(ring, 150 + 65354 * share, face(LARGE)), inside | ring)
     assert 0 < np.count_nonzero(ring) < 0.01 * np.count_nonzero(inside)
-    assert np.array_equal(pixels.clean(sample)[0].valid, inside)
+    assert np.array_equal(clean(sample)[0].depth_valid, inside)
 
 
 def test_each_oddity_is_counted_by_its_name() -> None:
     sample = sample_of(face())
     for column, depth in enumerate((np.nan, np.inf, -np.inf, 0, -150, 65503)):
-        sample.depth_cm[0, column] = depth
+        cm(sample)[0, column] = depth
         sample.normals[0, column] = 0  # of what has no depth nothing more is said
     for column, normal in enumerate(
         ([0, 0, 0], [0, np.nan, 1], [-np.inf, 0, 0], [0, 0, 2], [0, 0, 0.9], [1e-30, 0, 0])
     ):
         sample.normals[9, column] = normal
-    cleaned, counts = pixels.clean(sample)
-    expected = PixelCounts(sample.valid.size, 3, 2, 1, 2, 1, 3)
+    cleaned, counts = clean(sample)
+    expected = PixelCounts(sample.depth_valid.size, 3, 2, 1, 2, 1, 3)
     assert counts == expected
     assert counts.odd == 12
     assert counts + counts == PixelCounts(*(2 * value for value in expected.as_json().values()))
     assert PixelCounts.from_json(counts.as_json()) == counts
-    assert not cleaned.valid[0, :6].any() and cleaned.valid.sum() == sample.valid.size - 6
-    assert np.isnan(cleaned.depth_cm[0, :6]).all()
-    assert cleaned.valid[9, :6].all() and not cleaned.normals_valid[9, :6].any()
-    assert cleaned.normals_valid.sum() == sample.valid.size - 12
+    assert not cleaned.depth_valid[0, :6].any() and cleaned.depth_valid.sum() == sample.depth_valid.size - 6
+    assert np.isnan(cm(cleaned)[0, :6]).all()
+    assert cleaned.depth_valid[9, :6].all() and not cleaned.normals_valid[9, :6].any()
+    assert cleaned.normals_valid.sum() == sample.depth_valid.size - 12
 
 
 def test_a_sample_may_end_without_a_valid_pixel() -> None:
     sample = sample_of(np.full(SIZE, np.nan))
-    cleaned, counts = pixels.clean(sample)
-    assert not cleaned.valid.any() and not cleaned.normals_valid.any()
-    assert counts == PixelCounts(sample.valid.size, depth_not_finite=sample.valid.size)
-    nothing = replace(sample, valid=cleaned.valid, normals_valid=cleaned.valid)
-    assert pixels.clean(nothing) == (nothing, PixelCounts())
+    cleaned, counts = clean(sample)
+    assert not cleaned.depth_valid.any() and not cleaned.normals_valid.any()
+    assert counts == PixelCounts(sample.depth_valid.size, depth_not_finite=sample.depth_valid.size)
+    nothing = changed(sample, valid=cleaned.depth_valid, normals_valid=cleaned.depth_valid)
+    assert clean(nothing) == (nothing, PixelCounts())
 
 
 @pytest.mark.parametrize("data", ["raw", "samples_dir"])
 def test_people_lose_no_pixel(data: str, request: pytest.FixtureRequest) -> None:
     for sample in synthhuman.samples(request.getfixturevalue(data)):
-        assert pixels.clean(sample) == (sample, PixelCounts(int(sample.valid.sum())))
+        assert clean(sample) == (sample, PixelCounts(int(sample.depth_valid.sum())))

@@ -16,7 +16,7 @@ def test_the_page_shows_samples_ticks_and_counts_and_loads_nothing(shards: Path)
     assert "data:image/jpeg;base64," in page and "<th>samples</th>" in page
     assert not re.search(r"""(src|href)=["']?(?!["']?data:)|url\(|@import""", page)
     report = manifest.load(shards).report
-    for name in report["geometry"]:
+    for name in report["evidence"]:
         assert f"<b>{name}</b>" in page
     assert "24 values, " in page
 
@@ -24,7 +24,7 @@ def test_the_page_shows_samples_ticks_and_counts_and_loads_nothing(shards: Path)
 def test_ticks_stand_at_the_edges_of_bins() -> None:
     one = Histogram.between(0, 8, bins=8)
     one.add(np.array([2.5, 2.5, 5.5]))
-    drawn = report_page._plot("depth_cm", one)
+    drawn = report_page._plot("depth_m", one)
     assert re.findall(r"<span>(.*?)</span>", drawn) == ["2", "3", "4", "5", "6"]
     assert "3 values, 2 in the tallest bar" in drawn
 

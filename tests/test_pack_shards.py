@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from people import cm, made
 
 from david.pack import BadSample, DavidError, Sample, read
 from david.pack.raw import archive
@@ -43,16 +44,16 @@ def test_what_was_packed_comes_back(
     assert sorted(sample.key for sample in packed) == sorted(source)
     for sample in packed:
         original = source[sample.key]
-        valid = original.valid
-        assert np.array_equal(sample.valid, valid)
+        valid = original.depth_valid
+        assert np.array_equal(sample.depth_valid, valid)
         assert np.array_equal(sample.normals_valid, valid)
         assert np.array_equal(sample.alpha, original.alpha)
-        depth_error = np.abs(sample.depth_cm - original.depth_cm)[valid].max()
-        half_range = np.ptp(original.depth_cm[valid]) / 2
+        depth_error = np.abs(cm(sample) - cm(original))[valid].max()
+        half_range = np.ptp(cm(original)[valid]) / 2
         assert depth_error <= max(0.005 * (data == "samples_dir"), half_range * 2**-12 * 1.01)
         assert depth_error < 0.005 or original.meta["scenario"] != "face"
         assert angle_degrees(sample.normals, original.normals)[valid].max() < 0.06
-        assert np.isnan(sample.depth_cm[~valid]).all()
+        assert np.isnan(cm(sample)[~valid]).all()
         if image == "webp":
             assert np.array_equal(sample.rgb, original.rgb)
         else:
@@ -202,20 +203,20 @@ def test_both_masks_come_back_exactly(valid: np.ndarray, known: np.ndarray, comp
     valid[0, 0], normals_valid = True, valid & known
     rgb, normals = np.zeros((9, 14, 3), np.uint8), np.tile(np.float32([0, 0.6, 0.8]), (9, 14, 1))
     depth_cm = np.where(valid, np.float32(100), np.float32(np.nan))
-    sample = Sample("a", rgb, rgb[..., 0], depth_cm, normals, valid, normals_valid, None)
+    sample = made("a", rgb, rgb[..., 0], depth_cm, normals, valid, normals_valid, None)
     back = shard.decode(shard.encode(sample, "jpeg", compression), compression)
-    assert np.array_equal(back.valid, valid)
+    assert np.array_equal(back.depth_valid, valid)
     assert np.array_equal(back.normals_valid, normals_valid)
 
 
 def test_normals_of_sets_packed_before_they_had_a_mask_are_valid_where_depth_is() -> None:
     valid = np.arange(12).reshape(3, 4) % 3 > 0
     rgb, normals = np.zeros((3, 4, 3), np.uint8), np.tile(np.float32([0, 0, 1]), (3, 4, 1))
-    sample = Sample("a", rgb, rgb[..., 0], np.where(valid, np.float32(9), np.nan), normals, valid, valid, None)
+    sample = made("a", rgb, rgb[..., 0], np.where(valid, np.float32(9), np.nan), normals, valid, valid, None)
     members = shard.encode(sample, "jpeg", "lz4")
     centre = np.broadcast_to(np.uint8([0x77, 0xFF, 0xFF])[:, None, None], (3, 3, 4))  # 2047, 2047 everywhere
     members[3] = codecs.encode_planes(centre, "lz4")
     back = shard.decode(members, "lz4")
-    assert np.array_equal(back.valid, valid)
+    assert np.array_equal(back.depth_valid, valid)
     assert np.array_equal(back.normals_valid, valid)
     assert (back.normals == [0, 0, 1]).all()

@@ -11,10 +11,12 @@ import OpenEXR
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from people import cm
 
 from david.pack import synth
 from david.pack.errors import DavidError
-from david.pack.shards.schema import SCENARIOS, Sample
+from david.pack.shards.sample import Sample
+from david.pack.shards.schema import SCENARIOS
 from david.pack.synth import layout
 from david.pack.synth.figure import Figure, Material
 from david.pack.synth.framing import pose_before_camera
@@ -38,21 +40,21 @@ def view_of(key: tuple[int, int, str]) -> View:
 
 def back_projected(sample: Sample) -> np.ndarray:
     """(H, W, 3) float64: X right, Y up, Z towards the camera, cm; through the centres of the pixels."""
-    height, width = sample.valid.shape
+    height, width = sample.depth_valid.shape
     y, x = np.mgrid[:height, :width] + 0.5
     inverse = np.linalg.inv(sample.intrinsics)
     rays = np.stack([x, y, np.ones_like(x)], axis=-1) @ inverse.T
-    return rays * sample.depth_cm[..., None].astype(np.float64) * [1, -1, -1]
+    return rays * cm(sample)[..., None].astype(np.float64) * [1, -1, -1]
 
 
 @few
 @given(keys)
 def test_a_sample_depends_on_its_key_alone(key):
     first, second = small(key), small(key)
-    for name in ("rgb", "alpha", "depth_cm", "normals", "valid", "intrinsics"):
+    for name in ("rgb", "alpha", "depth_m", "normals", "depth_valid", "intrinsics"):
         assert getattr(first, name).tobytes() == getattr(second, name).tobytes()
     other = small((key[0], key[1] + 1, key[2]))
-    assert (other.rgb != first.rgb).any() and (other.valid != first.valid).any()
+    assert (other.rgb != first.rgb).any() and (other.depth_valid != first.depth_valid).any()
 
 
 def first_crossing_twin(quadrics: Quadrics, direction: np.ndarray) -> float:
@@ -98,13 +100,13 @@ def test_normals_are_the_slope_of_the_depth(seed, index, scenario):
     upwards = points[:-2, 1:-1] - points[2:, 1:-1]
     slope = np.cross(across, upwards)
     slope /= np.linalg.norm(slope, axis=-1, keepdims=True)
-    depth = sample.depth_cm.astype(np.float64)
+    depth = cm(sample).astype(np.float64)
     bend = np.maximum(
         abs(depth[1:-1, 2:] + depth[1:-1, :-2] - 2 * depth[1:-1, 1:-1]),
         abs(depth[2:, 1:-1] + depth[:-2, 1:-1] - 2 * depth[1:-1, 1:-1]),
     )
     smooth = bend < 0.1 * depth[1:-1, 1:-1] / sample.intrinsics[0, 0]  # no crease or edge; NaN compares false
-    assert smooth.sum() > 0.1 * sample.valid.sum()
+    assert smooth.sum() > 0.1 * sample.depth_valid.sum()
     cosine = (slope * sample.normals[1:-1, 1:-1]).sum(axis=-1)[smooth]
     angles = np.rad2deg(np.arccos(cosine.clip(-1, 1)))
     assert np.median(angles) < 0.1 and np.quantile(angles, 0.95) < 1.0
@@ -115,14 +117,14 @@ def test_normals_are_the_slope_of_the_depth(seed, index, scenario):
 def test_what_is_valid_is_whole(key):
     sample = small(key)
     lengths = np.linalg.norm(sample.normals, axis=-1)
-    soft = ~sample.valid & (sample.alpha > 0)
-    assert 0.02 < sample.valid.mean() < 0.95
-    assert (sample.alpha[sample.valid] > 0).all()
-    np.testing.assert_allclose(lengths[sample.valid | soft], 1, atol=1e-6)
-    assert not lengths[~sample.valid & ~soft].any()
-    assert np.isfinite(sample.depth_cm).tolist() == sample.valid.tolist()
-    facing = (sample.normals * back_projected(sample)).sum(axis=-1)[sample.valid]
-    assert (facing < 1e-3 * sample.depth_cm[sample.valid]).all()  # seen from outside, to rounding
+    soft = ~sample.depth_valid & (sample.alpha > 0)
+    assert 0.02 < sample.depth_valid.mean() < 0.95
+    assert (sample.alpha[sample.depth_valid] > 0).all()
+    np.testing.assert_allclose(lengths[sample.depth_valid | soft], 1, atol=1e-6)
+    assert not lengths[~sample.depth_valid & ~soft].any()
+    assert np.isfinite(cm(sample)).tolist() == sample.depth_valid.tolist()
+    facing = (sample.normals * back_projected(sample)).sum(axis=-1)[sample.depth_valid]
+    assert (facing < 1e-3 * cm(sample)[sample.depth_valid]).all()  # seen from outside, to rounding
 
 
 @settings(few, max_examples=5)
@@ -169,13 +171,13 @@ def test_a_zip_is_laid_out_as_published(raw: Path):
             channels, "f4"
         )
     z = depth.channels()["Y"].pixels
-    assert (z[~sample.valid] == 65504).all()
-    np.testing.assert_array_equal(z[sample.valid], sample.depth_cm[sample.valid])
+    assert (z[~sample.depth_valid] == 65504).all()
+    np.testing.assert_array_equal(z[sample.depth_valid], cm(sample)[sample.depth_valid])
     x, y, towards = (normal.channels()[name].pixels for name in "BGR")
-    row, column = np.nonzero(sample.valid)
-    assert np.corrcoef(x[sample.valid], column)[0, 1] > 0.3  # a head's right side looks right,
-    assert y[sample.valid][row < row.min() + 60].mean() > 0.3  # its top looks up,
-    assert (towards[sample.valid] > 0).mean() > 0.95  # and all that is seen looks at the camera
+    row, column = np.nonzero(sample.depth_valid)
+    assert np.corrcoef(x[sample.depth_valid], column)[0, 1] > 0.3  # a head's right side looks right,
+    assert y[sample.depth_valid][row < row.min() + 60].mean() > 0.3  # its top looks up,
+    assert (towards[sample.depth_valid] > 0).mean() > 0.95  # and all that is seen looks at the camera
     np.testing.assert_allclose(np.loadtxt(io.BytesIO(data["cam_0000000.txt"])), sample.intrinsics, rtol=1e-8)
 
 

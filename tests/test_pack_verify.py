@@ -15,14 +15,15 @@ import starters
 import typer.testing
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from people import cm, made
 
 from david import cli
 from david.pack import BadSample, DavidError, read
 from david.pack.check import verify
 from david.pack.look import report_page
 from david.pack.shards import index, manifest, shard
-from david.pack.shards.schema import SPLITS, Sample
 from david.pack.work import build, plan, repair
+from david.pack.work.plan import SPLITS
 from david.pipeline.reading.reader import Reader
 
 
@@ -98,7 +99,7 @@ def test_deep_finds_what_was_wrong_before_it_was_signed(tmp_path: Path) -> None:
     normals = np.tile(np.float32([0, 0, 1]), (64, 48, 1))
     alpha = np.full((64, 48), 255, np.uint8)
     whole = np.ones((64, 48), bool)
-    sample = Sample("a", np.zeros((64, 48, 3), np.uint8), alpha, ramp, normals, whole, whole, None)
+    sample = made("a", np.zeros((64, 48, 3), np.uint8), alpha, ramp, normals, whole, whole, None)
     good = shard.encode(sample, "jpeg", "lz4")
     bad = [*good[:2], good[2][:24] + bytes(len(good[2]) - 24), *good[3:]]
     written = shard.write(tmp_path / "train-000000.tar", [("a", good), ("b", bad)], "jpeg", "lz4")
@@ -186,9 +187,7 @@ def test_shards_alike_in_every_length_can_t_stand_for_each_other(tmp_path: Path)
 def test_reading_gives_what_was_packed_or_names_what_changed(seed: int, packed: Path) -> None:
     """Flipped bits in shards and indexes: each is named by shard, or changes nothing that is read."""
     dataset, chance, named = manifest.load(packed), random.Random(seed), 0
-    whole = {
-        split: [sample.rgb.tobytes() + sample.depth_cm.tobytes() for sample in read(packed, split)] for split in SPLITS
-    }
+    whole = {split: [sample.rgb.tobytes() + cm(sample).tobytes() for sample in read(packed, split)] for split in SPLITS}
     files = sorted(path for path in packed.iterdir() if path.suffix in (".tar", ".idx"))
     for _ in range(12):
         path = chance.choice(files)
@@ -196,7 +195,7 @@ def test_reading_gives_what_was_packed_or_names_what_changed(seed: int, packed: 
         place = chance.randrange(len(data))
         path.write_bytes(data[:place] + bytes([data[place] ^ 1 << chance.randrange(8)]) + data[place + 1 :])
         try:
-            found = [sample.rgb.tobytes() + sample.depth_cm.tobytes() for sample in read(packed, split)]
+            found = [sample.rgb.tobytes() + cm(sample).tobytes() for sample in read(packed, split)]
             assert found == whole[split], (path, place)
         except DavidError as error:
             assert path.stem in str(error)

@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from people import cm
 
 from david.pack import DavidError, read, synth
 from david.pack.look import preview, view
@@ -156,9 +157,9 @@ def test_the_depth_under_the_cursor_is_the_samples_own_and_a_click_magnifies(
     page = tmp_path / "page.html"
     view.gallery(shards, page, 0, 1, None)
     _, sample = view.samples(shards, 0, 1)[0]
-    rows, columns = np.nonzero(sample.valid)
+    rows, columns = np.nonzero(sample.depth_valid)
     row, column = int(rows[len(rows) // 2]), int(columns[len(rows) // 2])
-    height, width = sample.valid.shape
+    height, width = sample.depth_valid.shape
     dom = browse(
         page,
         f"""const pointed = () => {{
@@ -171,8 +172,8 @@ def test_the_depth_under_the_cursor_is_the_samples_own_and_a_click_magnifies(
     )
     told = re.search(r"column (\d+), row (\d+): ([\d.]+) cm", dom)
     assert told and abs(int(told[1]) - column) <= 1 and abs(int(told[2]) - row) <= 1
-    depths = sample.depth_cm[sample.valid]
-    found = sample.depth_cm[int(told[2]), int(told[1])]
+    depths = cm(sample)[sample.depth_valid]
+    found = cm(sample)[int(told[2]), int(told[1])]
     assert abs(float(told[3]) - found) <= 0.06 + (depths.max() - depths.min()) / 254
     assert "--zoom: 4" in dom
 
@@ -180,7 +181,7 @@ def test_the_depth_under_the_cursor_is_the_samples_own_and_a_click_magnifies(
 def test_the_colour_scale_says_the_colours_of_the_picture(shards: Path, tmp_path: Path) -> None:
     view.gallery(shards, tmp_path / "page.html", 0, 1, None)
     _, sample = view.samples(shards, 0, 1)[0]
-    near_cm, far_cm = preview.depth_span(sample.depth_cm, sample.valid)
+    near, far = preview.depth_span(sample.depth_m, sample.depth_valid)
     told = entries(tmp_path / "page.html")[0]["depth"]
-    assert (told["near_cm"], told["far_cm"]) == (near_cm, far_cm)
-    assert told["least_cm"] <= near_cm < far_cm <= told["most_cm"]
+    assert (told["near_m"], told["far_m"]) == (near, far)
+    assert told["least_m"] <= near < far <= told["most_m"]

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 import torch
 from batches import bits
+from people import made as sample_of
 
-from david.pack import BadSample, DavidError, Sample, read
+from david.pack import BadSample, DavidError, read
 from david.pack.shards import codecs, index, manifest, shard
 from david.pack.shards.schema import Compression, ImageCodec
 from david.pack.work import build, plan
@@ -66,7 +67,7 @@ def made(
         depth_cm = np.where(valid, rng.uniform(90, 110, (h, w)), np.nan).astype(np.float32)
         rgb, alpha = rng.integers(0, 256, (h, w, 3), np.uint8), rng.integers(0, 256, (h, w), np.uint8)
         camera = None if number % 2 else np.array([[300.0, 2, w / 3], [0, 310, h / 3], [0, 0, 1]])
-        sample = Sample(f"{number:07}", rgb, alpha, depth_cm, normals, valid, normals_valid, camera)
+        sample = sample_of(f"{number:07}", rgb, alpha, depth_cm, normals, valid, normals_valid, camera)
         members = shard.encode(sample, image, compression)
         if damage and number in damage:
             members[0] = members[0][: int(len(members[0]) * damage[number])] or b"no image"
@@ -220,13 +221,15 @@ def test_a_batch_holds_the_samples_that_pack_reads(shards: Path) -> None:
     for batch in take(3, shards, DataConfig(augment=PLAIN)):
         for slot, sample in enumerate(stored[number] for number in batch.ids):
             seen.append(sample.key)
-            assert np.array_equal(batch.targets["depth"].valid[slot, 0].numpy(), sample.valid)
+            assert np.array_equal(batch.targets["depth"].valid[slot, 0].numpy(), sample.depth_valid)
             assert np.array_equal(batch.targets["normals"].valid[slot, 0].numpy(), sample.normals_valid)
             assert np.array_equal(batch.targets["alpha"].value[slot, 0].numpy(), sample.alpha)
             assert np.array_equal(batch.image[slot].permute(1, 2, 0).numpy(), sample.rgb)
             depth = batch.targets["depth"].value[slot, 0].float()
             depth_m = depth * batch.depth_scale_m[slot] + batch.depth_offset_m[slot]
-            np.testing.assert_allclose(depth_m.numpy()[sample.valid], sample.depth_cm[sample.valid] / 100, rtol=1e-6)
+            np.testing.assert_allclose(
+                depth_m.numpy()[sample.depth_valid], sample.depth_m[sample.depth_valid], rtol=1e-6
+            )
             assert sample.intrinsics is not None
             np.testing.assert_allclose(batch.intrinsics[slot].numpy(), sample.intrinsics, rtol=1e-6)
     assert len(set(seen)) == len(seen) == 12
@@ -239,7 +242,7 @@ def test_the_real_samples_come_as_pack_reads_them(samples_dir: Path, tmp_path: P
     for slot, sample in enumerate(stored[number] for number in batch.ids):
         assert np.array_equal(batch.image[slot].permute(1, 2, 0).numpy(), sample.rgb)
         assert np.array_equal(batch.targets["alpha"].value[slot, 0].numpy(), sample.alpha)
-        assert np.array_equal(batch.targets["depth"].valid[slot, 0].numpy(), sample.valid)
+        assert np.array_equal(batch.targets["depth"].valid[slot, 0].numpy(), sample.depth_valid)
         assert np.array_equal(batch.targets["normals"].valid[slot, 0].numpy(), sample.normals_valid)
         normals = batch.targets["normals"].value[slot].permute(1, 2, 0).numpy()[sample.normals_valid]
         np.testing.assert_allclose(normals, sample.normals[sample.normals_valid], atol=3e-4)

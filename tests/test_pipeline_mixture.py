@@ -137,7 +137,7 @@ def test_batches_of_several_sets_are_the_slow_twins_and_go_on_anywhere(
         for slot, sample in enumerate(batch.ids.tolist()):
             depth = batch.targets["depth"].value[slot, 0].float()
             found = (depth * batch.depth_scale_m[slot] + batch.depth_offset_m[slot]).numpy().sum()
-            assert abs(found - stored[sample].depth_cm.sum() / 100) < 1e-3, keys[sample]
+            assert abs(found - stored[sample].depth_m.sum()) < 1e-3, keys[sample]
         with Loader(both, "train", config, **how, start=step) as resumed:
             assert torch.equal(next(resumed).image, batch.image)
     if not weights:  # one epoch over the union, then the next

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from people import made
 
-from david.pack import Sample
 from david.pack.shards import manifest, shard
 from david.pipeline.config import DataConfig
 from david.pipeline.loader import Loader
@@ -33,7 +33,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
         normals = np.tile(np.array([0, 0, 1], np.float32), (16, 16, 1))
         rgb = rng.integers(0, 256, (16, 16, 3), np.uint8)
         whole = np.ones((16, 16), bool)
-        sample = Sample(f"{number:07}", rgb, rgb[..., 0].copy(), depth_cm, normals, whole, whole, None)
+        sample = made(f"{number:07}", rgb, rgb[..., 0].copy(), depth_cm, normals, whole, whole, None)
         return sample.key, shard.encode(sample, "jpeg", "lz4")
 
     samples = [members(number) for number in range(SHARD)]

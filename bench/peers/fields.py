@@ -19,7 +19,7 @@ import numpy as np
 import simplejpeg
 
 from david.pack.shards import codecs
-from david.pack.shards.schema import Sample
+from david.pack.shards.sample import Sample
 from david.pack.sources import synthhuman
 
 Stored = dict[str, bytes]  # jpg, alpha, depth, normals
@@ -34,8 +34,8 @@ def stored(raw: Path, samples: int) -> Iterator[Stored]:
 
 def store(sample: Sample) -> Stored:
     """JPEG, and LZ4 at david's own level."""
-    depth, _, _ = codecs.normalise_depth(sample.depth_cm, sample.valid)
-    normals = np.where(sample.valid, np.moveaxis(sample.normals, -1, 0), 0).astype(np.float16)
+    depth, _, _ = codecs.normalise_depth(sample.value("depth"), sample.depth_valid)
+    normals = np.where(sample.depth_valid, np.moveaxis(sample.normals, -1, 0), 0).astype(np.float16)
     arrays = {"alpha": sample.alpha, "depth": depth, "normals": normals}
 
     def packed(data: bytes) -> bytes:

@@ -104,7 +104,7 @@ def floor(chosen: list[tuple[str, Kinds]], lossless: bool) -> float:
 def _planes(key: str, kinds: Kinds) -> list[tuple[bytes, bool]]:
     """The blocks that a sample's planes are before they are compressed, and whether they are low bytes."""
     sample = synthhuman.load(key, kinds)
-    height, width = sample.valid.shape
+    height, width = sample.depth_valid.shape
     found = []
     for member, (name, count) in zip(encode(sample, "jpeg", "lz4")[1:4], PLANES.items(), strict=True):
         planes = codecs.decode_planes(member, count, height, width, "lz4")

@@ -1,7 +1,7 @@
 """Counts in fixed bins: what workers see adds up to the same figures whatever the number of workers."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -58,6 +58,13 @@ class Histogram:
     def merge(self, other: "Histogram") -> None:
         self.counts += other.counts
         self.least, self.most = min(self.least, other.least), max(self.most, other.most)
+
+    def copy(self) -> "Histogram":
+        return replace(self, counts=self.counts.copy())
+
+    def scaled(self, factor: float) -> "Histogram":
+        """The same values in another unit: each times `factor`, above 0."""
+        return replace(self, edges=self.edges * factor, least=self.least * factor, most=self.most * factor)
 
     def quantile(self, share: float) -> float:
         """As `np.quantile(values, share)`, off by a bin's width at most; exact at both ends, and where each bin holds

@@ -30,7 +30,8 @@ from typing import Any
 import numpy as np
 
 from david.pack.shards import _codecs
-from david.pack.shards.schema import Sample
+from david.pack.shards.sample import Sample
+from david.pack.shards.schema import Fields
 
 TAIL = 0.01  # of the valid pixels, at each end: above this they are a surface
 LEAST_PIXELS = 16  # below this nothing is told about outliers
@@ -45,7 +46,7 @@ _FINEST = 2.0**-14  # of the median, the least span: float16's steps of twice th
 class PixelCounts:
     """What was found, in pixels that the source calls valid; each counts once, by the first that applies.
 
-    valid: all of them
+    valid: all of them; those with a normal where a sample has no depth
     depth_not_finite, depth_not_positive, depth_outlying: now without depth and normal
     normals_not_finite, normals_zero, normals_not_unit: now without normal; unit is a length within 0.01 of 1
     """
@@ -74,42 +75,87 @@ class PixelCounts:
         return cls(**content)
 
 
-def clean(sample: Sample) -> tuple[Sample, PixelCounts]:
+def bounded(fields: Fields) -> bool:
+    """Whether a normal counts only where depth is valid."""
+    return any(one.name == "normals" and one.within == "depth" for one in fields)
+
+
+def clean(sample: Sample, fields: Fields) -> tuple[Sample, PixelCounts]:
     """The sample without what means nothing in single pixels, and what that was.
 
-    Where depth is not finite, not positive or outlying, `valid` becomes False, and depth NaN; where a normal is not
-    finite or not of unit length, `normals_valid` does. A sample may end without a valid pixel; it is not refused here.
-    The sample given is left as it is, and is itself the answer where nothing is odd."""
-    valid, normals_valid = sample.valid.copy(), sample.normals_valid & sample.valid
-    depth_cm = np.ascontiguousarray(sample.depth_cm, np.float32)
-    x, y, z = (np.ascontiguousarray(sample.normals[..., axis], np.float32) for axis in range(3))
-    nearest, farthest = _codecs.judge(depth_cm, x, y, z, valid, normals_valid)
-    for row, column in outliers(depth_cm, valid, nearest, farthest):
-        valid[row, column] = normals_valid[row, column] = False
-    found = {"valid": sample.valid}
-    same = np.array_equal(valid, sample.valid) and np.array_equal(normals_valid, sample.normals_valid)
-    if not same:
-        depths = depth_cm[sample.valid & ~valid]
-        normals = sample.normals[sample.normals_valid & valid & ~normals_valid]
-        numbers, vectors = np.isfinite(depths), np.isfinite(normals).all(-1)
-        negative, zero = depths[numbers] <= 0, ~normals[vectors].any(-1)
-        found |= {"depth_not_finite": ~numbers, "depth_not_positive": negative, "depth_outlying": ~negative}
-        found |= {"normals_not_finite": ~vectors, "normals_zero": zero, "normals_not_unit": ~zero}
+    Where depth is not finite, not positive or outlying, its mask becomes False, and depth NaN; where a normal is not
+    finite or not of unit length, and where depth is invalid if that bounds normals, the mask of normals does. A sample
+    may end without a valid pixel; it is not refused here. The sample given is left as it is, and is itself the answer
+    where nothing is odd."""
+    masks = {name: sample.masks[name].copy() for name in ("depth", "normals") if name in sample.values}
+    if not masks:
+        return sample, PixelCounts()
+    depth = np.ascontiguousarray(sample.value("depth"), np.float32) if "depth" in masks else None
+    nearest, farthest = _judge(sample, depth, masks, bounded(fields))
+    if depth is not None:
+        for row, column in outliers(depth, masks["depth"], nearest, farthest):
+            masks["depth"][row, column] = False
+            if bounded(fields) and "normals" in masks:
+                masks["normals"][row, column] = False
+    first = sample.valid(next(iter(masks)))
+    if all(np.array_equal(mask, sample.masks[name]) for name, mask in masks.items()):
+        return sample, PixelCounts(valid=int(np.count_nonzero(first)))
+    found = {"valid": first} | _found(sample, depth, masks, bounded(fields))
     counts = PixelCounts(**{name: int(np.count_nonzero(pixels)) for name, pixels in found.items()})
-    if same:
-        return sample, counts
-    depth_cm = np.where(valid, depth_cm, np.float32(np.nan))
-    return replace(sample, depth_cm=depth_cm, valid=valid, normals_valid=normals_valid), counts
+    values = sample.values
+    if depth is not None:
+        sky = (depth == np.inf) & ~sample.depth_valid
+        values = values | {"depth": np.where(masks["depth"] | sky, depth, np.float32(np.nan))}
+    return replace(sample, values=values, masks=sample.masks | masks), counts
+
+
+def _judge(sample: Sample, depth: np.ndarray | None, masks: dict[str, np.ndarray], within: bool) -> tuple[float, float]:
+    """Take out of the masks what is none by itself; the nearest and the farthest depth that is left. Both masks are
+    judged in one pass where a normal needs a depth."""
+    nearest = farthest = 0.0
+    together = within and len(masks) == 2
+    if depth is not None and not together:
+        nearest, farthest = _codecs.judge(depth, depth, depth, depth, masks["depth"], np.zeros_like(masks["depth"]))
+    if "normals" in masks:
+        x, y, z = (np.ascontiguousarray(sample.normals[..., axis], np.float32) for axis in range(3))
+        if together and depth is not None:
+            masks["normals"] &= masks["depth"]
+            nearest, farthest = _codecs.judge(depth, x, y, z, masks["depth"], masks["normals"])
+        else:
+            anywhere = np.ones_like(masks["normals"])
+            _codecs.judge(np.ones_like(x), x, y, z, anywhere, masks["normals"])
+    return nearest, farthest
+
+
+def _found(
+    sample: Sample, depth: np.ndarray | None, masks: dict[str, np.ndarray], within: bool
+) -> dict[str, np.ndarray]:
+    """For each name of `PixelCounts` but `valid` the pixels that were taken out for it, True among False."""
+    found = {}
+    if depth is not None:
+        depths = depth[sample.depth_valid & ~masks["depth"]]
+        numbers = np.isfinite(depths)
+        negative = depths[numbers] <= 0
+        found |= {"depth_not_finite": ~numbers, "depth_not_positive": negative, "depth_outlying": ~negative}
+    if "normals" in masks:
+        lost = sample.normals_valid & ~masks["normals"]
+        if depth is not None and within:
+            lost &= masks["depth"]
+        normals = sample.normals[lost]
+        vectors = np.isfinite(normals).all(-1)
+        zero = ~normals[vectors].any(-1)
+        found |= {"normals_not_finite": ~vectors, "normals_zero": zero, "normals_not_unit": ~zero}
+    return found
 
 
 def outliers(
-    depth_cm: np.ndarray, valid: np.ndarray, nearest: float, farthest: float
+    depth: np.ndarray, valid: np.ndarray, nearest: float, farthest: float
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Rows and columns of the valid pixels whose depth is outlying, (M,) each, some at a time.
 
-    depth_cm: (H, W) float32, finite and positive where valid; nearest, farthest: of the valid pixels"""
+    depth: (H, W) float32 in any unit, finite and positive where valid; nearest, farthest: of the valid pixels"""
     step = np.count_nonzero(valid) // _ENOUGH | 1  # odd, so that columns of an even width take turns
-    seen = depth_cm.ravel()[::step][valid.ravel()[::step]]
+    seen = depth.ravel()[::step][valid.ravel()[::step]]
     if seen.size < LEAST_PIXELS:
         return
     tail = max(1, int(TAIL * seen.size))
@@ -118,17 +164,17 @@ def outliers(
     reach = max(high - low, _FINEST * median)
     if nearest >= low - reach and farthest <= high + reach:
         return
-    rows, columns = np.nonzero(valid & ((depth_cm < low - reach) | (depth_cm > high + reach)))
+    rows, columns = np.nonzero(valid & ((depth < low - reach) | (depth > high + reach)))
     height, width = valid.shape
     down, across = (part.ravel() - WINDOW // 2 for part in np.indices((WINDOW, WINDOW)))
     for start in range(0, rows.size, _AT_ONCE):
         row, column = (places[start : start + _AT_ONCE] for places in (rows, columns))
-        depths = depth_cm[row, column].astype(np.float64)
+        depths = depth[row, column].astype(np.float64)
         beyond = np.where(depths < low, low - depths, depths - high)
         y, x = row[:, None] + down, column[:, None] + across
         inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
         y, x = y.clip(0, height - 1), x.clip(0, width - 1)
-        alike = np.abs(depth_cm[y, x] - depths[:, None]) <= beyond[:, None] / 2
+        alike = np.abs(depth[y, x] - depths[:, None]) <= beyond[:, None] / 2
         companions = np.count_nonzero(inside & valid[y, x] & alike, axis=1)
         surface = (companions >= COMPANIONS) & (depths <= FARTHEST * median) & (depths >= median / FARTHEST)
         yield row[~surface], column[~surface]

@@ -20,7 +20,7 @@ from david.pack import files, machine
 from david.pack.errors import DavidError
 from david.pack.shards import index, manifest, shard
 from david.pack.shards.manifest import Manifest, Shard
-from david.pack.shards.schema import PLANES
+from david.pack.shards.schema import CODINGS
 
 BLOCK = tarfile.BLOCKSIZE
 
@@ -165,23 +165,24 @@ def _listed(path: Path, dataset: Manifest) -> list[tuple[str, list[int]]]:
 
 def _decoded(path: Path, data: memoryview, rows: list[list[index.Member]], dataset: Manifest) -> Iterator[str]:
     """Faults that show only when samples are decoded."""
+    coded = dataset.compression, dataset.fields
     for number, row in enumerate(rows):
         key = row[0].name.partition(".")[0]
         where = f"{path}, sample {number} ({key})"
         try:
-            sample = shard.decode([data[m.offset : m.offset + m.size] for m in row], dataset.compression)
+            sample = shard.decode([data[m.offset : m.offset + m.size] for m in row], *coded)
         except DavidError as error:
             yield f"{where}: {error}"
             continue
-        shapes = {"rgb": sample.rgb.shape[:2], **{name: getattr(sample, _ATTRIBUTE[name]).shape[:2] for name in PLANES}}
+        shapes = {"rgb": sample.rgb.shape[:2]} | {name: one.shape[:2] for name, one in sample.values.items()}
         if len(set(shapes.values())) > 1:
             yield f"{where}: fields differ in size: {shapes}"
         if sample.key != key:
             yield f"{where}: its JSON member is of sample {sample.key}"
-        if not sample.valid.any():
-            yield f"{where}: no pixel is valid"
-        elif np.abs(np.linalg.norm(sample.normals[sample.normals_valid], axis=-1) - 1).max(initial=0) > 1e-3:
-            yield f"{where}: normals are not of unit length"
-
-
-_ATTRIBUTE = {"alpha": "alpha", "depth": "depth_cm", "normals": "normals"}
+        for one, member in zip(dataset.fields[1:], row[1:], strict=False):
+            value, valid = sample.value(one.name), sample.valid(one.name)
+            if member.size and not valid.any() and not np.isposinf(value).any():
+                yield f"{where}: no pixel of {one.name} is valid"
+            lengths = np.linalg.norm(value[valid], axis=-1) if CODINGS[one.coding].vector else np.ones(1)
+            if np.abs(lengths - 1).max(initial=0) > 1e-3:
+                yield f"{where}: {one.name} are not of unit length"

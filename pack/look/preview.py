@@ -11,10 +11,12 @@ import numpy as np
 
 from david.pack.errors import DavidError
 from david.pack.files import write_whole
-from david.pack.shards.schema import Sample
+from david.pack.shards.sample import Sample
 
 INVALID = np.array([24, 26, 31], np.uint8)  # also the sheet's ground
 _INK, _FAINT = (232, 234, 238), (150, 156, 166)
+_ORDER = ("depth", "normals", "alpha")
+REACH_M = 10.0  # below which people read centimetres
 GAP_PX, BAR_PX = 6, 22  # between cells, and the height of a line of text
 
 
@@ -88,41 +90,68 @@ def sheet(
     return canvas
 
 
-def pictures(sample: Sample) -> list[np.ndarray]:
-    """RGB, depth, normals and alpha of a sample."""
-    return [
-        sample.rgb,
-        colour_depth(sample.depth_cm, sample.valid),
-        colour_normals(sample.normals, sample.normals_valid),
-        colour_alpha(sample.alpha),
-    ]
+def names(samples: Iterable[Sample]) -> list[str]:
+    """The fields that some sample has, in the order in which people compare them: depth, normals, alpha, others."""
+    there = dict.fromkeys(name for sample in samples for name in sample.values)
+    return [*(name for name in _ORDER if name in there), *(name for name in there if name not in _ORDER)]
+
+
+def pictures(sample: Sample, names: Iterable[str]) -> list[np.ndarray]:
+    """RGB and these fields of a sample."""
+    return [sample.rgb, *(picture(sample, name) for name in names)]
+
+
+def picture(sample: Sample, name: str) -> np.ndarray:
+    """A field of a sample, drawn by what it holds; a sample without it gives a dark picture."""
+    if name not in sample.values:
+        return np.tile(INVALID, (*sample.rgb.shape[:2], 1))
+    value, valid = sample.value(name), sample.valid(name)
+    if value.ndim == 3:
+        return colour_normals(value, valid)
+    if value.dtype == np.uint8:
+        return np.where(valid[..., None], colour_alpha(value), INVALID)
+    return colour_depth(value, valid)
+
+
+def title(name: str) -> str:
+    """A field's name, with what its colours mean."""
+    return {"depth": "depth, near is warm"}.get(name, name)
+
+
+def span(metres: np.ndarray) -> str:
+    """From the least to the most of these lengths, for people: in centimetres where all are within reach."""
+    least, most = float(metres.min()), float(metres.max())
+    return f"{100 * least:.1f} to {100 * most:.1f} cm" if most < REACH_M else f"{least:.2f} to {most:.2f} m"
 
 
 def caption(sample: Sample) -> str:
     """A sample's id, scenario and range of depth."""
-    depths = sample.depth_cm[sample.valid]
-    span = f"{depths.min():.0f} to {depths.max():.0f} cm" if len(depths) else "nothing valid"
-    return "  ".join(part for part in (sample.key, str(sample.meta.get("scenario") or ""), span) if part)
+    told = ""
+    if "depth" in sample.values:
+        depths = sample.depth_m[sample.depth_valid]
+        told = span(depths) if len(depths) else "nothing valid"
+    return "  ".join(part for part in (sample.key, str(sample.meta.get("scenario") or ""), told) if part)
 
 
 def contact_sheet(samples: Iterable[Sample], path: Path, cell: tuple[int, int] = (256, 192)) -> None:
-    """Write a PNG with RGB, depth, normals and alpha of each sample, so many side by side that it fits a screen.
+    """Write a PNG with RGB and all fields of each sample, so many samples side by side that it fits a screen.
 
     Raises DavidError where there is no sample."""
     shown = list(samples)
     if not shown:
         raise DavidError(f"{path}: no samples to show")
-    height, width = cell[0] + BAR_PX + GAP_PX, 4 * (cell[1] + GAP_PX)
+    height, width = cell[0] + BAR_PX + GAP_PX, (1 + len(names(shown))) * (cell[1] + GAP_PX)
     write_png(path, contact_sheet_of(shown, cell, _across(len(shown), height, width)))
 
 
 def contact_sheet_of(samples: Sequence[Sample], cell: tuple[int, int], across: int) -> np.ndarray:
-    """RGB, depth, normals and alpha of each sample, `across` samples side by side: (H, W, 3) uint8."""
-    shown = [(pictures(sample), caption(sample)) for sample in samples]
+    """RGB and all fields of each sample, `across` samples side by side: (H, W, 3) uint8."""
+    fields = names(samples)
+    shown = [(pictures(sample, fields), caption(sample)) for sample in samples]
     lines = [shown[start : start + across] for start in range(0, len(shown), across)]
     return sheet(
         rows=[[one for row, _ in line for one in row] for line in lines],
-        labels=["rgb", "depth, near is warm", "normals", "alpha"] * across,
+        labels=["rgb", *map(title, fields)] * across,
         captions=[[text for _, text in line] + [""] * (across - len(line)) for line in lines],
         cell=cell,
     )

@@ -24,9 +24,9 @@ NAME = "report.html"
 
 MEANING = {
     "valid_share": "share of the pixels where depth means something",
-    "nearest_cm": "depth of a sample's nearest pixel, cm",
-    "median_cm": "median depth of a sample, cm",
-    "farthest_cm": "depth of a sample's farthest pixel, cm",
+    "nearest_m": "depth of a sample's nearest pixel, m",
+    "median_m": "median depth of a sample, m",
+    "farthest_m": "depth of a sample's farthest pixel, m",
     "normals_x_agrees": "share of pixels on which normals' X has the sign of the depth gradient",
     "normals_y_agrees": "share of pixels on which normals' Y has the sign of the depth gradient",
     "normals_face_camera": "share of pixels whose normal faces the camera",
@@ -35,11 +35,9 @@ MEANING = {
     "alpha_beyond_valid": "share of all pixels with alpha above 0 where depth is background",
     "rgb_levels": "error of RGB, levels of 255",
     "rgb_psnr_db": "PSNR of a sample's RGB, dB (100: exact)",
-    "alpha_levels": "error of alpha, levels of 255",
-    "depth_cm": "error of depth, cm",
-    "normals_degrees": "error of normals, degrees",
-    "validity_pixels": "pixels whose validity, of depth or normals, changed (1) or not (0)",
+    "validity_pixels": "pixels whose validity, of any field, changed (1) or not (0)",
 }
+ERROR = {"levels": "levels of 255", "m": "m", "degrees": "degrees"}  # by the unit that a figure's name ends in
 
 ODD = {
     "depth_not_finite": "depth is not a finite number: the pixel is invalid",
@@ -77,19 +75,25 @@ table{border-collapse:collapse}td,th{padding:.15rem 1.2rem .15rem 0;text-align:l
 """
 
 
+def meaning(name: str) -> str:
+    """What a figure tells; of precision it is told by the field and the unit in its name."""
+    field, _, unit = name.rpartition("_")
+    return MEANING.get(name) or (f"error of {field}, {ERROR[unit]}" if unit in ERROR else "")
+
+
 def tables(dataset: Manifest) -> list[Table]:
-    """Geometry (one value a sample) and precision (one value a pixel) with median, bad tail and extremes; and what was
-    odd, where anything was. For `tables.show`."""
+    """Figures of samples (one value each) and precision (one value a pixel) with median, bad tail and extremes; and
+    what was odd, where anything was. For `tables.show`."""
     report = _report(dataset)
     measured = f"precision of samples that were decoded again, one in {PRECISION_EVERY}: {report.measured:,}"
     drawn = []
-    for title, group in (("geometry", report.geometry), (measured, report.precision)):
+    for title, group in (("samples", report.evidence), (measured, report.precision)):
         headings = ("least", "median", "bad tail", "most")
         one_group = table("figure", *headings, "meaning", title=title, right=headings, words=("meaning",))
         for name, one in group.items():
             if one.counts.any():
                 least, median, (told, tail), most = _numbers(name, one)
-                one_group.add_row(name, least, median, f"{told} {tail}", most, MEANING.get(name, ""))
+                one_group.add_row(name, least, median, f"{told} {tail}", most, meaning(name))
         drawn.append(one_group)
     if odd := _odd(report):
         headings = ("samples", "pixels")
@@ -142,7 +146,7 @@ def write(dataset: Manifest) -> Path:
         f"<table><tr><th>split</th><th>samples</th><th>shards</th><th>size</th></tr>{rows}</table>"
         f"<p><small>content {escape(dataset.fingerprint)}</small></p>"
         f"<h2>The first samples</h2>{_thumbnails(dataset)}"
-        f"<h2>Geometry, one value a sample</h2><div class=grid>{_plots(report.geometry)}</div>"
+        f"<h2>Samples, one value each</h2><div class=grid>{_plots(report.evidence)}</div>"
         "<h2>Odd samples, kept and counted</h2>"
         f"<table><tr><th>what</th><th>samples</th><th>pixels</th><th>meaning</th></tr>{odd}</table>"
         f"<h2>Precision: what {report.measured:,} samples lost by packing (one in {PRECISION_EVERY} is decoded again), "
@@ -166,7 +170,7 @@ def _thumbnails(dataset: Manifest) -> str:
     sheet = preview.contact_sheet_of(shown, cell=THUMBNAIL_PX, across=2)
     jpeg = cv2.imencode(".jpg", sheet[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
     data = base64.b64encode(jpeg).decode()
-    return f'<div class=wide><img alt="RGB, depth, normals, alpha" src="data:image/jpeg;base64,{data}"></div>'
+    return f'<div class=wide><img alt="the first samples" src="data:image/jpeg;base64,{data}"></div>'
 
 
 def _plots(group: dict[str, Histogram]) -> str:

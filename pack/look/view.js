@@ -1,6 +1,6 @@
 "use strict";
 // entries: [{name, split, scenario, numbers, titles, pictures, depth}], set by the page.
-// depth: {levels, least_cm, most_cm, near_cm, far_cm}: a grey PNG whose 0 is invalid and whose 1 .. 255 are least .. most.
+// depth: {levels, least_m, most_m, near_m, far_m}: a grey PNG whose 0 is invalid and whose 1 .. 255 are least .. most.
 const MOST_ZOOM = 16;
 const byId = (id) => document.getElementById(id);
 const opened = location.hash;
@@ -42,9 +42,14 @@ function show(place) {
   history.replaceState(null, "", `#${entry.name}`);
 }
 
+// A length for people, in centimetres where all of the picture is within reach.
+function length(metres, depth) {
+  return depth.most_m < 10 ? `${(100 * metres).toFixed(1)} cm` : `${metres.toFixed(2)} m`;
+}
+
 function scale(depth) {
   const line = element("span", { className: "scale" });
-  line.append(`${depth.near_cm.toFixed(1)} `, element("i"), ` ${depth.far_cm.toFixed(1)} cm`);
+  line.append(`${length(depth.near_m, depth)} `, element("i"), ` ${length(depth.far_m, depth)}`);
   return line;
 }
 
@@ -76,9 +81,9 @@ function point(event) {
   const place = [(event.clientX - frame.left) / frame.width, (event.clientY - frame.top) / frame.height];
   if (levels) {
     const [x, y] = [Math.floor(place[0] * levels.width), Math.floor(place[1] * levels.height)];
-    const level = levels.data[4 * (y * levels.width + x)], { least_cm, most_cm } = shown[at].depth;
-    const depth = level ? `${(least_cm + (level - 1) / 254 * (most_cm - least_cm)).toFixed(1)} cm` : "no depth";
-    byId("readout").textContent = `column ${x}, row ${y}: ${depth}`;
+    const level = levels.data[4 * (y * levels.width + x)], depth = shown[at].depth;
+    const metres = depth.least_m + (level - 1) / 254 * (depth.most_m - depth.least_m);
+    byId("readout").textContent = `column ${x}, row ${y}: ${level ? length(metres, depth) : "no depth"}`;
   }
   return place;
 }

@@ -1,6 +1,6 @@
 """`david view PATH`: a page that shows samples, or a run's pictures, in any browser and without a server.
 
-The page is one file with its pictures inside: RGB, depth, normals and alpha side by side, the sample's numbers, search
+The page is one file with its pictures inside: RGB and all fields side by side, the sample's numbers, search
 and filters by split and scenario, arrow keys to step, a zoom that all pictures share, the depth under the cursor.
 """
 
@@ -19,10 +19,10 @@ from david.pack.errors import DavidError, shown
 from david.pack.files import write_whole
 from david.pack.look import preview
 from david.pack.shards import dataset, manifest
-from david.pack.shards.schema import Sample
+from david.pack.shards.sample import Sample
 from david.pack.sources import synthhuman
 
-TITLES = ("rgb", "depth", "normals: X red, Y green, Z blue", "alpha")
+TITLES = {"normals": "normals: X red, Y green, Z blue"}
 WEBP_QUALITY = 80  # a run's sheet of 6 MB as PNG takes a tenth to a twentieth, and its text stays sharp
 SCRIPT, STYLE = Path(__file__).with_name("view.js"), Path(__file__).with_name("view.css")
 
@@ -88,14 +88,10 @@ def _run_entries(path: Path) -> list[dict[str, Any]]:
 
 def _entry(split: str, sample: Sample) -> dict[str, Any]:
     """What the page needs of one sample."""
-    depths = sample.depth_cm[sample.valid]
+    fields = preview.names([sample])
     numbers = {
-        "size": f"{sample.valid.shape[1]} x {sample.valid.shape[0]}",
-        "depth": f"{depths.min():.1f} to {depths.max():.1f} cm, median {np.median(depths):.1f}"
-        if len(depths)
-        else "none",
-        "valid": f"{sample.valid.mean():.1%} of the pixels",
-        "alpha": f"mean {sample.alpha.mean() / 255:.3f}",
+        "size": f"{sample.rgb.shape[1]} x {sample.rgb.shape[0]}",
+        **{name: _told(sample, name) for name in fields},
         "intrinsics": "none" if sample.intrinsics is None else json.dumps(np.round(sample.intrinsics, 2).tolist()),
         "from": str(sample.meta.get("source", {}).get("archive", "")),
     }
@@ -104,22 +100,36 @@ def _entry(split: str, sample: Sample) -> dict[str, Any]:
         "split": split,
         "scenario": sample.meta.get("scenario") or "",
         "numbers": numbers,
-        "titles": list(TITLES),
-        "pictures": [_picture(picture) for picture in preview.pictures(sample)],
-        "depth": _depth(sample.depth_cm, sample.valid),
+        "titles": ["rgb", *(TITLES.get(name, name) for name in fields)],
+        "pictures": [_picture(picture) for picture in preview.pictures(sample, fields)],
+        "depth": _depth(sample),
     }
 
 
-def _depth(depth_cm: np.ndarray, valid: np.ndarray) -> dict[str, Any] | None:
-    """Depth for the cursor, as view.js reads it, and the ends of the colour scale; None where nothing is valid."""
+def _told(sample: Sample, name: str) -> str:
+    """A field in numbers."""
+    value, valid = sample.value(name), sample.valid(name)
+    share = f"{valid.mean():.1%} of the pixels"
     if not valid.any():
+        return "none"
+    if value.ndim == 3:
+        return share
+    if value.dtype == np.uint8:
+        return f"mean {value.mean() / 255:.3f}"
+    return f"{preview.span(value[valid] * sample.step_m)}, {share}"
+
+
+def _depth(sample: Sample) -> dict[str, Any] | None:
+    """Depth for the cursor, as view.js reads it, and the ends of the colour scale; None where nothing is valid."""
+    if "depth" not in sample.values or not sample.depth_valid.any():
         return None
-    least, most = float(depth_cm[valid].min()), float(depth_cm[valid].max())
-    near, far = preview.depth_span(depth_cm, valid)
-    share = np.where(valid, depth_cm - least, 0) / max(most - least, 1e-6)
+    depth_m, valid = sample.depth_m, sample.depth_valid
+    least, most = float(depth_m[valid].min()), float(depth_m[valid].max())
+    near, far = preview.depth_span(depth_m, valid)
+    share = np.where(valid, depth_m - least, 0) / max(most - least, 1e-9)
     levels = np.where(valid, 1 + np.round(share * 254), 0).astype(np.uint8)
     grey = _data(cv2.imencode(".png", levels)[1].tobytes(), "png")
-    return {"levels": grey, "least_cm": least, "most_cm": most, "near_cm": near, "far_cm": far}
+    return {"levels": grey, "least_m": least, "most_m": most, "near_m": near, "far_m": far}
 
 
 def _sheet(path: Path) -> str:

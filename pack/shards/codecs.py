@@ -1,4 +1,4 @@
-"""Fields of a sample to bytes and back, as `schema.py` defines them.
+"""Images, planes, depth and normals to bytes and back, as `schema.py` defines them.
 
 Legend: H rows, W columns, P planes of (H, W) uint8.
 """
@@ -13,7 +13,7 @@ import zstandard
 
 from david.pack.errors import DavidError
 from david.pack.shards import _codecs
-from david.pack.shards.schema import BLOCK_BYTES, Compression, ImageCodec, blocks
+from david.pack.shards.schema import BLOCK_BYTES, Compression, ImageCodec, block_count
 
 REVISION = 2  # raise it with any change after which the same sample gives other bytes: resuming compares it
 JPEG_QUALITY = 95
@@ -97,7 +97,7 @@ def block_sizes(data: bytes | memoryview, planes: int, height: int, width: int) 
     """The member's table of compressed sizes, (n,) uint32; the first block starts at byte 4 n.
 
     Raises DavidError where the sizes do not add up to the member."""
-    n = blocks(height, width, planes)
+    n = block_count(height, width, planes)
     if len(data) < 4 * n:
         raise DavidError(
             f"a member of {planes} planes of {height} x {width} needs {n} blocks; it holds {len(data)} bytes"
@@ -138,15 +138,24 @@ def decode_planes(
     return out
 
 
+def split_u16(words: np.ndarray) -> np.ndarray:
+    """(H, W) uint16 to 2 planes: high bytes, low bytes."""
+    return np.stack([words >> 8, words & 255]).astype(np.uint8)
+
+
+def join_u16(planes: np.ndarray) -> np.ndarray:
+    """2 planes to (H, W) uint16."""
+    return (planes[0].astype(np.uint16) << 8) | planes[1]
+
+
 def split_depth(relative: np.ndarray) -> np.ndarray:
-    """(H, W) float16 relative depth, NaN where invalid, to 2 planes: high bytes, low bytes."""
-    bits = relative.view(np.uint16)
-    return np.stack([bits >> 8, bits & 255]).astype(np.uint8)
+    """(H, W) float16 relative depth, NaN where unknown, infinite for sky, to 2 planes: high bytes, low bytes."""
+    return split_u16(relative.view(np.uint16))
 
 
 def join_depth(planes: np.ndarray) -> np.ndarray:
-    """2 planes to (H, W) float16 relative depth, NaN where invalid."""
-    return ((planes[0].astype(np.uint16) << 8) | planes[1]).view(np.float16)
+    """2 planes to (H, W) float16 relative depth, NaN where unknown, infinite for sky."""
+    return join_u16(planes).view(np.float16)
 
 
 def _bands(height: int) -> Iterator[slice]:
@@ -188,17 +197,17 @@ def known_normals(planes: np.ndarray) -> np.ndarray:
     return (planes[0] & planes[1] & planes[2]) != 255
 
 
-def normalise_depth(depth_cm: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, float, float]:
-    """Depth in cm (H, W) float32 to (relative (H, W) float16, offset_cm, scale_cm): the middle and half range of the
-    valid pixels, whose depth is finite; relative depth is NaN where invalid.
+def normalise_depth(depth: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """Depth in any unit (H, W) float32 to (relative (H, W) float16, offset, scale): the middle and half range of the
+    valid pixels, whose depth is finite, in that unit; relative depth is NaN where invalid.
 
     Raises DavidError where no pixel is valid."""
     if not valid.any():
         raise DavidError("no pixel has a valid depth")
-    relative = np.empty(depth_cm.shape, np.float16)
-    depths = np.ascontiguousarray(depth_cm, np.float32)
-    offset_cm, scale_cm = _codecs.normalise(depths, np.ascontiguousarray(valid), relative)
-    return relative, offset_cm, scale_cm
+    relative = np.empty(depth.shape, np.float16)
+    depths = np.ascontiguousarray(depth, np.float32)
+    offset, scale = _codecs.normalise(depths, np.ascontiguousarray(valid), relative)
+    return relative, offset, scale
 
 
 def angle_degrees(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -7,13 +7,12 @@ from typing import BinaryIO
 
 from david.pack.errors import BadSample, DavidError
 from david.pack.shards import index, manifest, shard
-from david.pack.shards.schema import Sample
+from david.pack.shards.sample import Sample
 
 
 def read(folder: str | Path, split: str = "train", *, start: int = 0) -> Iterator[Sample]:
-    """The samples of a split in stored order from position `start` on, in centimetres and unit normals (see
-    `schema.Sample`). What was packed, or an error: indexes are held against the manifest, members against the hashes in
-    their headers.
+    """The samples of a split in stored order from position `start` on (see `sample.Sample`). What was packed, or an
+    error: indexes are held against the manifest, members against the hashes in their headers.
 
     Raises DavidError where the folder holds no such split or an index changed, BadSample where a sample did."""
     dataset = manifest.load(Path(folder))
@@ -38,7 +37,7 @@ def samples(dataset: manifest.Manifest, shards: tuple[manifest.Shard, ...], star
             for row in range(start, len(rows)):
                 try:
                     members = _members(tar, rows[row].tolist(), keys[row], dataset.extensions)
-                    yield shard.decode(members, dataset.compression)
+                    yield shard.decode(members, dataset.compression, dataset.fields)
                 except (DavidError, OSError) as error:
                     raise BadSample(f"{path}, sample {row} ({keys[row]})", str(error)) from error
         start = 0

@@ -1,9 +1,10 @@
 """`dataset.json`: what a shard set holds, written last, so that a folder with a manifest is a whole set.
 
-Keys: `format`, `version`, `sha256` (of this file with 64 zeros in its place), `options` (see `plan.PackOptions`), `raw`
-(the archives read, with sizes and a digest of their members' names, sizes and CRC-32s), `splits` (for each its shards
-with samples, bytes and SHA-256s), `report` (what the geometry check and the precision report saw, see `report.py`),
-`quarantined` (samples set aside, with reasons) and `libraries` (the versions that encoded it).
+Keys: `format`, `version`, `sha256` (of this file with 64 zeros in its place), `fields` (see `schema.py`; version 1 has
+none), `options` (see `plan.PackOptions`, and what its source was told), `raw` (the archives read, with sizes and a
+digest of their members' names, sizes and CRC-32s), `splits` (for each its shards with samples, bytes and SHA-256s),
+`report` (what packing saw, see `report.py`), `quarantined` (samples set aside, with reasons) and `libraries` (the
+versions that encoded it).
 """
 
 import hashlib
@@ -16,12 +17,24 @@ from typing import Any
 
 from david.pack.errors import DavidError
 from david.pack.files import write_whole
-from david.pack.shards.schema import FIELDS_V1, VERSION, Compression, Field, ImageCodec, extensions
+from david.pack.shards.schema import (
+    CODINGS,
+    FIELDS_V1,
+    RGB,
+    VERSION,
+    VERSIONS,
+    Compression,
+    Field,
+    Fields,
+    ImageCodec,
+    extensions,
+)
 
 NAME = "dataset.json"
 RECORD = ".pack"  # the folder beside it while packing is under way
 FORMAT = "david shards"
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,200}")  # no path
+_FIELD = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _UNSIGNED = "0" * 64  # stands for the manifest's own SHA-256 where that is computed
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -66,7 +79,8 @@ class Manifest:
     report: dict[str, Any] = field(default_factory=dict)
     quarantined: list[dict[str, str]] = field(default_factory=list)
     libraries: dict[str, str] = field(default_factory=dict)
-    fields: tuple[Field, ...] = FIELDS_V1
+    fields: Fields = FIELDS_V1
+    version: int = VERSION
 
     @property
     def image(self) -> ImageCodec:
@@ -97,8 +111,10 @@ class Manifest:
         return sum(shard.samples for shard in self.splits.get(split, ()))
 
     def write(self) -> None:
-        content = {"format": FORMAT, "version": VERSION, "sha256": _UNSIGNED} | asdict(self)
-        del content["folder"], content["fields"]
+        content = {"format": FORMAT, "version": self.version, "sha256": _UNSIGNED} | asdict(self)
+        del content["folder"]
+        if self.version == 1:
+            del content["fields"]
         unsigned = json.dumps(content, indent=1).encode() + b"\n"
         signature = hashlib.sha256(unsigned).hexdigest().encode()
         write_whole(self.folder / NAME, unsigned.replace(_UNSIGNED.encode(), signature, 1))
@@ -111,13 +127,17 @@ def load(folder: Path) -> Manifest:
         text = path.read_bytes()
         content = json.loads(text)
         found = content.pop("format"), content.pop("version")
-        if found != (FORMAT, VERSION):
-            raise DavidError(f"{path}: holds `{found[0]}` version {found[1]}, this david reads `{FORMAT}` {VERSION}")
+        if found not in [(FORMAT, version) for version in VERSIONS]:
+            raise DavidError(
+                f"{path}: holds `{found[0]}` version {found[1]}, this david reads `{FORMAT}` "
+                f"{' and '.join(map(str, VERSIONS))}"
+            )
         signature = content.pop("sha256").encode()
         if hashlib.sha256(text.replace(signature, _UNSIGNED.encode(), 1)).hexdigest().encode() != signature:
             raise ValueError("it changed after packing: its SHA-256 is not the one it holds")
         splits = {name: tuple(map(Shard.parse, shards)) for name, shards in content.pop("splits").items()}
-        manifest = Manifest(folder=Path(folder), splits=splits, **content)
+        fields = FIELDS_V1 if found[1] == 1 else parse_fields(content.pop("fields"))
+        manifest = Manifest(folder=Path(folder), splits=splits, fields=fields, version=found[1], **content)
         _check(manifest)
         return manifest
     except OSError as error:
@@ -131,9 +151,31 @@ def load(folder: Path) -> Manifest:
         ) from error
 
 
+def parse_fields(rows: list[dict[str, Any]]) -> Fields:
+    """A table of fields from JSON. Raises ValueError, KeyError or TypeError where it is none that this david reads."""
+    fields = tuple(Field(**row) for row in rows)
+    check_fields(fields)
+    return fields
+
+
+def check_fields(fields: Fields) -> None:
+    """Raises ValueError, KeyError or TypeError where this is no table of fields."""
+    names = [one.name for one in fields]
+    if not fields or fields[0] != RGB or len(set(names)) < len(names):
+        raise ValueError(f"its fields are {', '.join(map(str, names))}, expected rgb, an image, and others after it")
+    for one in fields[1:]:
+        if not _FIELD.fullmatch(one.name) or one.name == "json":
+            raise ValueError(f"a field's name is not as expected: {str(one.name)[:200]!r}")
+        if one.coding not in CODINGS or not one.planes:
+            known = ", ".join(name for name, coding in CODINGS.items() if coding.planes)
+            raise ValueError(f"{one.name} is coded as {str(one.coding)[:40]!r}; this david reads {known}")
+        if one.within is not None and (one.within not in names[1:] or one.within == one.name):
+            raise ValueError(f"{one.name} lies within {str(one.within)[:40]!r}, which is no other field")
+
+
 def _check(manifest: Manifest) -> None:
     """Raises ValueError, LookupError, TypeError or AttributeError where something is not what readers count on."""
-    extensions(manifest.image, manifest.compression)
+    extensions(manifest.image, manifest.compression, manifest.fields)
     names = [shard.name for shards in manifest.splits.values() for shard in shards]
     if len(set(names)) < len(names):
         raise ValueError("a shard is listed twice")

@@ -1,27 +1,38 @@
-"""The shard format, version 1: enough for someone else to write a reader.
+"""The shard format, versions 1 and 2: enough for someone else to write a reader.
 
 A **shard set** is a folder::
 
     dataset.json                     the manifest (see `manifest.py`), written last
     train-000000.tar  .idx           samples in order; the index is DALI's (`v1.2`)
-    val-000000.tar    .idx
+    test-000000.tar   .idx           a split's name is of a-z, 0-9 and _
 
-A **shard** is an uncompressed USTAR archive. A sample is five members that stand side by side in this order, named
-`KEY.EXTENSION`; KEY is the sample's id in its source and holds no dot and no slash:
+A **shard** is an uncompressed USTAR archive. The manifest lists the set's **fields** in order, each with a name, a
+coding and, where one field's mask bounds another's, `within`; the first is always `rgb`. A sample is one member for
+each field and one more, side by side in that order, named `KEY.FIELD.EXTENSION` and last `KEY.json`. KEY is the
+sample's id in its source and holds no dot, no slash and no blank. One shard set uses one image codec and one
+compression for all its samples; `EXTENSION` is `jpg` or `webp` for images, `lz4` or `zst` for planes.
 
-| member                      | holds                                                                                |
-|-----------------------------|--------------------------------------------------------------------------------------|
-| `rgb.jpg` or `rgb.webp`     | (H, W, 3) sRGB: JPEG 4:4:4 quality 95 (default), or lossless WebP                    |
-| `alpha.lz4` or `alpha.zst`  | 1 plane: soft foreground, 0 .. 255                                                   |
-| `depth.lz4` or `depth.zst`  | 2 planes: high byte, then low byte, of float16 relative depth; NaN where invalid     |
-| `normals.lz4` or `.zst`     | 3 planes: octahedral codes u, v of 12 bits each (below); 4095, 4095 where invalid    |
-| `json`                      | `id`, `height`, `width`, `depth_offset_cm`, `depth_scale_cm`, `intrinsics` (3 x 3, in|
-|                             | pixels, or null), `scenario` (or null), `source` (archive, members and their CRC-32) |
+| coding          | planes | a pixel                                                                                   |
+|-----------------|--------|-------------------------------------------------------------------------------------------|
+| `image`         |        | (H, W, 3) sRGB: JPEG 4:4:4 quality 95 (default), or lossless WebP                         |
+| `u8`            | 1      | 0 .. 255, valid everywhere                                                                |
+| `f16-affine`    | 2      | float16 of (value - offset) / scale, high byte, low byte; NaN unknown, +infinity sky      |
+| `u16-linear`    | 2      | whole steps 1 .. 65534 as a sensor stores them, high byte, low byte; 0 unknown, 65535 sky |
+| `octahedral-12` | 3      | a unit vector, two codes of 12 bits each (below); 4095, 4095 unknown                      |
 
-One shard set uses one image codec and one compression for all its samples. A member's tar header names `xxh3` as its
-owner and the XXH3-64 of its data (16 hex digits) as its group, so that each sample can be checked by itself, in a
-hundredth of the time that decoding it takes; times, modes and numeric ids are constant, so a header depends on name and
-data alone.
+A member of 0 bytes says that this sample has no such field: no pixel of it is valid. The JSON member holds `id`,
+`height`, `width`, `intrinsics` (3 x 3, in pixels of this image, or null), `source` (archive, members and their CRC-32),
+whatever else the source tells (SynthHuman: `scenario`), and `fields`, for each field that is stored in steps or
+relative to its range: `offset_m` and `scale_m`, the middle and the half range of the sample's valid pixels, and with
+`u16-linear` also `step_m`, metres a step.
+
+**Version 1** has these fields and no others, and its manifest does not list them: `rgb` (image), `alpha` (u8), `depth`
+(f16-affine) and `normals` (octahedral-12, within `depth`). In place of `fields` its JSON members hold
+`depth_offset_cm` and `depth_scale_cm`, in centimetres. All else is alike.
+
+A member's tar header names `xxh3` as its owner and the XXH3-64 of its data (16 hex digits) as its group, so that each
+sample can be checked by itself, in a hundredth of the time that decoding it takes; times, modes and numeric ids are
+constant, so a header depends on name and data alone.
 
 **Planes.** A plane is (H, W) uint8, row-major. A member's planes are joined, zero-padded to a multiple of 65,536
 bytes, cut into blocks of 65,536, and each block is compressed by itself (LZ4 block format without a size, or one
@@ -29,32 +40,31 @@ Zstandard frame). The member is n little-endian uint32 sizes, then the n compres
 the number of planes. Blocks of equal size inflate side by side on a GPU (nvCOMP, DALI's `decoders.inflate`) and
 stay in a CPU's cache; at 384 x 512 a plane is exactly three of them.
 
-**Depth.** `depth_cm = relative * depth_scale_cm + depth_offset_cm` along the optical axis, growing with distance.
-Offset and scale are the middle and the half range of the valid pixels, so relative depth spans [-1, 1]. A sample
-without a valid pixel is refused. `valid` is "the stored float16 is not NaN": validity is exact.
+**Depth** is in metres along the optical axis and grows with distance: with `f16-affine` it is
+`relative * scale_m + offset_m`, so that the valid pixels span -1 .. 1; with `u16-linear` it is `steps * step_m`. Sky
+has no depth: it is not valid, but known to be infinitely far. Which pixels are valid is exact.
 
 **Normals.** Unit vectors, X right, Y up, Z towards the camera. Octahedral map (Cigolle et al., "A Survey of Efficient
 Representations for Independent Unit Vectors", JCGT 2014): p = (x, y) / (|x| + |y| + |z|); where z < 0,
 p = (1 - |p_yx|) * sign(p_xy). Codes are u = round(2047 p_x) + 2047 and v alike, 0 .. 4094, so that 2047 is exactly 0
 and a mirror image is u -> 4094 - u. Planes: `(u >> 8) << 4 | v >> 8`, `u & 255`, `v & 255`. The largest error is 0.06
 degrees. Codes of 4095, 4095, which no normal has, say that there is none: all 24 bits of such a pixel are set, so a
-reader looks for them before it mirrors. `normals_valid` is "`valid`, and the codes are not 4095, 4095": exact as well,
-and right for sets packed before normals had a mask of their own, where they are 2047, 2047 wherever depth is invalid.
+reader looks for them before it mirrors. Where `within` names a field, a pixel also has to be valid in that one: so it
+is right for sets packed before normals had a mask of their own, where they are 2047, 2047 wherever depth is invalid.
 
 Why these codecs (real SynthHuman faces, one core): JPEG 4:4:4 at quality 95 is 46 dB in 44 kB, 0.8 ms to decode, and
 the only one with a hardware decoder; LZ4 decodes three times as fast as Zstandard for 6 % more bytes; the smooth top
 bits of the normals in a plane of their own save 9 % over high bytes and nibbles.
 """
 
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
-import numpy as np
-
-VERSION = 1
+VERSION = 2
+VERSIONS = (1, 2)  # that are read
 BLOCK_BYTES = 65_536
+CM = 0.01  # metres: the unit of version 1, and of SynthHuman
 SCENARIOS = ("face", "full_body", "upper_body")
-SPLITS = ("train", "val")
 
 ImageCodec = Literal["jpeg", "webp"]
 Compression = Literal["lz4", "zstd"]
@@ -108,8 +118,11 @@ class Field:
         return CODINGS[self.coding].low
 
 
-FIELDS_V1 = (
-    Field("rgb", "image"),
+Fields = tuple[Field, ...]
+
+RGB = Field("rgb", "image")
+FIELDS_V1: Fields = (
+    RGB,
     Field("alpha", "u8"),
     Field("depth", "f16-affine"),
     Field("normals", "octahedral-12", within="depth"),
@@ -119,38 +132,12 @@ PLANES = {one.name: one.planes for one in FIELDS_V1 if one.planes}
 LOW_PLANES = {one.name: one.low for one in FIELDS_V1 if one.planes}
 
 
-def extensions(image: ImageCodec, compression: Compression, fields: tuple[Field, ...] = FIELDS_V1) -> tuple[str, ...]:
+def extensions(image: ImageCodec, compression: Compression, fields: Fields = FIELDS_V1) -> tuple[str, ...]:
     """The member extensions of a sample, in the order in which they stand in a shard: its fields, and `json`."""
     image_extension, plane = IMAGE_EXTENSION[image], PLANE_EXTENSION[compression]
     return (*(f"{one.name}.{plane if one.planes else image_extension}" for one in fields), "json")
 
 
-def blocks(height: int, width: int, planes: int) -> int:
+def block_count(height: int, width: int, planes: int) -> int:
     """How many 65,536-byte blocks `planes` planes of height x width bytes fill."""
     return -(-planes * height * width // BLOCK_BYTES)
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One sample in the units of its source, as a source delivers it and as `david.pack.read` gives it back.
-
-    key: the id, without dot or slash
-    rgb: (H, W, 3) uint8, sRGB
-    alpha: (H, W) uint8, soft foreground
-    depth_cm: (H, W) float32, along the optical axis, growing with distance; NaN where invalid
-    normals: (H, W, 3) float32, unit X (right), Y (up), Z (towards the camera); meaningless where not `normals_valid`
-    valid: (H, W) bool, where depth means something
-    normals_valid: (H, W) bool, where normals mean something: nowhere but where `valid` is True
-    intrinsics: (3, 3) float64 in pixels, or None where the source gives none
-    meta: `scenario`, `source` and whatever else the JSON member holds
-    """
-
-    key: str
-    rgb: np.ndarray
-    alpha: np.ndarray
-    depth_cm: np.ndarray
-    normals: np.ndarray
-    valid: np.ndarray
-    normals_valid: np.ndarray
-    intrinsics: np.ndarray | None
-    meta: dict[str, Any] = field(default_factory=dict)

@@ -13,82 +13,103 @@ import xxhash
 
 from david.pack import files
 from david.pack.errors import DavidError
-from david.pack.shards import codecs, index
+from david.pack.shards import codecs, codings, index
 from david.pack.shards.manifest import Shard
-from david.pack.shards.schema import LOW_PLANES, PLANES, Compression, ImageCodec, Sample, extensions
+from david.pack.shards.sample import Sample
+from david.pack.shards.schema import CM, FIELDS_V1, VERSION, Compression, Field, Fields, ImageCodec, extensions
 
 DIGEST = "xxh3"  # the owner that each member's header names; its group is the digest
-CM = 0.01  # metres
-_NUMBERS = (("height", int), ("width", int), ("depth_offset_cm", float), ("depth_scale_cm", float))
 _GNAME = slice(297, 297 + 16)  # where a USTAR header holds the group
 
 
-def encode(sample: Sample, image: ImageCodec, compression: Compression) -> list[bytes]:
-    """A sample's five members, in the order of `schema.extensions`."""
-    height, width = sample.valid.shape
-    relative, offset_cm, scale_cm = codecs.normalise_depth(sample.depth_cm, sample.valid)
-    planes = {
-        "alpha": sample.alpha[None],
-        "depth": codecs.split_depth(relative),
-        "normals": codecs.split_normals(sample.normals, sample.normals_valid & sample.valid),
-    }
+def encode(
+    sample: Sample,
+    image: ImageCodec,
+    compression: Compression,
+    fields: Fields = FIELDS_V1,
+    version: int = VERSION,
+) -> list[bytes]:
+    """A sample's members, in the order of `schema.extensions`. A field that it lacks, or that is valid nowhere, has a
+    member of no bytes. Raises DavidError where a field does not fit its coding."""
+    height, width, _ = sample.rgb.shape
+    step = sample.step_m if version > 1 else sample.step_m / CM
+    members, ranges = [codecs.encode_rgb(sample.rgb, image)], {}
+    for field in fields[1:]:
+        planes = None
+        if field.name in sample.values:
+            planes, ranges[field.name] = codings.split(
+                field.coding, sample.values[field.name], mask(sample, field), step
+            )
+        members.append(b"" if planes is None else codecs.encode_planes(planes, compression, field.low))
     about = {
         "id": sample.key,
         "height": height,
         "width": width,
-        "depth_offset_cm": offset_cm,
-        "depth_scale_cm": scale_cm,
+        **_told(ranges, version),
         "intrinsics": None if sample.intrinsics is None else sample.intrinsics.tolist(),
         **sample.meta,
     }
-    return [
-        codecs.encode_rgb(sample.rgb, image),
-        *(codecs.encode_planes(planes[name], compression, low) for name, low in LOW_PLANES.items()),
-        json.dumps(about).encode(),
-    ]
+    return [*members, json.dumps(about).encode()]
+
+
+def mask(sample: Sample, field: Field) -> np.ndarray:
+    """(H, W) bool: where the field is valid, and the one that it lies within."""
+    own = sample.masks[field.name]
+    return own if field.within is None else own & sample.masks.get(field.within, np.False_)
+
+
+def _told(ranges: dict[str, codings.Range], version: int) -> dict[str, Any]:
+    """What the JSON member says of the fields. Raises KeyError where version 1 has no depth to tell of."""
+    if version > 1:
+        return {"fields": {name: one for name, one in ranges.items() if one}}
+    depth = ranges["depth"]  # in centimetres, as it was asked for
+    return {"depth_offset_cm": depth["offset_m"], "depth_scale_cm": depth["scale_m"]}
 
 
 def decode_about(data: bytes | memoryview) -> dict[str, Any]:
-    """The JSON member of a sample, with `intrinsics` as (3, 3) float64 or None, and `affine`: for each field that is
-    stored relative to its range (offset, scale) in metres.
+    """The JSON member of a sample, of either version, with `intrinsics` as (3, 3) float64 or None; `fields`: name ->
+    offset_m, scale_m and step_m of each field that has them; and `affine`: name -> (offset_m, scale_m).
 
     Raises DavidError where a key is missing or of another type."""
     try:
         about = json.loads(str(data, "utf-8"))
-        for name, number in _NUMBERS:
-            about[name] = number(about[name])
+        about["height"], about["width"] = int(about["height"]), int(about["width"])
         if about["intrinsics"] is not None:
             about["intrinsics"] = np.array(about["intrinsics"], np.float64).reshape(3, 3)
-        about["affine"] = {"depth": (about["depth_offset_cm"] * CM, about["depth_scale_cm"] * CM)}
-        return about
-    except (ValueError, KeyError, TypeError) as error:
+        if "fields" in about:
+            told = {name: {key: float(one[key]) for key in one} for name, one in about["fields"].items()}
+        else:
+            offset, scale = float(about["depth_offset_cm"]), float(about["depth_scale_cm"])
+            told = {"depth": {"offset_m": offset * CM, "scale_m": scale * CM}}
+        affine = {name: (one["offset_m"], one["scale_m"]) for name, one in told.items()}
+        if "depth" in affine:  # until the pipeline takes `affine`
+            about = {"depth_offset_cm": affine["depth"][0] / CM, "depth_scale_cm": affine["depth"][1] / CM} | about
+        return about | {"fields": told, "affine": affine}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DavidError(f"no JSON member of a sample ({type(error).__name__}: {error})") from error
 
 
-def decode(members: list[bytes] | list[memoryview], compression: Compression) -> Sample:
-    """Five members back to a sample in centimetres; the inverse of `encode` within the codecs' precision."""
-    rgb, *fields, about = members
+def decode(members: list[bytes] | list[memoryview], compression: Compression, fields: Fields = FIELDS_V1) -> Sample:
+    """Members back to a sample in metres; the inverse of `encode` within the codecs' precision. A field that the sample
+    lacks is valid nowhere. Raises DavidError where a member is damaged."""
+    rgb, *stored, about = members
     meta = decode_about(about)
-    height, width = meta.pop("height"), meta.pop("width")
-    del meta["affine"]
-    alpha, depth, normals = (
-        codecs.decode_planes(data, count, height, width, compression)
-        for data, count in zip(fields, PLANES.values(), strict=True)
-    )
-    relative = codecs.join_depth(depth).astype(np.float64)
-    valid = ~np.isnan(relative)
-    depth_cm = relative * meta.pop("depth_scale_cm") + meta.pop("depth_offset_cm")
-    return Sample(
-        key=meta.pop("id"),
-        rgb=codecs.decode_rgb(rgb),
-        alpha=alpha[0],
-        depth_cm=depth_cm.astype(np.float32),  # rounded once: within a 4,000th of the range, however small that is
-        normals=codecs.join_normals(normals),
-        valid=valid,
-        normals_valid=valid & codecs.known_normals(normals),
-        intrinsics=meta.pop("intrinsics"),
-        meta=meta,
-    )
+    height, width, ranges, _ = (meta.pop(name) for name in ("height", "width", "fields", "affine"))
+    meta.pop("depth_offset_cm", None), meta.pop("depth_scale_cm", None)
+    values, masks = {}, {}
+    for field, data in zip(fields[1:], stored, strict=True):
+        found = codings.nothing(field.coding, height, width)
+        if len(data):
+            planes = codecs.decode_planes(data, field.planes, height, width, compression)
+            try:
+                found = codings.join(field.coding, planes, ranges.get(field.name, {}))
+            except KeyError as error:
+                raise DavidError(f"its JSON member tells no {error.args[0]} of {field.name}") from error
+        values[field.name], masks[field.name] = found
+    for field in fields[1:]:
+        if field.within is not None:
+            masks[field.name] = masks[field.name] & masks[field.within]
+    return Sample(meta.pop("id"), codecs.decode_rgb(rgb), values, masks, meta.pop("intrinsics"), meta)
 
 
 def header(name: str, data: bytes | memoryview) -> bytes:
@@ -129,9 +150,15 @@ class _TarWriter:
         self.write(bytes(end + -(self.length + end) % tarfile.RECORDSIZE))
 
 
-def write(path: Path, samples: Iterable[tuple[str, list[bytes]]], image: ImageCodec, compression: Compression) -> Shard:
+def write(
+    path: Path,
+    samples: Iterable[tuple[str, list[bytes]]],
+    image: ImageCodec,
+    compression: Compression,
+    fields: Fields = FIELDS_V1,
+) -> Shard:
     """A shard and its index from (key, members) pairs, each file whole or absent. `path` ends in `.tar`."""
-    names = extensions(image, compression)
+    names = extensions(image, compression, fields)
     with files.whole(path) as file:
         tar = _TarWriter(file)
         rows = [

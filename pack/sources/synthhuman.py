@@ -12,12 +12,26 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from david.pack.check.conventions import CameraNormals, Convention, ForegroundAlpha, PlausibleDepth
 from david.pack.errors import BadSample, DavidError
 from david.pack.raw import archive, exr, png
 from david.pack.raw.archive import MAX_PIXELS, Member
-from david.pack.shards.schema import SCENARIOS, Sample
+from david.pack.shards.sample import Sample
+from david.pack.shards.schema import CM, SCENARIOS
 
 BACKGROUND = np.float32(65504)  # the largest finite float16
+CHECKS: tuple[Convention, ...] = (
+    CameraNormals(channels=("B", "G", "R")),
+    PlausibleDepth(
+        median_m=(0.2, 30.0),  # where people stand in front of a camera
+        surely_m=(0.05, 100.0),
+        size_m=(0.03, 2.0),  # of what is seen of people, from eyes to groups
+        deepest_m=2.0,
+        invalid="65504",
+        unit="cm",
+    ),
+    ForegroundAlpha(),
+)
 SCENARIO_ENDS = (98_040, 198_016, 298_008)  # ids are stored in the order of SCENARIOS
 _MEMBER = re.compile(r"(?:.*/)?(rgb|alpha|depth|normal|cam)_([0-9]+)\.(?:png|exr|txt)")
 REQUIRED = ("rgb", "alpha", "depth", "normal")
@@ -131,11 +145,8 @@ def decode(key: str, kinds: dict[str, Member], data: dict[str, bytes], max_pixel
     return Sample(
         key=key,
         rgb=cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB),
-        alpha=alpha,
-        depth_cm=np.where(valid, depth, np.float32(np.nan)),
-        normals=normals,
-        valid=valid,
-        normals_valid=valid,
+        values={"alpha": alpha, "depth": np.where(valid, depth, np.float32(np.nan)), "normals": normals},
+        masks={"alpha": np.ones_like(valid), "depth": valid, "normals": valid},
         intrinsics=intrinsics(kinds["cam"], data["cam"], *valid.shape) if "cam" in kinds else None,
         meta={
             "scenario": _scenario(kinds["rgb"].archive, key),
@@ -144,6 +155,7 @@ def decode(key: str, kinds: dict[str, Member], data: dict[str, bytes], max_pixel
                 "members": {member.name: archive.crc32(member, data[kind]) for kind, member in sorted(kinds.items())},
             },
         },
+        step_m=CM,
     )
 
 

@@ -20,7 +20,8 @@ import OpenEXR
 from david.pack import machine
 from david.pack.errors import DavidError
 from david.pack.files import whole
-from david.pack.shards.schema import SCENARIOS, Sample
+from david.pack.shards.sample import Sample
+from david.pack.shards.schema import SCENARIOS
 from david.pack.sources.synthhuman import BACKGROUND, SCENARIO_ENDS
 from david.pack.synth.scene import render
 
@@ -52,7 +53,7 @@ def encode(sample: Sample) -> dict[str, bytes]:
     members = {
         f"rgb_{sample.key}.png": _png(cv2.cvtColor(sample.rgb, cv2.COLOR_RGB2BGR)),
         f"alpha_{sample.key}.png": _png(sample.alpha),
-        f"depth_{sample.key}.exr": _exr({"Y": np.where(sample.valid, sample.depth_cm, BACKGROUND)}),
+        f"depth_{sample.key}.exr": _exr({"Y": np.where(sample.depth_valid, sample.value("depth"), BACKGROUND)}),
         f"normal_{sample.key}.exr": _exr({"B": x, "G": y, "R": z}),
     }
     if sample.intrinsics is not None:

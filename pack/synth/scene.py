@@ -6,7 +6,8 @@ H rows, W columns; n hits of a ray on a surface; E edge pixels; R rays through a
 import cv2
 import numpy as np
 
-from david.pack.shards.schema import SCENARIOS, Sample
+from david.pack.shards.sample import Sample
+from david.pack.shards.schema import CM, SCENARIOS
 from david.pack.synth import paint
 from david.pack.synth.framing import pose_before_camera
 from david.pack.synth.quadrics import View
@@ -66,13 +67,15 @@ def render(seed: int, index: int, scenario: str | None = None, height: int = 512
     return Sample(
         key=f"{index:07d}",
         rgb=cv2.merge(planes),
-        alpha=np.round(alpha * 255).astype(np.uint8).reshape(height, width),
-        depth_cm=np.where(valid, depth, np.float32(np.nan)),
-        normals=cv2.merge(list(normals.reshape(3, height, width))),
-        valid=valid,
-        normals_valid=valid,
+        values={
+            "alpha": np.round(alpha * 255).astype(np.uint8).reshape(height, width),
+            "depth": np.where(valid, depth, np.float32(np.nan)),
+            "normals": cv2.merge(list(normals.reshape(3, height, width))),
+        },
+        masks={"alpha": np.ones_like(valid), "depth": valid, "normals": valid},
         intrinsics=intrinsics,
         meta={"scenario": scenario},
+        step_m=CM,
     )
 
 

@@ -18,11 +18,10 @@ from david.pack.look import report_page
 from david.pack.raw import archive
 from david.pack.shards import manifest, shard
 from david.pack.shards.manifest import Manifest
-from david.pack.shards.schema import SPLITS
 from david.pack.sources import synthhuman
 from david.pack.work import crew, repair, survey
 from david.pack.work.crew import Event
-from david.pack.work.plan import PackOptions, Plan, ShardPlan, is_name, plan
+from david.pack.work.plan import SPLITS, PackOptions, Plan, ShardPlan, is_name, plan
 from david.pack.work.record import FOLDER, Done, Record
 from david.pack.work.worker import Tally
 

@@ -7,11 +7,10 @@ from pathlib import Path
 from david.pack import machine
 from david.pack.errors import BadSample, DavidError
 from david.pack.shards import manifest, shard
-from david.pack.shards.schema import SPLITS
 from david.pack.sources import synthhuman
 from david.pack.work import repair
 from david.pack.work.build import BadPolicy, Part, advised
-from david.pack.work.plan import PackOptions, Plan, plan
+from david.pack.work.plan import SPLITS, PackOptions, Plan, plan
 from david.pack.work.record import Done, Record, compare
 
 # Bytes of a shard for each byte of its raw members, by image and compression: measured on SynthHuman's real samples.

@@ -14,8 +14,9 @@ from typing import Any, Literal, get_args
 from david.pack.errors import BadSample, DavidError
 from david.pack.raw.archive import MAX_PIXELS, Member
 from david.pack.shards import codecs
-from david.pack.shards.schema import SPLITS, Compression, ImageCodec
+from david.pack.shards.schema import Compression, ImageCodec
 
+SPLITS = ("train", "val")  # of a source that tells none
 ENCODERS = ("opencv-python-headless", "lz4", "zstandard", "openexr", "numpy")  # that shards' bytes depend on
 CODECS = "david's codecs"
 _SHARD_NAME = re.compile(rf"(?:{'|'.join(SPLITS)})(?:-[0-9]{{2,9}})?-[0-9]{{6,9}}")

@@ -16,10 +16,11 @@ from typing import Any
 import cv2
 
 from david.pack import files, machine
-from david.pack.check import conventions, geometry
+from david.pack.check import conventions, evidence
 from david.pack.check.conventions import Seen
 from david.pack.errors import BadSample, DavidError
 from david.pack.raw.archive import Member
+from david.pack.shards.schema import FIELDS_V1
 from david.pack.sources import synthhuman
 from david.pack.work import crew
 from david.pack.work.plan import Plan
@@ -69,8 +70,9 @@ def begin(plan: Plan, record: Record, workers: int, say: Callable[[str], None]) 
 
 
 def _refuse(seen: Iterable[Seen], told: str, what_now: str) -> None:
-    if faults := conventions.faults(list(seen)):
-        raise DavidError(f"{told}, and {'; '.join(faults)}; {conventions.EXPECTED}; {what_now}")
+    if faults := conventions.faults(list(seen), synthhuman.CHECKS):
+        expected = "; ".join(one.expected for one in synthhuman.CHECKS)
+        raise DavidError(f"{told}, and {'; '.join(faults)}; expected: {expected}; {what_now}")
 
 
 @dataclass
@@ -152,6 +154,6 @@ def see(key: str, kinds: dict[str, Member], max_pixels: int) -> Seen:
     """What is seen in one sample."""
     archive = kinds["rgb"].archive
     try:
-        return Seen(archive, geometry.examine(synthhuman.load(key, kinds, max_pixels))[2])
+        return Seen(archive, evidence.examine(synthhuman.load(key, kinds, max_pixels), FIELDS_V1)[2])
     except BadSample as error:
         return Seen(archive, None, error.reason)

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from david.pack.check import geometry
+from david.pack.check import evidence
 from david.pack.check.conventions import Seen
 from david.pack.check.report import PRECISION_EVERY, Report
 from david.pack.errors import BadSample
 from david.pack.raw import archive
 from david.pack.shards import shard
+from david.pack.shards.schema import FIELDS_V1
 from david.pack.sources import synthhuman
 from david.pack.work.plan import PackOptions, ShardPlan, one_in
 from david.pack.work.record import Done, Record
@@ -126,7 +127,7 @@ def _encode(
         sample = synthhuman.decode(key, kinds, data, options.max_pixels)
     with tally.stage("check"):
         try:
-            sample, counts, seen = geometry.examine(sample)
+            sample, counts, seen = evidence.examine(sample, FIELDS_V1)
         except BadSample as error:
             raise BadSample(where, error.reason) from error
         tally.seen = Seen(kinds["rgb"].archive, seen)
@@ -134,7 +135,7 @@ def _encode(
         members = shard.encode(sample, options.image, options.compression)
         tally.bytes_out = sum(map(len, members))
     with tally.stage("check"):
-        report.add_geometry(seen, counts)
+        report.add_evidence(seen, counts, sample)
         if one_in(PRECISION_EVERY, key):
-            report.add_precision(sample, members, options.compression)
+            report.add_precision(sample, members, options.compression, FIELDS_V1)
     return members

@@ -5,7 +5,7 @@ Legend: B samples, P planes, H rows, W columns of the batch, h, w of a sample.
 
 import torch
 
-from david.pack.shards.schema import BLOCK_BYTES, PLANES, blocks
+from david.pack.shards.schema import BLOCK_BYTES, PLANES, block_count
 from david.pipeline.engines.planes import CENTRE, INFINITY, MAGNITUDE
 from david.pipeline.sampling.geometry import ONE
 
@@ -18,7 +18,7 @@ def split(data: torch.Tensor, height: int, width: int, padded: bool) -> torch.Te
     for count in (PLANES["depth"], PLANES["normals"]):
         size = count * height * width
         members.append(data[:, start : start + size].view(-1, count, height, width))
-        start += blocks(height, width, count) * BLOCK_BYTES if padded else size
+        start += block_count(height, width, count) * BLOCK_BYTES if padded else size
     return torch.cat(members, dim=1)
 
 

@@ -22,6 +22,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from unittest import mock
 
+from people import cm
 from starters import (
     PAIRS,
     STARTS,
@@ -80,11 +81,7 @@ def flips(raw: Path, out: Path, rounds: int) -> str:
         split, one = listed[path.stem]
         there = read(out / "shards", split, start=start[one.name])
         return [
-            repr((s.key, s.meta)).encode()
-            + s.rgb.tobytes()
-            + s.depth_cm.tobytes()
-            + s.normals.tobytes()
-            + s.alpha.tobytes()
+            repr((s.key, s.meta)).encode() + s.rgb.tobytes() + cm(s).tobytes() + s.normals.tobytes() + s.alpha.tobytes()
             for s, _ in zip(there, range(one.samples), strict=False)
         ]
 

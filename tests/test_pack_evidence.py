@@ -3,7 +3,6 @@
 import itertools
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +10,23 @@ import people
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from people import changed, cm
 
 from david.pack import BadSample
-from david.pack.check import conventions, geometry
+from david.pack.check import conventions, evidence
 from david.pack.check.conventions import Seen
-from david.pack.shards.schema import Sample
+from david.pack.check.pixels import PixelCounts
+from david.pack.shards.sample import Sample
+from david.pack.shards.schema import FIELDS_V1
 from david.pack.sources import synthhuman
+
+
+def faults(seen: list[Seen]) -> list[str]:
+    return conventions.faults(seen, synthhuman.CHECKS)
+
+
+def examine(sample: Sample) -> tuple[Sample, PixelCounts, evidence.Evidence]:
+    return evidence.examine(sample, FIELDS_V1)
 
 
 @pytest.fixture(scope="module", params=["synthetic", "real"])
@@ -30,7 +40,7 @@ def seen(samples: list[Sample], change: Callable[[Sample], Sample] = lambda samp
     found = []
     for sample in samples:
         try:
-            found += [Seen(Path("X.zip"), geometry.examine(change(sample))[2])]
+            found += [Seen(Path("X.zip"), examine(change(sample))[2])]
         except BadSample as error:
             found += [Seen(Path("X.zip"), None, error.reason)]
     return found
@@ -39,12 +49,12 @@ def seen(samples: list[Sample], change: Callable[[Sample], Sample] = lambda samp
 def test_right_conventions_pass(persons: list[Sample]) -> None:
     found = seen(persons)
     for times in (1, 40):
-        assert conventions.faults(found * times) == []
+        assert faults(found * times) == []
     for one in found:
-        assert one.geometry
-        assert (one.geometry.normals_face_camera or 0) > 0.9
-        assert min(one.geometry.normals_x_agrees or 1, one.geometry.normals_y_agrees or 1) > 0.75
-        assert conventions.faults([one]) == []
+        assert one.evidence
+        assert (one.evidence.normals_face_camera or 0) > 0.9
+        assert min(one.evidence.normals_x_agrees or 1, one.evidence.normals_y_agrees or 1) > 0.75
+        assert faults([one]) == []
 
 
 @pytest.mark.parametrize("odd", people.ODD)
@@ -52,8 +62,8 @@ def test_an_odd_sample_passes_alone_and_among_others(odd: str, persons: list[Sam
     among = seen(persons) * 3
     for sample in persons[:3]:
         (one,) = seen([sample], people.ODD[odd])
-        assert one.geometry, one.reason
-        assert conventions.faults([*among, one]) == []
+        assert one.evidence, one.reason
+        assert faults([*among, one]) == []
 
 
 WHOLE_SETS = {
@@ -69,7 +79,7 @@ WHOLE_SETS = {
 def test_a_set_of_nothing_but_odd_samples_passes(kind: str, persons: list[Sample]) -> None:
     found = seen(persons, WHOLE_SETS[kind])
     for times in (1, 40):
-        assert conventions.faults(found * times) == []
+        assert faults(found * times) == []
 
 
 WRONG_ORDERS = [
@@ -85,10 +95,10 @@ def test_every_other_order_and_sign_of_the_channels_is_refused_and_named(persons
     for axes, signs in WRONG_ORDERS:
         wrong = seen(
             persons[:2],
-            lambda s, axes=axes, signs=signs: replace(s, normals=s.normals[..., axes] * np.array(signs, np.float32)),
+            lambda s, axes=axes, signs=signs: changed(s, normals=s.normals[..., axes] * np.array(signs, np.float32)),
         )
         for times in (1, 20):
-            (fault,) = conventions.faults(wrong * times)
+            (fault,) = faults(wrong * times)
             assert "it seems that" in fault, (axes, signs)
         told.add(fault.partition("it seems that")[2])
     assert len(told) == len(WRONG_ORDERS)
@@ -106,31 +116,32 @@ NAMED = {
 
 @pytest.mark.parametrize("name", NAMED)
 def test_a_wrong_order_is_named(name: str, persons: list[Sample]) -> None:
-    (fault,) = conventions.faults(seen(persons, lambda s: replace(s, normals=NAMED[name](s.normals))))
+    (fault,) = faults(seen(persons, lambda s: changed(s, normals=NAMED[name](s.normals))))
     assert name in fault
     assert "normals' X has the sign of the depth's slope on" in fault
 
 
-def _everywhere(sample: Sample, **changed: np.ndarray) -> Sample:
+def _everywhere(sample: Sample, **values: np.ndarray) -> Sample:
     """Every pixel has a depth, as where the background is another value than SynthHuman's."""
-    return replace(sample, valid=np.ones_like(sample.valid), normals_valid=np.ones_like(sample.valid), **changed)
+    everywhere = np.ones_like(sample.depth_valid)
+    return changed(sample, valid=everywhere, normals_valid=everywhere, **values)
 
 
 def background(value: float) -> people.Change:
-    return lambda s: _everywhere(s, depth_cm=np.where(s.valid, s.depth_cm, np.float32(value)))
+    return lambda s: _everywhere(s, depth_cm=np.where(s.depth_valid, cm(s), np.float32(value)))
 
 
 WRONG: dict[str, tuple[people.Change, str]] = {
-    "metres": (lambda s: replace(s, depth_cm=s.depth_cm / 100), "is it in metres"),
+    "metres": (lambda s: changed(s, depth_cm=cm(s) / 100), "is it in metres"),
     "metres, the background too": (
-        lambda s: _everywhere(s, depth_cm=np.where(s.valid, s.depth_cm, np.float32(65504)) / 100),
+        lambda s: _everywhere(s, depth_cm=np.where(s.depth_valid, cm(s), np.float32(65504)) / 100),
         "is the background not 65504",
     ),
-    "millimetres": (lambda s: replace(s, depth_cm=s.depth_cm * 10), "is (it|depth) in (mm|millimetres)"),
-    "micrometres": (lambda s: replace(s, depth_cm=s.depth_cm * 10_000), "is it in millimetres"),
-    "inverse depth": (lambda s: replace(s, depth_cm=1 / s.depth_cm), "is it in metres, or inverse"),
+    "millimetres": (lambda s: changed(s, depth_cm=cm(s) * 10), "is (it|depth) in (mm|millimetres)"),
+    "micrometres": (lambda s: changed(s, depth_cm=cm(s) * 10_000), "is it in millimetres"),
+    "inverse depth": (lambda s: changed(s, depth_cm=1 / cm(s)), "is it in metres, or inverse"),
     "depth that grows towards the camera": (
-        lambda s: replace(s, depth_cm=np.nanmax(s.depth_cm[s.valid]) + 100 - s.depth_cm),
+        lambda s: changed(s, depth_cm=np.nanmax(cm(s)[s.depth_valid]) + 100 - cm(s)),
         "depth grows towards the camera",
     ),
     "a background of 0": (background(0), "is the background not 65504"),
@@ -138,11 +149,11 @@ WRONG: dict[str, tuple[people.Change, str]] = {
     "a background of 1e9": (background(1e9), "is the background not 65504"),
     "a background of infinity": (background(np.inf), "is the background not 65504"),
     "a background of NaN": (background(np.nan), "is the background not 65504"),
-    "normals in 0 .. 1": (lambda s: replace(s, normals=(s.normals + 1) / 2), "of unit length|of length 1"),
-    "normals twice as long": (lambda s: replace(s, normals=s.normals * 2), "the median length is 2"),
-    "no normals": (lambda s: replace(s, normals=0 * s.normals), "the median length is 0"),
-    "alpha inverted": (lambda s: replace(s, alpha=255 - s.alpha), "is it inverted"),
-    "alpha in 0 .. 1": (lambda s: replace(s, alpha=s.alpha // 255), "alpha reaches 1 .* expected 255"),
+    "normals in 0 .. 1": (lambda s: changed(s, normals=(s.normals + 1) / 2), "of unit length|of length 1"),
+    "normals twice as long": (lambda s: changed(s, normals=s.normals * 2), "the median length is 2"),
+    "no normals": (lambda s: changed(s, normals=0 * s.normals), "the median length is 0"),
+    "alpha inverted": (lambda s: changed(s, alpha=255 - s.alpha), "is it inverted"),
+    "alpha in 0 .. 1": (lambda s: changed(s, alpha=s.alpha // 255), "alpha reaches 1 .* expected 255"),
 }
 
 
@@ -151,7 +162,7 @@ def test_a_wrong_unit_background_length_or_alpha_is_refused(wrong: str, persons:
     change, told = WRONG[wrong]
     broken = seen(persons, change)
     for times in (4, 40):
-        found = conventions.faults(broken * times)
+        found = faults(broken * times)
         assert found
         assert re.search(told, "; ".join(found)), found
 
@@ -169,51 +180,51 @@ def test_most_samples_decide_whatever_some_are(
         follows = np.clip(rng.normal([[0.88, 0.5, 0.5], [0.5, 0.86, 0.57], [0.5, 0.57, 0.95]], 0.06), 0, 1)
         if not right:
             follows = np.stack([f if s > 0 else 1 - f for f, s in zip(follows[list(axes)], signs, strict=True)])
-        depth = 150 * scale
+        depth = 1.5 * scale
         return Seen(
             Path("X.zip"),
-            geometry.Geometry(
-                follows.astype(np.float32), 0.5, depth - 10, depth, depth + 30, 0.001, 1.0, 1.0, 40.0, 1.0, 0.02, 255
+            evidence.Evidence(
+                follows.astype(np.float32), 0.5, depth - 0.1, depth, depth + 0.3, 0.001, 1.0, 1.0, 0.4, 1.0, 0.02, 255
             ),
         )
 
     count = 8 + 8 * number
     odd = int(share_odd * count)
-    assert conventions.faults([one(place >= odd) for place in range(count)]) == []
-    assert conventions.faults([one(place < odd) for place in range(count)])
+    assert faults([one(place >= odd) for place in range(count)]) == []
+    assert faults([one(place < odd) for place in range(count)])
 
 
 def test_a_sample_that_makes_no_sense_is_refused_with_what_it_holds(persons: list[Sample]) -> None:
     sample = persons[0]
-    nowhere = np.zeros_like(sample.valid)
-    pixels, valid = f"{sample.valid.size:,}", f"{np.count_nonzero(sample.valid):,}"
+    nowhere = np.zeros_like(sample.depth_valid)
+    pixels, valid = f"{sample.depth_valid.size:,}", f"{np.count_nonzero(sample.depth_valid):,}"
     cases = (
-        (replace(sample, valid=nowhere, normals_valid=nowhere), f"none of its {pixels} pixels has a depth"),
+        (changed(sample, valid=nowhere, normals_valid=nowhere), f"none of its {pixels} pixels has a depth"),
         (
-            replace(sample, depth_cm=np.full_like(sample.depth_cm, np.nan)),
+            changed(sample, depth_cm=np.full_like(cm(sample), np.nan)),
             f"none of its {valid} pixels with a depth has one that makes sense: {valid} depth not finite",
         ),
         (
-            replace(sample, depth_cm=-sample.depth_cm),
+            changed(sample, depth_cm=-cm(sample)),
             f"none of its {valid} pixels with a depth has one that makes sense: {valid} depth not positive",
         ),
         (
-            replace(sample, normals=0 * sample.normals),
+            changed(sample, normals=0 * sample.normals),
             f"none of its {valid} pixels with a depth has a normal of length 1: {valid} normals zero",
         ),
     )
     for broken, told in cases:
         with pytest.raises(BadSample, match=told):
-            geometry.examine(broken)
+            examine(broken)
 
 
 def test_slopes_are_compared_on_valid_normals_only(persons: list[Sample]) -> None:
     """Garbage where there is no normal changes no figure, whatever it is."""
     sample = persons[0]
-    where = np.random.default_rng(0).random(sample.valid.shape) < 0.05
-    masked = replace(sample, normals_valid=sample.normals_valid & ~where)
+    where = np.random.default_rng(0).random(sample.depth_valid.shape) < 0.05
+    masked = changed(sample, normals_valid=sample.normals_valid & ~where)
     figures = [
-        geometry.measure(replace(masked, normals=people.at(sample.normals, where, value)), 1).follows
+        evidence.measure(changed(masked, normals=people.at(sample.normals, where, value)), 1).follows
         for value in (0, np.nan, -1e30, 1e30)
     ]
     assert all(np.array_equal(figures[0], one, equal_nan=True) for one in figures)
