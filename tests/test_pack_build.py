@@ -18,6 +18,7 @@ from types import SimpleNamespace
 
 import pytest
 import starters
+from processes import of_session
 from starters import contents
 
 from david.pack import BadSample, DavidError, read
@@ -386,7 +387,7 @@ cli.main()
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )
     assert process.stdout is not None
-    before = list(iter(process.stdout.readline, "one is done\n"))
+    before = list(itertools.takewhile(lambda line: line != "one is done\n", process.stdout))
     process.send_signal(signal.SIGINT)
     after, _ = process.communicate()
     output = "".join(before) + after
@@ -413,16 +414,6 @@ def test_sigterm_ends_a_pack_with_a_sentence_and_its_workers(
     assert not list((tmp_path / "shards").glob(".*.part"))
     build.build(raw, tmp_path / "shards", OPTIONS, workers=1)
     assert contents(tmp_path / "shards") == whole
-
-
-def of_session(session: int) -> list[int]:
-    """Processes that still run in a session."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            if int(path.read_text().rpartition(")")[2].split()[3]) == session:
-                found.append(int(path.parent.name))
-    return found
 
 
 def test_the_report_adds_up(raw: Path, tmp_path: Path) -> None:

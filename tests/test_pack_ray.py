@@ -7,12 +7,14 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import processes
 import pytest
+from starters import tiny_raw
 
 from david.pack import BadSample
 from david.pack.raw import archive
 from david.pack.shards import manifest
-from david.pack.work import build, plan, ray_engine
+from david.pack.work import build, crew, plan, ray_engine, record
 
 OPTIONS = plan.PackOptions(val_fraction=0.25, shard_samples=6)
 ray = pytest.importorskip("ray")
@@ -33,12 +35,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def tasks() -> list[int]:
     """The processes that run a task of ours now."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            if path.read_bytes().startswith(b"ray::write"):
-                found.append(int(path.parent.name))
-    return found
+    return [one.pid for one in processes.running() if processes.called(one.pid, b"ray::write")]
 
 
 def test_a_killed_worker_costs_ray_no_byte(cluster: None, raw: Path, tmp_path: Path) -> None:
@@ -77,3 +74,16 @@ def test_a_bad_sample_stops_ray_or_goes_to_quarantine(cluster: None, raw: Path, 
     build.build(spoilt, tmp_path / "here", OPTIONS, workers=2, bad=policy)
     assert [one["id"] for one in manifest.load(tmp_path / "ray").quarantined] == ["0000005"]
     assert contents(tmp_path / "ray") == contents(tmp_path / "here")
+
+
+def test_a_cluster_without_a_node_is_waited_for_and_that_is_told(
+    cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[crew.Event] = []
+    monkeypatch.setattr(crew, "TOLD_S", 0.0)
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"memory": 1.0})  # as a head that computes nothing has
+    few = tiny_raw(tmp_path / "few.zip", samples=2)
+    assert build.build(few, tmp_path / "ray", OPTIONS, engine=ray_engine.run, hear=heard.append)
+    waits = [event.what.told for event in heard if isinstance(event.what, crew.Waits)]
+    assert set(waits) == {ray_engine.NO_NODE}
+    assert len(waits) <= sum(isinstance(event.what, record.Done) for event in heard)  # not again and again

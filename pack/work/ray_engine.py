@@ -12,11 +12,15 @@ from david.pack.work import crew
 from david.pack.work.crew import Event
 from david.pack.work.plan import PackOptions, ShardPlan
 
+NO_NODE = "has no node of the cluster to run on; it waits for one"
+
 
 def run(
     shards: list[ShardPlan], folder: Path, options: PackOptions, *, quarantine: bool, workers: int
 ) -> Iterator[Event]:
-    """As `crew.run`; `workers` bounds a local Ray, a cluster has its own size. Events come shard by shard."""
+    """As `crew.run`; `workers` bounds a local Ray, a cluster has its own size. Events come shard by shard.
+
+    Shards of a node that dies are begun again on another; where none is left, that is told and waited for."""
     try:
         import ray
         from ray.exceptions import RayError
@@ -35,12 +39,17 @@ def run(
         return [event for event in events if not isinstance(event.what, crew.Waits)]  # over by the time they are heard
 
     waiting = {write.remote(one): number for number, one in enumerate(shards)}
+    told = False
     try:
         while waiting:
-            (ready, *_), _ = ray.wait(list(waiting), num_returns=1)
-            number = waiting.pop(ready)
+            ready, _ = ray.wait(list(waiting), num_returns=1, timeout=None if told else crew.TOLD_S)
+            if not ready:
+                if told := ray.cluster_resources().get("CPU", 0) < 1:
+                    yield Event(min(waiting.values()), crew.Waits(NO_NODE))
+                continue
+            told, number = False, waiting.pop(ready[0])
             try:
-                events = ray.get(ready)
+                events = ray.get(ready[0])
             except RayError as error:
                 raise DavidError(f"{shards[number].name}: its Ray task failed ({error}); run again to go on") from error
             yield from (Event(number, event.what) for event in events)

@@ -1,10 +1,12 @@
 """A run that is killed again and again, against the same run left alone.
 
-    python tests/soak/train_kills.py SHARDS OUT [KILLS]
+    PYTHONPATH=tests python tests/soak/train_kills.py [KILLS]
 
 SIGKILL comes at random moments: before the first step, between steps, inside a step, and inside saving, where a
 checkpoint stands half written. Each start takes one or two ranks; of two, all are killed, or one alone, whose death
 must end the other.
+
+The suite does the same, a few times. A fault ends it with an error.
 """
 
 import json
@@ -13,12 +15,16 @@ import os
 import random
 import signal
 import sys
+import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from processes import called, children
 from safetensors.torch import load_file
 
+from david.pack import synth
+from david.pack.work import build, plan
 from david.train import checkpoint, distributed, loop, recipes
 from david.train.journal import read
 from david.train.recipe import Recipe, override
@@ -59,19 +65,6 @@ def go(recipe: Recipe, shards: Path, out: Path, ranks: int) -> None:
         distributed.launch(ranks, loop.train, **how)
 
 
-def children(pid: int) -> list[int]:
-    """The processes that a process started and that still run."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = path.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue  # it ended meanwhile
-        if int(fields[1]) == pid and fields[0] != "Z":
-            found.append(int(path.parent.name))
-    return found
-
-
 def last_step(out: Path) -> int:
     return max((record["step"] for record in read(out / "journal.jsonl")), default=0)
 
@@ -103,7 +96,7 @@ def kill_once(recipe: Recipe, shards: Path, out: Path, chance: random.Random, ra
         process.join()
         assert process.exitcode == 0, f"the run ended by itself with exit code {process.exitcode}"
         return None
-    workers = [pid for pid in children(process.pid) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    workers = [pid for pid in children(process.pid) if called(pid, b"spawn_main")]
     killed = time.monotonic()
     if alone:
         assert len(workers) == ranks
@@ -150,7 +143,10 @@ def hunt(shards: Path, out: Path, kills: int, seed: int = 0, twos: float = 0.3, 
 
 
 if __name__ == "__main__":
-    where, made, *count = sys.argv[1:]
-    for each in hunt(Path(where), Path(made), int(count[0]) if count else 30):
-        print(json.dumps(asdict(each)))
-    print("the same losses, ledger and weights as the run left alone, to the bit")
+    with tempfile.TemporaryDirectory() as made:
+        synth.write(Path(made) / "raw", samples=24, zips=2, seed=0)
+        build.build(Path(made) / "raw", Path(made) / "shards", plan.PackOptions(val_fraction=0.25, shard_samples=7))
+        kills = hunt(Path(made) / "shards", Path(made), int(sys.argv[1]) if len(sys.argv) > 1 else 30)
+    for one in kills:
+        print(json.dumps(asdict(one)))
+    print(f"{len(kills)} kills: the same losses, ledger and weights as the run left alone, to the bit")
