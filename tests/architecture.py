@@ -34,13 +34,16 @@ functions of seed, epoch and sample. `reader.py` reads and checks their bytes, f
 `prefetch.py` fills. An engine (`cpu.py`, `gpu.py`) decodes and augments them into a `Batch`; `reference.py` does the
 same slowly, and tests hold both engines to it.
 
-**model.** `network.py` resizes the image for a ViT of timm (`backbone.py`), turns its tokens back into maps
-(`reassemble.py`), and joins them with what the ViT cannot see (`resizer.py`, `decoder.py`). Each head (`heads/`) makes
-one field of a `Prediction`. `weights.py` loads and saves, without pickle.
+**model.** `config.py` says which kinds of network there are. `networks/david.py` resizes the image for a ViT of timm
+(`backbone.py`), turns its tokens back into maps (`reassemble.py`), and joins them with what the ViT cannot see
+(`resizer.py`, `decoder.py`). Each head (`heads/`) makes one entry of a `Prediction`. `weights.py` loads and saves,
+without pickle.
 
 **train.** `loop.py` takes a recipe and a shard set to a run's folder: loader, step, recorder, evaluation, checkpoint.
-`step.py` makes one optimiser step that is the same on every rank; `objective.py` says which loss compares what.
-`recorder.py` writes what happened, `checkpoint.py` what is needed to go on.
+A step is three files: `step/step.py`, the same on every rank; `step/gradients.py`, how gradients are summed; and the
+task, `tasks/supervised.py`, the one place where a prediction meets a batch, by the rows of `losses/table.py`.
+`recorder.py` writes what happened, `checkpoint.py` what is needed to go on. `docs/extending.md` says how to add a data
+set, a network, a head, a loss, a metric or a task.
 
 **bench.** `harness.py` lets what is compared take turns, so that a machine's drift falls on all alike. `suites/`
 measure david by its own path and `peers/` others on the same samples. A result is a row in `results/` with its
@@ -55,8 +58,8 @@ hardware, versions, commit and data, and the README's figures are made from the 
    octahedral codes; bytes split into planes, each LZ4 or zstd. A shard is a tar, and its hash stands in the manifest.
 4. `reader.py` reads the sample's members in one go and checks them. The engine decodes JPEG and planes straight into a
    batch's reused memory, mirrors, recolours and resizes it, never mixing valid with invalid pixels.
-5. `train/step/step.py` hands the batch to the network; `objective.py` compares prediction and target where the target
-   is valid; gradients are summed over ranks, clipped, and AdamW changes the weights.
+5. `train/tasks/supervised.py` hands the batch to the network and compares prediction and target where the target is
+   valid; `train/step/` sums gradients over ranks, clips them, and AdamW changes the weights.
 
 ## What must stay true
 

@@ -21,7 +21,7 @@ from david.pack.work.plan import PackOptions
 from david.pack.work.worker import STAGES, Start, Tally
 from david.pipeline.info import described
 from david.pipeline.info import show as show_info
-from david.train.metrics.metric import METRICS, table
+from david.train.metrics.table import METRICS, table
 from david.train.recipes import listing
 from david.train.record.display import Live
 

@@ -19,9 +19,9 @@ from david.train.distributed import World
 from david.train.journal import read
 from david.train.recipe import Recipe, override
 from david.train.record import bundle
-from david.train.step import learner
 from david.train.step.step import Step
-from david.train.tasks.objective import objective
+from david.train.tasks import supervised
+from david.train.tasks.supervised import compare
 
 TINY = override(
     recipes.recipe("smoke"),
@@ -109,7 +109,7 @@ def test_a_run_that_stays_bad_ends_with_a_sentence_and_keeps_a_few_bundles(shard
 @both
 def test_an_infinite_loss_reaches_every_rank_though_its_own_gradient_is_finite(shards: Path, how: str, monkeypatch):
     def with_a_constant(*args) -> torch.Tensor:
-        losses = objective(*args)
+        losses = compare(*args)
         return torch.cat([losses[:-1], torch.full_like(losses[-1:], torch.inf)])
 
     recipe = override(TINY, [f"parallel={how}"])
@@ -117,7 +117,7 @@ def test_an_infinite_loss_reaches_every_rank_though_its_own_gradient_is_finite(s
         batch = next(loader)
     step = Step(build(recipe.model), recipe, World(0, 1, torch.device("cpu")))
     assert step(batch, 1).norm.isfinite()
-    monkeypatch.setattr(learner, "objective", with_a_constant)
+    monkeypatch.setattr(supervised, "compare", with_a_constant)
     assert not step(batch, 2).norm.isfinite()
 
 

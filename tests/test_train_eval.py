@@ -24,7 +24,7 @@ from david.train.eval.evaluate import Scores
 from david.train.eval.subject import Subject, of_path, of_run
 from david.train.loop import train
 from david.train.metrics import best
-from david.train.metrics.metric import METRICS
+from david.train.metrics.table import METRICS
 from david.train.recipe import override
 from david.train.start import Start
 from david.train.step import precision as precision_module

@@ -8,14 +8,17 @@ import torch
 from batches import bits, retarget
 from safetensors.torch import save_file
 
+from david.model.config import configure
 from david.model.prediction import Prediction
 from david.pack.look import preview
 from david.pipeline.batch import Batch, Target
-from david.train.config import ObjectiveConfig, terms
+from david.train.config import ObjectiveConfig
 from david.train.eval import pictures
+from david.train.losses.table import TERMS
 from david.train.metrics.metrics import metrics
+from david.train.metrics.table import METRICS
 from david.train.record import bundle, past
-from david.train.tasks.objective import TERMS, objective
+from david.train.tasks.supervised import Supervised, compare
 
 SIZE = 24, 20
 
@@ -62,12 +65,12 @@ def said(seed: int = 2) -> Prediction:
 @pytest.mark.parametrize("odd", [0.0, 2.0])
 def test_normals_teach_nothing_where_there_is_none(batch: Batch, odd: float) -> None:
     """Whatever finite stands in the batch there; the loader writes 0."""
-    every = terms(("depth", "normals", "alpha"), ObjectiveConfig(normals_angular=1.0))
+    every = ObjectiveConfig(normals_angular=1.0).terms(("depth", "normals", "alpha"))
     prediction = said()
     target = torch.where(batch.targets["normals"].valid, batch.targets["normals"].value, torch.tensor(odd).half())
-    losses = objective(prediction, retarget(batch, "normals", target), every)
+    losses = compare(prediction, retarget(batch, "normals", target), [TERMS[name] for name in every])
     assert losses.isfinite().all()
-    assert not losses[[place for place, name in enumerate(every) if name.startswith("normals")], 2].any()
+    assert not losses[[place for place, name in enumerate(every) if TERMS[name].head == "normals"], 2].any()
     losses.sum().backward()
     gradient = prediction["normals"].grad
     assert gradient is not None and gradient.isfinite().all()
@@ -80,14 +83,23 @@ def test_normals_teach_nothing_where_there_is_none(batch: Batch, odd: float) -> 
     assert (depth_gradient[lost] != 0).all()  # their depth teaches as before
 
 
-def test_nothing_else_changes_where_every_depth_has_a_normal() -> None:
-    whole = batch_of(torch.ones((3, 1, *SIZE), dtype=torch.bool))
-    depth_valid = whole.targets["depth"].valid & whole.targets["normals"].valid
-    whole = retarget(whole, "depth", valid=depth_valid)
-    for name, (view, _) in TERMS.items():
-        _, _, valid = view(said(), whole)
-        expected = torch.ones_like(depth_valid) if name.startswith("alpha") else depth_valid
-        assert torch.equal(valid, expected)
+def test_a_field_that_no_image_of_a_batch_has_teaches_nothing(batch: Batch) -> None:
+    """Exactly: its terms are 0, its head gets a gradient of 0, and learnt weights of the heads stay where they are."""
+    nowhere = torch.zeros_like(batch.targets["depth"].valid)
+    absent = retarget(batch, "normals", 0 * batch.targets["normals"].value, nowhere)
+    task = Supervised(ObjectiveConfig(normals_angular=1.0, uncertainty=True), configure("david-smoke"))
+    prediction = said()
+    terms, images = task(lambda image: prediction, absent)
+    task.total(terms.sum(1) / 3, images.sum(1) / 3).backward()
+    of_normals = torch.tensor([TERMS[name].head == "normals" for name in task.terms])
+    assert not terms[of_normals].any() and terms[~of_normals].all() and terms.isfinite().all()
+    assert not images[of_normals].any() and images[~of_normals].all()
+    gradient, log_variances = prediction["normals"].grad, task.log_variances
+    assert gradient is not None and not gradient.any() and gradient.isfinite().all()
+    assert log_variances is not None and log_variances.grad is not None
+    assert [bool(one) for one in log_variances.grad] == [True, False, True]
+    found = metrics({name: one.detach() for name, one in prediction.items()}, absent)
+    assert all(value.isnan().all() == (METRICS[name].head == "normals") for name, value in found.items())
 
 
 def test_normals_are_measured_where_there_are_some(batch: Batch) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from functorch.compile import make_boxed_compiler
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch._dynamo.backends.common import aot_autograd
 
 from david.model import Network, build
@@ -19,10 +19,12 @@ from david.train.config import ObjectiveConfig
 from david.train.distributed import World
 from david.train.journal import read
 from david.train.loop import train
+from david.train.losses.table import TERMS
 from david.train.recipe import Recipe, override
 from david.train.step import scaling
-from david.train.step.learner import Balance, Learner
+from david.train.step.gradients import Learner
 from david.train.step.step import Step
+from david.train.tasks.supervised import Supervised
 
 ALONE = World(0, 1, torch.device("cpu"))
 TINY = override(
@@ -102,11 +104,11 @@ def test_the_average_follows_its_formula_and_lends_itself_to_the_network(batch: 
         decay = min(0.5, (1 + number) / (10 + number)) if warm_up else 0.5
         expected = decay * expected + (1 - decay) * weights(network)
     own = weights(network)
-    with step.judged():
+    with step.evaluating():
         assert torch.allclose(weights(network).double(), expected, atol=1e-6)
         assert not torch.equal(weights(network), own)
     assert torch.equal(weights(network), own)
-    with made(DDP)[1].judged():  # without an average: the weights themselves
+    with made(DDP)[1].evaluating():  # without an average: the weights themselves
         pass
 
 
@@ -132,16 +134,19 @@ def test_half_precision_changes_the_rounding_and_not_the_gradient(batch: Batch):
 
 
 def test_learnt_weights_of_tasks_follow_kendall(batch: Batch):
-    terms, config = ("depth_berhu", "normals_cosine", "alpha_l1", "alpha_dice"), ObjectiveConfig(uncertainty=True)
-    config = replace(config, depth_berhu=2.0, alpha_l1=3.0)
-    balance = Balance(terms, config)
-    assert balance.log_variances is not None
+    given = {"depth_berhu": 2.0, "normals_cosine": 1.0, "alpha_l1": 3.0, "alpha_dice": 1.0}
+    config = ObjectiveConfig(uncertainty=True, **{**dict.fromkeys(TERMS, 0.0), **given})
+    task = Supervised(config, TINY.model)
+    assert task.terms == tuple(given) and task.log_variances is not None
     with torch.no_grad():
-        balance.log_variances.copy_(torch.tensor([0.5, -1.0, 0.0]))
+        task.log_variances.copy_(torch.tensor([0.5, -1.0, 0.0]))
     losses = torch.tensor([0.3, 0.7, 0.2, 0.4])
     heads = [0.3 * 2, 0.7, 0.2 * 3 + 0.4]
-    expected = sum(math.exp(-s) * loss + s for s, loss in zip((0.5, -1.0, 0.0), heads, strict=True))
-    assert balance(losses, torch.tensor(1.0)).item() == pytest.approx(expected)
+    for present in ((1.0, 1.0, 1.0), (0.25, 0.0, 1.0)):  # shares of images that have the head's target
+        rows = zip((0.5, -1.0, 0.0), heads, present, strict=True)
+        expected = sum(math.exp(-s) * loss + s * share for s, loss, share in rows)
+        shares = torch.tensor([present[0], present[1], present[2], present[2]])
+        assert task.total(losses, shares).item() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("how", [[], ["micro_batch=1"]])
@@ -151,10 +156,34 @@ def test_learnt_weights_of_tasks_are_the_same_in_both_summations(batch: Batch, h
         _, step = made(override(recipe, ["objective.uncertainty=true"]))
         for number in range(1, 4):
             step(batch, number)
-        assert step.balance.log_variances is not None and step.balance.log_variances.abs().min() > 1e-4
-        assert [group["weight_decay"] for group in step.optimisers[1].param_groups] == [0.0]
-        learnt.append(step.balance.log_variances.detach())
+        log_variances = step.named["task.log_variances"]
+        assert log_variances.abs().min() > 1e-4
+        (group,) = (group for group in step.optimiser.param_groups if any(p is log_variances for p in group["params"]))
+        assert (group["weight_decay"], group["full_rate"]) == (0.0, recipe.optim.rate)
+        learnt.append(log_variances.detach())
     assert torch.allclose(learnt[0], learnt[1], rtol=1e-3)
+
+
+def test_learnt_weights_that_had_an_optimiser_of_their_own_go_on(batch: Batch, tmp_path: Path):
+    """As checkpoints were saved before: `balance` with the weights and their moments, and no word of them elsewhere."""
+    recipe = override(DDP, ["objective.uncertainty=true"])
+    network, step = made(recipe)
+    for number in (1, 2):
+        step(batch, number)
+    how = {"extra": step.state(), "named": step.named}
+    path = checkpoint.save(tmp_path, 2, network, step.optimiser, {"step": 2}, keep=1, **how)
+    optimiser, task = load_file(path / checkpoint.OPTIMISER), load_file(path / "task.safetensors")
+    moments = {key: optimiser.pop(f"{key}/task.log_variances") for key in ("step", "exp_avg", "exp_avg_sq")}
+    save_file(optimiser, path / checkpoint.OPTIMISER)
+    save_file(task | moments, path / "balance.safetensors")
+    (path / "task.safetensors").unlink()
+    other, other_step = made(recipe)
+    other_step.restore(checkpoint.restore(path, other, other_step.optimiser, other_step.named)[1])
+    for number in (3, 4):
+        step(batch, number)
+        other_step(batch, number)
+    assert torch.equal(weights(network), weights(other))
+    assert torch.equal(step.named["task.log_variances"], other_step.named["task.log_variances"])
 
 
 def broken(graph, inputs):
@@ -220,7 +249,7 @@ def test_pictures_and_evaluations_leave_trainings_graph_alone(shards: Path, tmp_
 def counted(predict, said: list[str]):
     def call(learner: Learner, image: torch.Tensor):
         prediction = predict(learner, image)
-        said.append("compiled" if learner.compiled else "as it is")
+        said.append("compiled" if learner.run.graph else "as it is")
         return prediction
 
     return call
@@ -239,7 +268,7 @@ def test_a_run_with_everything_on_resumes_to_the_bit_on_any_number_of_ranks(shar
     assert all(2.0**8 <= record["loss_scale"] <= 2.0**16 for record in records)
     for head in ("depth", "normals", "alpha"):
         assert len({record[f"log_variance_{head}"] for record in records}) > 3
-    for name in ("model", "average", "scaling", "balance", "optimiser"):
+    for name in ("model", "average", "scaling", "task", "optimiser"):
         ours, theirs = (
             load_file(checkpoint.path_of(r / "checkpoints", 6) / f"{name}.safetensors") for r in (one, other)
         )

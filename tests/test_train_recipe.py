@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 from david.cli import app
 from david.pack.errors import DavidError
 from david.train import recipes, run
-from david.train.config import WEIGHTS, ObjectiveConfig, terms
-from david.train.recipe import from_json, override, to_json
-from david.train.tasks.objective import TERMS
+from david.train.config import ObjectiveConfig
+from david.train.losses.table import TERMS
+from david.train.recipe import from_json, identity, override, to_json
 from david.train.trees import flat
 
 SMOKE = recipes.recipe("smoke")
@@ -23,7 +23,8 @@ SMOKE = recipes.recipe("smoke")
 @pytest.mark.parametrize("name", recipes.RECIPES)
 def test_a_recipe_survives_json(name: str):
     recipe = recipes.recipe(name)
-    assert recipe.name == name and terms(recipe.model.heads, recipe.objective)
+    assert recipe.name == name
+    recipe.objective.check(recipe.model.heads)
     assert from_json(json.loads(json.dumps(to_json(recipe)))) == recipe
 
 
@@ -55,6 +56,9 @@ def test_set_takes_every_type_and_checks_the_whole_only_at_the_end():
     [
         ("optim.ratee=1", "there are rate, backbone_scale"),
         ("nothing.rate=1", "no `nothing` there; there are name, model"),
+        ("model.kind=goliath", "model.kind: expected one of david, found 'goliath'"),
+        ("objective.kind=dream", "objective.kind: expected one of supervised, found 'dream'"),
+        ("objective=1", "a group; set one of objective.kind, objective.depth_ssi_mse"),
         ("optim=1", "a group; set one of optim.rate"),
         ("optim.rate.x=1", "`rate` is a value"),
         ("optim.rate=fast", "--set optim.rate: expected a number, found 'fast'"),
@@ -79,12 +83,36 @@ def test_an_unknown_recipe_is_refused_with_a_list():
         recipes.recipe("smok")
 
 
-def test_every_term_has_a_weight_and_every_weight_a_term():
-    assert set(flat(to_json(SMOKE)["objective"])) == {*TERMS, "uncertainty"}
-    assert tuple(TERMS) == WEIGHTS  # told twice, so that recipes need no torch
-    assert terms(("normals",), ObjectiveConfig()) == ("normals_cosine",)
-    with pytest.raises(DavidError, match=r"every weight objective\.normals_\* is 0"):
-        terms(("depth", "normals"), ObjectiveConfig(normals_cosine=0))
+def test_every_term_is_a_weight_of_the_objective():
+    assert set(flat(to_json(SMOKE)["objective"])) == {"kind", *TERMS, "uncertainty"}
+    assert ObjectiveConfig().terms(("normals",)) == ("normals_cosine",)
+    with pytest.raises(DavidError, match="each of its weights is 0: objective.normals_cosine, objective.normals_ang"):
+        ObjectiveConfig(normals_cosine=0).terms(("depth", "normals"))
+
+
+def test_a_head_whose_target_no_shard_set_has_is_refused():
+    ObjectiveConfig().check(("depth", "alpha"), ("depth", "alpha"))
+    with pytest.raises(
+        DavidError, match="the field normals, which no shard set here has: the heads are depth, normals"
+    ):
+        ObjectiveConfig().check(("depth", "normals"), ("depth", "alpha"))
+
+
+def test_fields_of_before_are_read_under_their_names_of_now():
+    stored = to_json(override(SMOKE, ["optim.ema=0.5", "parallel=exact"]))
+    before = {**stored, "summation": stored.pop("parallel")}
+    before["optim"] = {**stored["optim"], "average": stored["optim"].pop("ema")}
+    before["optim"]["average_warmup"] = before["optim"].pop("ema_warmup")
+    del before["optim"]["ema"], before["model"]["kind"], before["objective"]["kind"]
+    recipe = from_json(before)
+    assert (recipe.optim.ema, recipe.optim.ema_warmup, recipe.parallel) == (0.5, True, "exact")
+    assert override(SMOKE, ["optim.average=0.5", "summation=exact"]) == recipe
+
+
+def test_the_folder_of_a_recipe_is_named_as_it_was_before_fields_were_renamed():
+    said = identity(override(SMOKE, ["optim.ema=0.5"]))
+    assert said["summation"] == "auto" and said["optim.average"] == 0.5
+    assert not {"parallel", "optim.ema", "model.kind", "objective.kind"} & said.keys()
 
 
 def test_a_run_refuses_another_recipe_with_path_and_both_values():
@@ -177,5 +205,5 @@ def test_the_unofficial_recipes_keep_the_guides_numbers():
     ]
     for r, rate in ((whole, 2e-4), (one, 2e-4), (berhu, 8e-4)):
         assert (r.optim.rate, r.optim.backbone_scale, r.optim.clip, r.precision) == (rate, 0.1, 1.0, "fp16")
-        assert {"alpha_bce", "alpha_l1", "alpha_dice", "normals_cosine"} <= set(terms(r.model.heads, r.objective))
+        assert {"alpha_bce", "alpha_l1", "alpha_dice", "normals_cosine"} <= set(r.objective.terms(r.model.heads))
     assert (berhu.model.depth_activation, berhu.model.normals_activation) == ("softplus", "tanh")

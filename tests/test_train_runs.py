@@ -218,7 +218,7 @@ def fail_on_rank_1() -> None:
     with distributed.joined("cpu") as world:
         if world.rank == 1:
             raise DavidError("an error of rank 1")
-        world.told(1)
+        world.from_leader(1)
         world.any(False)
 
 

@@ -60,7 +60,7 @@ def test_a_checkpoint_of_shared_out_weights_is_whole(shards: Path, shared_out: P
     moments = load_file(path / checkpoint.OPTIMISER)
     for name, parameter in plain.named_parameters():
         assert moments[f"exp_avg/{name}"].shape == parameter.shape and moments[f"exp_avg/{name}"].any(), name
-    assert len(load_file(path / "balance.safetensors")["log_variances"]) == 3
+    assert len(load_file(path / "task.safetensors")["log_variances"]) == 3
     assert journal(shared_out, "step") == [1, 2, 3, 4, 5, 6]  # the single rank went on
 
 
@@ -72,8 +72,8 @@ def check_rank(shards: Path, out: Path, recipe: Recipe) -> tuple[tuple[int, floa
         share = batch.slice(2 * world.rank, 2 * world.rank + 2)
         network, path = build(recipe.model), checkpoint.path_of(out / "checkpoints", 4)
         step = Step(network, recipe, world)
-        _, extra = checkpoint.restore(path, network, step.optimiser)
-        step.take_up(extra)
+        _, extra = checkpoint.restore(path, network, step.optimiser, step.named)
+        step.restore(extra)
         stored = load_file(path / checkpoint.MODEL)
         held = 0
         for name, parameter in network.named_parameters():
@@ -82,7 +82,7 @@ def check_rank(shards: Path, out: Path, recipe: Recipe) -> tuple[tuple[int, floa
             assert torch.equal(parameter.full_tensor(), stored[name]), name
         whole = build(recipe.model)
         whole.load_state_dict(load_file(path / "average.safetensors"))
-        with step.judged(), torch.inference_mode():
+        with step.evaluating(), torch.inference_mode():
             if world.leads:  # alone
                 assert torch.allclose(network(batch.image)["normals"], whole(batch.image)["normals"], atol=1e-5)
         first = step(share, 5)

@@ -51,7 +51,7 @@ def test_copies_that_fill_up_a_batch_do_not_count(recipe: Recipe, batch: Batch):
     outcome, expected = step(padded, 5), other_step(batch.slice(0, 3), 5)
     assert torch.allclose(outcome.losses, expected.losses, rtol=1e-6)
     assert outcome.norm.item() == pytest.approx(expected.norm.item(), rel=1e-5)
-    assert step.terms == other_step.terms and len(step.terms) == 7
+    assert step.task.terms == other_step.task.terms and len(step.task.terms) == 7
 
 
 @both
@@ -98,7 +98,7 @@ def test_no_buffer_changes_in_a_step(batch: Batch):
     _, step = made(override(TINY, ["parallel=ddp", "objective.uncertainty=true"]))
     learner = step.gradients.learner
     before = {name: buffer.clone() for name, buffer in learner.named_buffers()}
-    assert len(before) == 4  # mean and std; the weights of the terms, and their heads
+    assert len(before) == 5  # mean and std; the weights of the terms, their heads, and the first of each head
     for number in (1, 2):
         step(batch, number)
     assert all(torch.equal(buffer, before[name]) for name, buffer in learner.named_buffers())

@@ -262,13 +262,13 @@ def test_each_step_equals_its_twin_in_plain_torch(network: Wide, batches: list[B
     recipe = replace(RECIPE, objective=replace(RECIPE.objective, uncertainty=learnt))
     ours, theirs = deepcopy(network), deepcopy(network)
     step, twin = Step(ours, recipe, World(RANK, 1, torch.device("cpu"))), Twin(theirs, learnt)
-    step.balance.double()
+    step.task.double()
     for number, batch in enumerate(batches, 1):
         before = [p.detach().clone() for p in twin.parameters]
         outcome, (found, norm) = step(batch, number), twin(batch, number)
         assert outcome.factor == pytest.approx(factor(number))
         assert outcome.norm.item() == pytest.approx(norm, rel=1e-8) and norm > 2 * CLIP  # the clip has something to do
-        assert dict(zip(step.terms, outcome.losses.tolist(), strict=True)) == pytest.approx(found, rel=1e-8)
-        named = [*ours.named_parameters(), *step.balance.named_parameters()]
+        assert dict(zip(step.task.terms, outcome.losses.tolist(), strict=True)) == pytest.approx(found, rel=1e-8)
+        named = [*ours.named_parameters(), *step.task.named_parameters()]
         for old, (name, p), q in zip(before, named, twin.parameters, strict=True):
             assert_moved_alike(old, p.detach(), q.detach(), f"{name} in step {number}")

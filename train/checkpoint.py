@@ -27,7 +27,8 @@ from david.model import tensors as tensor_file
 from david.pack.errors import DavidError
 from david.pack.files import sha256, sync, write_whole
 from david.pack.files import whole as whole_file
-from david.train.step.sharding import laid_out_as, whole
+from david.train.distributed import whole
+from david.train.step.sharding import laid_out_as
 
 MODEL, OPTIMISER, STATE, SUMS = "model.safetensors", "optimiser.safetensors", "state.json", "SHA256SUMS"
 AVERAGE = "average.safetensors"  # the whole state again, of a recipe that averages its weights
@@ -35,6 +36,7 @@ NAME = re.compile(r"step-(\d{8,})")
 
 
 Tensors = dict[str, torch.Tensor]  # by name
+Named = Mapping[str, nn.Parameter]
 
 
 def path_of(folder: Path, step: int) -> Path:
@@ -63,17 +65,19 @@ def save(
     best: int | None = None,
     extra: Mapping[str, Tensors] | None = None,
     label: dict[str, str] | None = None,
+    named: Named | None = None,
 ) -> Path:
     """Write the checkpoint of `step`, then remove all but the newest `keep` and that of step `best`.
 
     extra: more tensors by name, a file for each group of them. label: what the files of the network say about
-    themselves. Where tensors are shared out over ranks, the others call `sharding.join` with `groups` meanwhile.
+    themselves. named: the parameters that the optimiser has, where they are not the network's alone. Where tensors are
+    shared out over ranks, the others call `sharding.join` with `groups` meanwhile.
     Returns the checkpoint's folder. Raises OSError, with the checkpoints as they were, where it can't be written."""
     clean(folder)
     aside = folder / f".step-{step:08d}.part"
     aside.mkdir(parents=True)
     try:
-        for name, tensors in groups(network, optimiser, extra or {}).items():
+        for name, tensors in groups(network, optimiser, extra or {}, named).items():
             file = f"{name}.safetensors"
             tensor_file.write(_stored(tensors), aside / file, label if file in (MODEL, AVERAGE) else None)
         write_whole(aside / STATE, json.dumps(state, indent=1).encode() + b"\n")
@@ -93,9 +97,12 @@ def save(
     return final
 
 
-def groups(network: nn.Module, optimiser: torch.optim.Optimizer, extra: Mapping[str, Tensors]) -> dict[str, Tensors]:
+def groups(
+    network: nn.Module, optimiser: torch.optim.Optimizer, extra: Mapping[str, Tensors], named: Named | None = None
+) -> dict[str, Tensors]:
     """The tensors of a checkpoint, by file and name."""
-    return {"model": network.state_dict(), "optimiser": _by_name(network, optimiser), **extra}
+    stored = _by_name(dict(named or network.named_parameters()), optimiser)
+    return {"model": network.state_dict(), "optimiser": stored, **extra}
 
 
 def damage(checkpoint: Path) -> str | None:
@@ -131,7 +138,7 @@ def newest_whole(folder: Path) -> tuple[int, list[str]]:
 
 
 def restore(
-    checkpoint: Path, network: nn.Module, optimiser: torch.optim.Optimizer
+    checkpoint: Path, network: nn.Module, optimiser: torch.optim.Optimizer, named: Named | None = None
 ) -> tuple[dict[str, Any], dict[str, Tensors]]:
     """Fill the network and the optimiser from a whole checkpoint; its state, and its extra tensors on the host."""
     try:
@@ -140,7 +147,8 @@ def restore(
             name: laid_out_as(own.get(name, value), value) for name, value in load_file(checkpoint / MODEL).items()
         }
         network.load_state_dict(stored)
-        _restore_optimiser(network, optimiser, load_file(checkpoint / OPTIMISER))
+        parameters = dict(named or network.named_parameters())
+        _restore_optimiser(parameters, optimiser, load_file(checkpoint / OPTIMISER))
         others = {path for path in checkpoint.glob("*.safetensors") if path.name not in (MODEL, OPTIMISER)}
         extra = {path.stem: load_file(path) for path in sorted(others)}
         return json.loads((checkpoint / STATE).read_text()), extra
@@ -184,20 +192,19 @@ def _stored(tensors: Tensors) -> Tensors:
     return {name: whole(tensor.detach()).cpu().contiguous() for name, tensor in tensors.items()}
 
 
-def _names(network: nn.Module, optimiser: torch.optim.Optimizer) -> list[str]:
+def _names(named: Named, optimiser: torch.optim.Optimizer) -> list[str]:
     """The parameters' names in the order in which the optimiser's state_dict numbers them."""
-    name_of = {parameter: name for name, parameter in network.named_parameters()}
+    name_of = {parameter: name for name, parameter in named.items()}
     return [name_of[parameter] for group in optimiser.param_groups for parameter in group["params"]]
 
 
-def _by_name(network: nn.Module, optimiser: torch.optim.Optimizer) -> Tensors:
-    names, state = _names(network, optimiser), optimiser.state_dict()["state"]
+def _by_name(named: Named, optimiser: torch.optim.Optimizer) -> Tensors:
+    names, state = _names(named, optimiser), optimiser.state_dict()["state"]
     return {f"{key}/{names[index]}": value for index, values in state.items() for key, value in values.items()}
 
 
-def _restore_optimiser(network: nn.Module, optimiser: torch.optim.Optimizer, stored: Tensors) -> None:
-    parameters = dict(network.named_parameters())
-    index_of = {name: index for index, name in enumerate(_names(network, optimiser))}
+def _restore_optimiser(parameters: Named, optimiser: torch.optim.Optimizer, stored: Tensors) -> None:
+    index_of = {name: index for index, name in enumerate(_names(parameters, optimiser))}
     state: dict[int, dict[str, torch.Tensor]] = {}
     for full_name, value in stored.items():
         key, name = full_name.split("/", 1)

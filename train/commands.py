@@ -4,7 +4,7 @@ import json
 import os
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -101,7 +101,8 @@ def train(
 
     from david.train import distributed, identity, loop, writers  # torch and timm: seconds, that no refusal waits for
     from david.train.forecast import forecast
-    from david.train.metrics import metric
+    from david.train.metrics import table
+    from david.train.recipe import to_json
     from david.train.signals import EXIT_STOPPED, Stopped
     from david.train.start import Start
     from david.train.step.gradients import settled
@@ -113,22 +114,22 @@ def train(
     folders = run.shards_of(out, shards, cache, cache_gb) if out else sets.located(shards or (), cache, cache_gb)
     folder, resolved, fit = identity.resolve(out, chosen, default, assignments, steps or 1, folders, begin, fit)
     resolved = settled(resolved, distributed.device_of(device, 0))
-    told, begins = [], run.stored(folder) is None
+    notes, begins = [], run.stored(folder) is None
     if begins:
         begin.check()
     if begins and chosen is None and start_from is None:
-        told.append("no --recipe: this trains `smoke`, a toy for a first look; `david recipes` lists the others")
+        notes.append("no --recipe: this trains `smoke`, a toy for a first look; `david recipes` lists the others")
     if fit and resolved.parallel == "exact":
-        told.append("--batch-size auto: nothing to find, parallel=exact computes one sample at a time")
+        notes.append("--batch-size auto: nothing to find, parallel=exact computes one sample at a time")
         fit = False
     if out is None:
-        told.append(f"no --out: the run's folder is {folder}; the same command goes on there")
+        notes.append(f"no --out: the run's folder is {folder}; the same command goes on there")
     if dry_run:
         writers.check(tuple(track or ()))
         place = distributed.place(os.environ)
         found = forecast(resolved, folders, folder, steps, max(nproc, place.size))
         if place.rank == 0:
-            typer.echo("".join(f"{line}\n" for line in ("A dry run: nothing is written.", *told)), nl=False)
+            typer.echo("".join(f"{line}\n" for line in ("A dry run: nothing is written.", *notes)), nl=False)
             tables.tell(Console(), found)
         return
     how = {
@@ -137,7 +138,7 @@ def train(
         "begin": begin,
         "fit": fit,
         "track": tuple(track or ()),
-        "told": tuple(told),
+        "notes": tuple(notes),
         "patience_s": patience,
     }
     try:
@@ -145,14 +146,27 @@ def train(
             finished = loop.train(resolved, folders, folder, **how)
         else:
             run.check(resolved, folders, folder, nproc)
-            finished = distributed.launch(nproc, loop.train, recipe=resolved, shards=folders, out=folder, **how)
+            given = {"recipe": to_json(resolved), "own": recipe, "shards": folders, "out": folder}
+            finished = distributed.launch(nproc, as_rank, **given, **how)
     except Stopped as stopped:
         typer.echo(str(stopped), err=True)
         raise typer.Exit(EXIT_STOPPED) from stopped
     if distributed.place(os.environ).rank == 0:
         if finished.metrics:
-            tables.show(Console(), metric.table(finished.metrics))
+            tables.show(Console(), table.table(finished.metrics))
         typer.echo(f"step {finished.step}: {finished.out}")
+
+
+def as_rank(recipe: dict[str, Any], own: str | None, **how: Any) -> Any:
+    """`loop.train` in a process that was started to be a rank.
+
+    own: the recipe as --recipe named it: a file of the user's own may have added to the tables that this one needs"""
+    from david.train import loop, recipes
+    from david.train.recipe import from_json
+
+    if own:
+        recipes.recipe(own)
+    return loop.train(from_json(recipe), **how)
 
 
 def list_recipes(

@@ -1,42 +1,15 @@
-"""What a recipe says about its losses and its optimiser. Without torch: a list of recipes does not wait for it."""
+"""What a recipe says about its optimiser; `tasks/config.py` has what it says about its losses.
 
-from dataclasses import dataclass, fields
+Without torch: a list of recipes does not wait for it.
+"""
+
+from dataclasses import dataclass
 from typing import Literal
 
 from david.pack.errors import DavidError
+from david.train.tasks.config import ObjectiveConfig
 
-
-@dataclass(frozen=True)
-class ObjectiveConfig:
-    """The weight of each term; 0 leaves a term out, and so does a network without its head.
-
-    The terms with a weight here are the paper's (DAViD, section 4); its weights could not be read. Chosen here: 1 each,
-    also for gradient matching: MiDaS weighs it with 0.5 beside a data term that is divided by 2 M, not by M as ours is
-    (Ranftl et al., TPAMI 2022, eq. 3, 11 and 12), which is one to one. For the five levels of the pyramid a fifth (Lin
-    et al., "Robust High-Resolution Video Matting", WACV 2022, divides by their number).
-
-    uncertainty: let each head's weight be learnt besides, see `learner.Balance`
-    """
-
-    depth_ssi_mse: float = 1.0
-    depth_ssi_l1: float = 0.0
-    depth_berhu: float = 0.0
-    depth_gradient_matching: float = 1.0
-    normals_cosine: float = 1.0
-    normals_angular: float = 0.0
-    alpha_bce: float = 1.0
-    alpha_l1: float = 1.0
-    alpha_dice: float = 1.0
-    alpha_laplacian: float = 0.2
-    uncertainty: bool = False
-
-    def __post_init__(self) -> None:
-        for name in WEIGHTS:
-            if not getattr(self, name) >= 0:
-                raise DavidError(f"recipe: objective.{name} is {getattr(self, name)}; it must be 0 or more")
-
-
-WEIGHTS = tuple(field.name for field in fields(ObjectiveConfig) if field.type is float)  # as `objective.TERMS` has them
+__all__ = ["ObjectiveConfig", "OptimConfig"]
 
 
 @dataclass(frozen=True)
@@ -112,12 +85,3 @@ class OptimConfig:
             raise refuse("every", "1 or more, or none")
         if list(self.milestones) != sorted(set(self.milestones)) or (self.milestones and self.milestones[0] < 1):
             raise refuse("milestones", "rising step numbers")
-
-
-def terms(heads: tuple[str, ...], config: ObjectiveConfig) -> tuple[str, ...]:
-    """The terms of these heads that have a weight. Raises DavidError where a head would learn nothing."""
-    chosen = tuple(name for name in WEIGHTS if name.startswith(heads) and getattr(config, name))
-    for head in heads:
-        if not any(name.startswith(head) for name in chosen):
-            raise DavidError(f"recipe: model.heads has {head}, but every weight objective.{head}_* is 0")
-    return chosen

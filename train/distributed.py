@@ -22,6 +22,7 @@ import torch.distributed as dist
 from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+from torch.distributed.tensor import DTensor
 
 from david.pack.errors import DavidError
 from david.train.pulse import Pulse, report
@@ -70,6 +71,11 @@ def first_host(nodes: str) -> str:
     return "".join(part or "" for part in match.groups())
 
 
+def whole(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor itself, or all of one that is shared out: then all ranks ask for it together."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
 @dataclass(frozen=True)
 class World:
     """The ranks that train together, seen from one of them."""
@@ -103,7 +109,11 @@ class World:
         """Whether any rank says so. Every rank gets the same answer."""
         return bool(self.sum(torch.tensor(int(flag), device=self.device)))
 
-    def told(self, value: int) -> int:
+    def wait(self) -> None:
+        """Return once every rank has come here."""
+        self.any(False)
+
+    def from_leader(self, value: int) -> int:
         """Rank 0's `value`, on every rank; waits until rank 0 comes to say it."""
         if self.size == 1:
             return value

@@ -59,7 +59,7 @@ def train(
     fit: bool = False,
     track: tuple[str, ...] = (),
     speaks: bool = True,
-    told: tuple[str, ...] = (),
+    notes: tuple[str, ...] = (),
     patience_s: float = PATIENCE_S,
 ) -> Finished:
     """Train, or go on with, the run in `out`.
@@ -72,7 +72,7 @@ def train(
     fit: find the recipe's `micro_batch` by the memory at hand, for a run that begins
     track: who hears of the run beside TensorBoard: `wandb`, `mlflow`
     speaks: whether to show progress, on the standard error stream
-    told: what to say at the beginning beside what is found here
+    notes: what to say at the beginning beside what is found here
     patience_s: how long another rank may give no sign of life, see `pulse.py`
 
     Raises DavidError for what a user can mend, and Stopped after a signal, when all is saved.
@@ -85,13 +85,13 @@ def train(
         writers.check(track)
         if fit:
             recipe = micro_batch.fitted(recipe, shards, world)
-        start, notes = take_up(recipe, shards, out, world, stack)
+        start, found = claim(recipe, shards, out, world, stack)
         shown = stack.enter_context(closing(display(start, stop, speaks and world.leads)))
 
         torch.manual_seed(recipe.seed)
         network = build(recipe.model)
         if start == 0:
-            notes += begin.fill(network, recipe)
+            found += begin.fill(network, recipe)
         network.to(world.device).to(memory_format=torch.channels_last)
         step = Step(network, recipe, world, shown.note)
 
@@ -102,16 +102,15 @@ def train(
         loader = stack.enter_context(load("train", start=start, **ranks))
         marks = restore(out, start, network, step, loader) if start else {}
         if world.leads:
-            notes += run.cut_back(out, start, marks)
+            found += run.cut_back(out, start, marks)
         watch = Watch(out / "bad", step, world, shown.note)
-        step.before_change = watch.look
         recorder = stack.enter_context(closing(Recorder(out, start, recipe, step, watch, world, shown, track)))
         measure, picture = held_out(step, shards, out, world, recorder, load, ranks)
         save = saving(out, recipe, network, step, loader, recorder, world)
 
         if start >= stop:
-            notes.append(f"{out}: step {start} of {stop} is done; more --steps go on, --out or --set begin another run")
-        for note in [*told, *notes, describe(recipe, network, loader, world, start, out)]:
+            found.append(f"{out}: step {start} of {stop} is done; more --steps go on, --out or --set begin another run")
+        for note in [*notes, *found, describe(recipe, network, loader, world, start, out)]:
             shown.note(note)
         if start == 0:
             with recorder.aside():
@@ -120,14 +119,14 @@ def train(
         if start and world.leads:
             publish(out, start, best)  # as it would have been, had nothing come between
         for number, batch in zip(range(start + 1, stop + 1), loader, strict=False):
-            recorder.take(step(batch, number), batch, loader.wait_s)
+            recorder.take(step(batch, number, watch.look), batch, loader.wait_s)
             last = number == stop
             stopping = not last and number % recipe.log_every == 0 and world.any(signals.requested)
             if last or due(number, recipe.evaluate_every):
                 with recorder.aside():
                     metrics = measure()
                     recorder.measured(number, metrics)
-                best = world.told(recorder.best())
+                best = world.from_leader(recorder.best())
             if last or due(number, recipe.picture_every):
                 with recorder.aside():
                     picture(number)
@@ -153,14 +152,14 @@ def newest(metrics: Path) -> dict[str, float]:
     return found
 
 
-def take_up(recipe: Recipe, shards: Shards, out: Path, world: World, stack: ExitStack) -> tuple[int, list[str]]:
+def claim(recipe: Recipe, shards: Shards, out: Path, world: World, stack: ExitStack) -> tuple[int, list[str]]:
     """Claim the folder, and find the step to go on from (0: at the beginning), the same on every rank."""
     step, notes = 0, []
     if world.leads:
         stack.enter_context(run.claimed(out, recipe, shards))
         checkpoint.clean(out / "checkpoints")
         step, notes = checkpoint.newest_whole(out / "checkpoints")
-    return world.told(step), notes
+    return world.from_leader(step), notes
 
 
 def restore(out: Path, start: int, network: Network, step: Step, loader: Loader) -> dict[str, Mark]:
@@ -168,14 +167,14 @@ def restore(out: Path, start: int, network: Network, step: Step, loader: Loader)
 
     Raises DavidError where its order of samples is another."""
     path = checkpoint.path_of(out / "checkpoints", start)
-    state, extra = checkpoint.restore(path, network, step.optimiser)
+    state, extra = checkpoint.restore(path, network, step.optimiser, step.named)
     stored = state["loader"]
     if stored["fingerprint"] != loader.fingerprint or stored["state"] != loader.state:
         raise DavidError(
             f"{path}: its samples come from {stored['fingerprint']} at {stored['state']}, this loader is "
             f"{loader.fingerprint} at {loader.state}; use another --out folder"
         )
-    step.take_up(extra)
+    step.restore(extra)
     return state.get("records", {})
 
 
@@ -187,7 +186,7 @@ def saving(
     It is whole once all that was written down up to it is on the disk. Ranks that do not lead write nothing.
     """
     if not world.leads:
-        return lambda number, best: join(checkpoint.groups(network, step.optimiser, step.extra()))
+        return lambda number, best: join(checkpoint.groups(network, step.optimiser, step.state(), step.named))
     made_by = {"david": __version__, "recipe": recipes.to_json(recipe)}
 
     def save(number: int, best: int) -> None:
@@ -197,7 +196,7 @@ def saving(
             "loader": {"state": loader.state, "fingerprint": loader.fingerprint},
             "recipe": made_by["recipe"],
         }
-        kept = {"keep": recipe.keep, "best": best, "extra": step.extra()}
+        kept = {"keep": recipe.keep, "best": best, "extra": step.state(), "named": step.named}
         kept["label"] = label.metadata(network.config, **made_by, step=number)
         checkpoint.save(out / "checkpoints", number, network, step.optimiser, state, **kept)
         publish(out, number, best)
@@ -231,11 +230,11 @@ def held_out(
     def measure() -> dict[str, float]:
         if not measurable:
             return {}
-        with load("val", train=False, **ranks) as loader, step.judged():
+        with load("val", train=False, **ranks) as loader, step.evaluating():
             return evaluate(step.network, loader, world, step.reduced)
 
     def stand_by(number: int) -> None:
-        with step.judged():  # which all ranks enter together
+        with step.evaluating():  # which all ranks enter together
             pass
 
     if not world.leads:
@@ -244,7 +243,7 @@ def held_out(
         seen = next(loader)
 
     def picture(number: int) -> None:
-        with step.judged():
+        with step.evaluating():
             sheet = pictures.draw(step.network, seen, out / "pictures" / f"step-{number:08d}.png", step.reduced)
         recorder.pictured(number, sheet)
 

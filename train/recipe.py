@@ -16,6 +16,7 @@ from david.pipeline.config import DataConfig
 from david.train import trees
 from david.train.config import ObjectiveConfig, OptimConfig
 from david.train.metrics import best
+from david.train.tasks.config import TaskConfig
 
 RENAMED = {  # fields as they were called before, in stored recipes and after --set, and as they are called now
     "summation": "parallel",
@@ -51,7 +52,7 @@ class Recipe:
     name: str
     model: ModelConfig
     data: DataConfig
-    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    objective: TaskConfig = field(default_factory=ObjectiveConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     batch_size: int = 32
     steps: int = 100_000

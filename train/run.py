@@ -28,10 +28,9 @@ from david import __version__
 from david.pack.errors import DavidError
 from david.pack.files import make_folder, stands, sync, write_whole
 from david.pipeline.reading import sets
-from david.pipeline.reading.sets import Shards
+from david.pipeline.reading.sets import Shards, ShardSets
 from david.train import journal
 from david.train import recipe as recipes
-from david.train.config import terms
 from david.train.journal import Mark
 from david.train.recipe import Recipe
 from david.train.trees import flat
@@ -117,14 +116,20 @@ def begun(out: Path) -> bool:
 
 def check(recipe: Recipe, shards: Shards, out: Path | None, ranks: int) -> None:
     """Raise DavidError, before anything is started or written, where this run cannot begin or go on."""
-    terms(recipe.model.heads, recipe.objective)
     dataset = sets.load(shards)
+    recipe.objective.check(recipe.model.heads, fields_of(dataset))
     order = recipe.data.order(dataset.counts("train"), recipe.batch_size, recipe.seed)
     order.batch(0).share(0, ranks)
     if recipe.best is not None:
         dataset.counts("val")
     if out is not None and (found := stored(out)) is not None:
         compare(out, found.recipe, found.shards, recipe, dataset.fingerprint)
+
+
+def fields_of(dataset: ShardSets) -> tuple[str, ...]:
+    """What any of the sets can teach: their fields beside the image."""
+    names = (field.name for one in dataset.manifests for field in one.fields if field.planes)
+    return tuple(dict.fromkeys(names))
 
 
 def compare(out: Path, old: Recipe, old_shards: str, new: Recipe, new_shards: str) -> None:

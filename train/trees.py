@@ -14,8 +14,13 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from david.model import config as models
 from david.model.configs.base import ModelConfig
 from david.pack.errors import DavidError
+from david.train.tasks import table as tasks
+from david.train.tasks.config import TaskConfig
 
-UNIONS: dict[type, Callable[[str | None], type]] = {ModelConfig: models.class_of}  # from the kind to its class
+UNIONS: dict[type, Callable[[str | None], type]] = {  # from the kind to its class
+    ModelConfig: models.class_of,
+    TaskConfig: tasks.class_of,
+}
 Renamed = Mapping[str, str]  # dotted paths of before -> those of now
 
 

@@ -18,9 +18,10 @@ from david.bench.harness import WARM_UP, Measured, finish
 from david.bench.peers import endless, raw_loader
 from david.model import build
 from david.pipeline.batch import Batch, Target
-from david.train.config import terms
+from david.train.losses.table import TERMS
 from david.train.recipe import Recipe
-from david.train.tasks.objective import objective
+from david.train.tasks.supervised import compare
+from david.train.tasks.table import task_of
 
 
 class Resized(raw_loader.Files):
@@ -62,8 +63,8 @@ def train(folder: Path, recipe: Recipe, device: torch.device, workers: int, step
         drop_last=True,
     )
     torch.manual_seed(recipe.seed)
-    network, named = build(recipe.model).to(device), terms(recipe.model.heads, recipe.objective)
-    weights = [getattr(recipe.objective, name) for name in named]
+    network, task = build(recipe.model).to(device), task_of(recipe.objective, recipe.model)
+    terms, weights = [TERMS[name] for name in task.terms], task.weights
     backbone = [p for name, p in network.named_parameters() if name.startswith("backbone.")]
     others = [p for name, p in network.named_parameters() if not name.startswith("backbone.")]
     rate = recipe.optim.rate
@@ -83,7 +84,7 @@ def train(folder: Path, recipe: Recipe, device: torch.device, workers: int, step
         optimiser.zero_grad()
         with torch.autocast(device.type, torch.float16, enabled=device.type == "cuda"):
             prediction = network(batch.image)
-        losses = objective(prediction, batch, named).mean(1)
+        losses = compare(prediction, batch, terms).mean(1)
         loss = sum((weight * value for weight, value in zip(weights, losses, strict=True)), start=losses.new_zeros(()))
         scaler.scale(loss).backward()
         scaler.unscale_(optimiser)

@@ -23,7 +23,7 @@ from david.pack.work.plan import PackOptions
 from david.pipeline.loader import Loader
 from david.train import distributed, loop, run
 from david.train.eval.evaluate import evaluate
-from david.train.metrics.metric import METRICS
+from david.train.metrics.table import METRICS
 from david.train.recipe import Recipe, to_json
 
 VAL_FRACTION = 0.1

@@ -1,7 +1,7 @@
 """Where the time of one optimiser step goes, and how much of the device's matrix rate it uses.
 
-david's own step runs, with readings of the clock where its parts meet: `Learner.predict` begins and ends, the
-losses end, `Step.before_change` is called, the optimisers begin, the step is over. On a GPU the readings are CUDA
+david's own step runs, with readings of the clock where its parts meet: `Learner.predict` begins and ends, the losses
+end, the step is between gradient and change, the optimiser begins, the step is over. On a GPU the readings are CUDA
 events, so that nothing waits for anything that it would not wait for.
 """
 
@@ -20,11 +20,12 @@ from david.model import build
 from david.model.configs.base import ModelConfig
 from david.pipeline.batch import Batch
 from david.train.distributed import World
+from david.train.losses.table import TERMS
 from david.train.recipe import Recipe
-from david.train.step.learner import Learner
+from david.train.step.gradients import Learner
 from david.train.step.precision import half_precision
 from david.train.step.step import Step
-from david.train.tasks.objective import TERMS
+from david.train.tasks.supervised import compare
 
 PARTS = ("forward", "losses", "backward", "clip", "optimiser")
 MATRIX = {"cuda": 8192, "cpu": 1024}  # side of the square matrices that a device's rate is measured with
@@ -58,7 +59,7 @@ class Clock:
 def watched(step: Step, clock: Clock):
     """Meanwhile the step reads the clock between its parts. It must sum by DDP's way, without micro-batches."""
     learner = learner_of(step)
-    before, predict = step.before_change, learner.predict
+    predict = learner.predict
 
     @wraps(predict)
     def timed(image: torch.Tensor) -> Any:
@@ -67,20 +68,16 @@ def watched(step: Step, clock: Clock):
         clock.read("forward")
         return prediction
 
-    def changes() -> None:
-        clock.read("backward")
-        before()
-
     hooks = [
         learner.register_forward_hook(lambda *_: clock.read("losses")),
-        step.optimisers[0].register_step_pre_hook(lambda *_: clock.read("clip")),
-        step.optimisers[-1].register_step_post_hook(lambda *_: clock.read("optimiser")),
+        step.optimiser.register_step_pre_hook(lambda *_: clock.read("clip")),
+        step.optimiser.register_step_post_hook(lambda *_: clock.read("optimiser")),
     ]
-    learner.predict, step.before_change = timed, changes
+    learner.predict = timed
     try:
         yield
     finally:
-        learner.predict, step.before_change = predict, before
+        learner.predict = predict
         for hook in hooks:
             hook.remove()
 
@@ -104,7 +101,7 @@ def parts(step: Step, batch: Batch, steps: int, world: World, rate: float) -> Me
     begin = time.perf_counter()
     with watched(step, clock):
         for number in range(1, 1 + steps):
-            step(batch, number)
+            step(batch, number, between=lambda: clock.read("backward"))
             clock.read("rest")
     finish(device)
     step_s = (time.perf_counter() - begin) / steps
@@ -125,14 +122,14 @@ def losses(step: Step, batch: Batch, steps: int) -> dict[str, float]:
     """Milliseconds of each term's forward."""
     prediction = step.network(batch.image)
     clock = Clock(batch.image.device)
-    for name in step.terms * (1 + steps):  # the first time round warms up
-        view, loss = TERMS[name]
+    names = step.task.terms
+    for name in names * (1 + steps):  # the first time round warms up
         clock.read("between")
-        loss(*view(prediction, batch))
+        compare(prediction, batch, [TERMS[name]])
         clock.read(name)
-    clock.readings = clock.readings[2 * len(step.terms) :]
+    clock.readings = clock.readings[2 * len(names) :]
     spent = clock.ms()
-    return {name: spent[name] / steps for name in step.terms}
+    return {name: spent[name] / steps for name in names}
 
 
 def all_reduce_ms(step: Step, world: World, times: int = 5) -> float:

@@ -24,7 +24,7 @@ from david.pack.lazy import load
 class David(Network):
     """Image to `Prediction`. Any H and W; normalisation is inside."""
 
-    config: DavidConfig
+    config: DavidConfig  # pyright: ignore[reportIncompatibleVariableOverride]: narrower, and never changed
     mean: torch.Tensor
     std: torch.Tensor
 

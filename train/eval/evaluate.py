@@ -12,8 +12,8 @@ from torch import nn
 
 from david.pipeline.batch import Batch
 from david.train.distributed import World
-from david.train.metrics.metric import METRICS
 from david.train.metrics.metrics import metrics
+from david.train.metrics.table import METRICS
 from david.train.step.precision import computing_in, name_of
 
 

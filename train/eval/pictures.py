@@ -1,12 +1,12 @@
 """Pictures of what the network says: a row for each sample with RGB, then target, prediction and error of each head.
 
 Depth is shown in cm after the fit to its target, both in the target's colours: a prediction that is flat or too deep
-looks so. Errors are black where there is none and brightest from what `MOST` says on.
+looks so. Errors are black where there is none and brightest from some size on.
 
 B images, H rows, W columns.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,15 +15,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from david.model.heads.table import HEADS
 from david.model.prediction import Prediction
 from david.pack.look import preview
-from david.pipeline.batch import Batch
-from david.train.losses.alignment import align
-from david.train.losses.ssi_mse import LEAST_CORRELATION
-from david.train.metrics.metrics import angles_deg
+from david.pipeline.batch import Batch, Target
+from david.train.losses.alignment import LEAST_CORRELATION, align
+from david.train.metrics.normals import angles_deg
 from david.train.step.precision import computing_in
-
-MOST = {"depth": 0.05, "normals": 45.0, "alpha": 1.0}  # errors shown as brightest
 
 
 @dataclass(frozen=True)
@@ -64,60 +62,76 @@ def predict(network: nn.Module, batch: Batch, half: torch.dtype | None = None) -
 
 
 def by_head(prediction: Prediction, batch: Batch) -> Iterator[tuple[str, list[Column]]]:
-    """For each head that the prediction has its name, and target, prediction and error as columns.
-
-    Predicted depth is shown after the loss's fit to its target, where a mirrored one stays mirrored; depth and normals
-    each where its target is valid: where it was asked for.
-    """
-    depth, normals, alpha = (batch.targets[name] for name in ("depth", "normals", "alpha"))
-    valid, normals_valid = (array(mask)[..., 0] for mask in (depth.valid, normals.valid))
-    if "relative_depth" in prediction:
-        aligned = align(prediction["relative_depth"], depth.value, depth.valid, LEAST_CORRELATION)
-        scale, offset = (100 * x.view(-1, 1, 1, 1) for x in (batch.depth_scale_m, batch.depth_offset_m))
-        target_cm, fitted_cm = (each.float() * scale + offset for each in (depth.value, aligned))
-        yield "depth", depth_columns(array(target_cm)[..., 0], array(fitted_cm)[..., 0], valid)
-    if "normals" in prediction:
-        pairs = (("normals", normals.value), ("predicted normals", prediction["normals"]))
-        shown = [
-            Column(name, [preview.colour_normals(*e) for e in zip(array(n), normals_valid, strict=True)], [""] * len(n))
-            for name, n in pairs
-        ]
-        error = array(angles_deg(prediction["normals"], normals.value))[..., 0]
-        told = "error 0 to {:g} degrees", "mean {:.1f} degrees"
-        yield "normals", [*shown, errors("normals", error, normals_valid, *told)]
-    if "alpha_logits" in prediction:
-        soft, target = array(prediction["alpha_logits"].float().sigmoid())[..., 0], array(alpha.value / 255)[..., 0]
-        shown = [
-            Column(name, [preview.colour_alpha(each) for each in shares], [""] * len(valid))
-            for name, shares in (("alpha, 0 to 1", target), ("predicted alpha", soft))
-        ]
-        error = np.abs(soft - target)
-        yield "alpha", [*shown, errors("alpha", error, np.ones_like(valid), "error 0 to {:g}", "mean {:.3f}")]
+    """For each head that the prediction has its name, and target, prediction and error as columns, in the order of
+    `PICTURES`. A target is shown where it is valid: where it was asked for."""
+    for head, picture in PICTURES.items():
+        output = HEADS[head].output
+        if output in prediction and picture.target in batch.targets:
+            yield head, picture.columns(prediction[output], batch.targets[picture.target], batch)
 
 
-def depth_columns(target_cm: np.ndarray, fitted_cm: np.ndarray, valid: np.ndarray) -> list[Column]:
-    """Depth and its prediction in the same colours: those of the target's range. (B, H, W) each."""
+def depth(output: torch.Tensor, target: Target, batch: Batch) -> list[Column]:
+    """Predicted depth is shown after the loss's fit to its target, where a mirrored one stays mirrored."""
+    aligned = align(output, target.value, target.valid, LEAST_CORRELATION)
+    scale, offset = (100 * x.view(-1, 1, 1, 1) for x in (batch.depth_scale_m, batch.depth_offset_m))
+    target_cm, fitted_cm = (array(each.float() * scale + offset)[..., 0] for each in (target.value, aligned))
+    valid = array(target.valid)[..., 0]
     spans = [preview.depth_span(*each) for each in zip(target_cm, valid, strict=True)]
     ranges = [f"{near:.1f} to {far:.1f} cm" for near, far in spans]
     shown = [
-        Column(label, [preview.colour_depth(*e) for e in zip(depth, valid, spans, strict=True)], captions)
-        for label, depth, captions in (
+        Column(label, [preview.colour_depth(*e) for e in zip(each, valid, spans, strict=True)], captions)
+        for label, each, captions in (
             ("depth, near is warm", target_cm, ranges),
             ("predicted depth, fitted", fitted_cm, ["same colours"] * len(ranges)),
         )
     ]
     share = np.abs(fitted_cm - target_cm) / target_cm.clip(1e-6)
-    return [*shown, errors("depth", share, valid, "error 0 to {:.0%} of depth", "mean {:.2%}")]
+    return [*shown, errors(share, 0.05, valid, "error 0 to {:.0%} of depth", "mean {:.2%}")]
 
 
-def errors(head: str, error: np.ndarray, valid: np.ndarray, label: str, caption: str) -> Column:
+def normals(output: torch.Tensor, target: Target, batch: Batch) -> list[Column]:
+    valid = array(target.valid)[..., 0]
+    shown = [
+        Column(name, [preview.colour_normals(*e) for e in zip(array(n), valid, strict=True)], [""] * len(n))
+        for name, n in (("normals", target.value), ("predicted normals", output))
+    ]
+    error = array(angles_deg(output, target.value))[..., 0]
+    return [*shown, errors(error, 45.0, valid, "error 0 to {:g} degrees", "mean {:.1f} degrees")]
+
+
+def alpha(output: torch.Tensor, target: Target, batch: Batch) -> list[Column]:
+    soft, wanted = array(output.float().sigmoid())[..., 0], array(target.value / 255)[..., 0]
+    shown = [
+        Column(name, [preview.colour_alpha(each) for each in shares], [""] * len(shares))
+        for name, shares in (("alpha, 0 to 1", wanted), ("predicted alpha", soft))
+    ]
+    return [*shown, errors(np.abs(soft - wanted), 1.0, array(target.valid)[..., 0], "error 0 to {:g}", "mean {:.3f}")]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """How a head is shown. target: the field of a batch that it is held against; columns: target, prediction and error,
+    from (output, target, batch)"""
+
+    target: str
+    columns: Callable[[torch.Tensor, Target, Batch], list[Column]]
+
+
+PICTURES: dict[str, Picture] = {  # by head; one without a row is not shown
+    "depth": Picture("depth", depth),
+    "normals": Picture("normals", normals),
+    "alpha": Picture("alpha", alpha),
+}
+
+
+def errors(error: np.ndarray, most: float, valid: np.ndarray, label: str, caption: str) -> Column:
     """The error (B, H, W) as a column, with each image's mean over its valid pixels.
 
-    label, caption: take the error that is brightest, and the mean"""
+    most: what is shown as brightest; label, caption: take that, and the mean"""
     means = [float(one[there].mean()) if there.any() else None for one, there in zip(error, valid, strict=True)]
     return Column(
-        label.format(MOST[head]),
-        [colour_error(one / MOST[head], there) for one, there in zip(error, valid, strict=True)],
+        label.format(most),
+        [colour_error(one / most, there) for one, there in zip(error, valid, strict=True)],
         ["nothing valid" if mean is None else caption.format(mean) for mean in means],
     )
 

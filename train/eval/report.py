@@ -19,7 +19,7 @@ from david.pipeline.loader import Loader
 from david.pipeline.reading.reader import Reader
 from david.train.eval import pictures
 from david.train.eval.evaluate import Scores
-from david.train.metrics.metric import METRICS, RANKED_BY
+from david.train.metrics.table import METRICS
 
 METRICS_JSON = "metrics.json"
 
@@ -71,7 +71,10 @@ def worst_cases(
 
     one: a loader that begins with the sample of this id, in batches of one; half: as in `evaluate.score`"""
     sheets = {}
-    for head, ranked_by in RANKED_BY.items():
+    for ranked_by, metric in METRICS.items():
+        head = metric.head
+        if not metric.ranks or head not in pictures.PICTURES:
+            continue
         rows, captions, labels = [], [], []
         for sample in scores.worst(ranked_by, most) if ranked_by in scores.values else []:
             with one(sample) as loader:
@@ -80,9 +83,9 @@ def worst_cases(
             labels = ["rgb", *(column.label for column in columns)]
             rows.append([pictures.array(batch.image)[0], *(column.pictures[0] for column in columns)])
             value = scores.values[ranked_by][scores.ids.tolist().index(sample)]
-            told = [column.captions[0] for column in columns[:-1]]
-            told.append(f"{ranked_by} {value:.4g} {METRICS[ranked_by].unit}")
-            captions.append([f"{reader.key(sample)} ({sample})", *told])
+            said = [column.captions[0] for column in columns[:-1]]
+            said.append(f"{ranked_by} {value:.4g} {metric.unit}")
+            captions.append([f"{reader.key(sample)} ({sample})", *said])
         if rows:
             sheets[f"worst-{head}.png"] = preview.png(preview.sheet(rows, labels, captions))
     return sheets

@@ -4,12 +4,12 @@ from pathlib import Path
 
 from david.pack.errors import DavidError
 from david.train.journal import read
-from david.train.metrics.metric import METRICS
+from david.train.metrics.table import METRICS
 
 
 def check(name: str, heads: tuple[str, ...]) -> None:
     """Raise DavidError where there is no metric of that name, or none that these heads are measured by."""
-    there = [metric for metric in METRICS if metric.startswith(heads)]
+    there = [each for each, metric in METRICS.items() if metric.head in heads]
     if name not in there:
         raise DavidError(f"recipe: best is {name}; for the heads {', '.join(heads)} there are {', '.join(there)}")
 

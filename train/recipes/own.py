@@ -1,7 +1,8 @@
 """A recipe of the user's own: `path/to/file.py:function`, an ordinary Python file with a function that returns one.
 
 It is the user's code and runs as such. What it returns is stored in the run as JSON, like any recipe, so going on
-with the run needs no file.
+with the run needs no file, unless the file adds rows to david's tables (`docs/extending.md`): then the run is gone on
+with by the same --recipe.
 """
 
 import importlib.util

@@ -28,9 +28,8 @@ from david.pack.files import sync, write_whole
 from david.pipeline.batch import TARGETS, Batch
 from david.train import recipe as recipes
 from david.train.checkpoint import MODEL
-from david.train.distributed import World
+from david.train.distributed import World, whole
 from david.train.step.gradients import cut
-from david.train.step.sharding import whole
 from david.train.step.step import Outcome, Step, seed_generators
 
 BUNDLE = "bundle.json"
@@ -69,7 +68,7 @@ class Watch:
             self._keep(outcome, batch)
 
     def _overflowed(self, outcome: Outcome) -> bool:
-        """Whether only the scaled gradient left float16's range, as it does now and then where the scale is sought."""
+        """Whether only the scaled gradient left float16's range, as it does now and then while a scale is found."""
         return self._step.scaling is not None and not self._world.any(not bool(outcome.losses.isfinite().all()))
 
     def _keep(self, outcome: Outcome, batch: Batch) -> None:
@@ -78,22 +77,22 @@ class Watch:
         full = world.leads and (final.exists() or len(list(self._folder.glob("step-*"))) >= MOST)
         losses, ids = world.gather(outcome.losses), world.gather(batch.ids)
         threads = world.gather(torch.tensor(torch.get_num_threads(), device=world.device))
-        told = f"step {outcome.step} was not finite and is left out"
+        note = f"step {outcome.step} was not finite and is left out"
         if world.any(full):
-            self._tell(told)
+            self._tell(note)
             return
         if world.leads:
             shutil.rmtree(aside, ignore_errors=True)
             aside.mkdir(parents=True)
-        world.any(False)  # the folder is there
+        world.wait()  # for the folder
         named = {name: one.cpu().contiguous() for name, one in batch.tensors().items()}
         tensor_file.write(named, aside / f"rank-{world.rank}.safetensors")
-        world.any(False)  # all ranks' files are there
+        world.wait()  # for all ranks' files
         state = {name: whole(tensor).cpu() for name, tensor in self._step.network.state_dict().items()}
         if world.leads:
             tensor_file.write({name: tensor.contiguous() for name, tensor in state.items()}, aside / MODEL)
             about = {
-                **{"david": __version__, "step": outcome.step, "terms": list(self._step.terms)},
+                **{"david": __version__, "step": outcome.step, "terms": list(self._step.task.terms)},
                 "ranks": [
                     {"losses": [repr(value) for value in row], "ids": numbers, "threads": count}
                     for row, numbers, count in zip(losses.tolist(), ids.tolist(), threads.tolist(), strict=True)
@@ -104,7 +103,7 @@ class Watch:
             write_whole(aside / BUNDLE, json.dumps(about, indent=1).encode() + b"\n")
             aside.rename(final)
             sync(self._folder)
-        self._tell(f"{told}; look at it with: david replay --bundle {final}")
+        self._tell(f"{note}; look at it with: david replay --bundle {final}")
 
 
 @dataclass(frozen=True)
@@ -143,10 +142,10 @@ def replay(folder: Path, device: torch.device) -> tuple[int, list[Again]]:
         culprits = {}
         for image in cut(batch, 1):
             alone = step.gradients(image, count, scale)
-            if bad := [term for term, value in zip(step.terms, alone.tolist(), strict=True) if value - value != 0]:
+            if bad := [term for term, value in zip(step.task.terms, alone.tolist(), strict=True) if value - value != 0]:
                 culprits[int(image.ids)] = bad
-        before = dict(zip(step.terms, map(float, about["ranks"][rank]["losses"]), strict=True))
-        found.append(Again(before, dict(zip(step.terms, now.tolist(), strict=True)), finite, culprits))
+        before = dict(zip(step.task.terms, map(float, about["ranks"][rank]["losses"]), strict=True))
+        found.append(Again(before, dict(zip(step.task.terms, now.tolist(), strict=True)), finite, culprits))
     return number, found
 
 

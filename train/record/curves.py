@@ -8,9 +8,9 @@ import numpy as np
 
 from david.model.heads.table import HEADS
 from david.pack.errors import DavidError
-from david.train.config import WEIGHTS
 from david.train.journal import read
-from david.train.metrics.metric import METRICS
+from david.train.losses.table import TERMS
+from david.train.metrics.table import METRICS
 
 ACROSS = 4  # panels in a row of `compare`
 PACE = {  # what is drawn besides losses and metrics -> its unit, and which way is better
@@ -27,15 +27,15 @@ def draw(journal: Path, out: Path) -> None:
     """Draw the journal's loss and its terms into the PNG `out`, a panel for each head: steps faint, means strong."""
     pyplot = plotting()
     records = [record for record in read(journal) if record["loss"] is not None]
-    names = [name for name in ("loss", *WEIGHTS) if records and name in records[0]]
+    terms = {name: term.head for name, term in TERMS.items() if records and name in records[0]}
     steps = [record["step"] for record in records]
-    panels = {"all": ["loss"]} | {head: [name for name in names if name.startswith(f"{head}_")] for head in HEADS}
+    panels = {"all": ["loss"]} | {head: [name for name in terms if terms[name] == head] for head in HEADS}
     panels = {head: found for head, found in panels.items() if found}
     figure, grid = pyplot.subplots(1, len(panels), figsize=(4.2 * len(panels), 4.2), squeeze=False, sharex=True)
     for axes, (head, found) in zip(grid.flat, panels.items(), strict=True):
         for name in found:
             values = [record[name] for record in records]
-            over(axes, steps, values, label=name.removeprefix(f"{head}_"))
+            over(axes, steps, values, label=name)
         loss = head == "all"
         axes.set(title="loss: the weighted sum of all terms" if loss else f"{head}: terms before their weights")
         axes.set(xlabel="step", ylabel="loss, lower is better" if loss else "term, lower is better", yscale="log")
@@ -57,7 +57,7 @@ def compare(runs: Sequence[Path], out: Path) -> None:
     Raises DavidError for a folder without a step in its journal."""
     curves = {run: series(run) for run in runs}
     pyplot = plotting()
-    names = [name for name in ("loss", *WEIGHTS, *METRICS, *PACE) if any(name in found for found in curves.values())]
+    names = [name for name in ("loss", *TERMS, *METRICS, *PACE) if any(name in found for found in curves.values())]
     rows = -(-len(names) // ACROSS)
     figure, grid = pyplot.subplots(rows, ACROSS, figsize=(4.2 * ACROSS, 2.9 * rows), squeeze=False)
     for axes in grid.flat[len(names) :]:
@@ -70,7 +70,7 @@ def compare(runs: Sequence[Path], out: Path) -> None:
                 axes.plot(steps, values, marker="." if name in METRICS else "", **how)
             else:
                 over(axes, steps, values, **how)
-        lossy = name == "loss" or name in WEIGHTS
+        lossy = name == "loss" or name in TERMS
         axes.set(title=name, xlabel="step", ylabel=meaning(name), yscale="log" if lossy else "linear")
         plain(axes)
     figure.legend(loc="upper center", ncols=ACROSS, frameon=False, bbox_to_anchor=(0.5, 0))

@@ -6,11 +6,13 @@ trained, say whether what is made again is what was seen.
 B images, H rows, W columns.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from safetensors.torch import save
 
 from david.pack.errors import DavidError
@@ -94,22 +96,27 @@ def of(folder: Path, shards: Shards) -> tuple[Recipe, ShardSets]:
 
 
 def sheet(batch: Batch) -> np.ndarray:
-    """A `Batch` on the CPU as a picture: a row for each sample with RGB, depth, normals and alpha."""
-    rows = []
+    """A `Batch` on the CPU as a picture: a row for each sample with RGB and each target that `SHOWN` knows."""
+    names, rows = [name for name in SHOWN if name in batch.targets], []
     for slot in range(len(batch)):
-        depth, normals, alpha = (batch.targets[name] for name in ("depth", "normals", "alpha"))
-        valid, normals_valid = (mask[slot, 0].numpy() for mask in (depth.valid, normals.valid))
-        image, vectors = (field[slot].permute(1, 2, 0).float().numpy() for field in (batch.image, normals.value))
-        rows.append(
-            [
-                cv2.convertScaleAbs(image),
-                preview.colour_depth(depth.value[slot, 0].float().numpy(), valid),
-                preview.colour_normals(vectors, normals_valid),
-                preview.colour_alpha(alpha.value[slot, 0].numpy()),
-            ]
-        )
+        rows.append([cv2.convertScaleAbs(pixels(batch.image[slot]))])
+        for name in names:
+            target = batch.targets[name]
+            rows[-1].append(SHOWN[name](pixels(target.value[slot]), target.valid[slot, 0].numpy()))
     captions = [
         [f"sample {sample}", f"epoch {epoch}", "" if real else "a copy that fills up"]
         for sample, epoch, real in zip(batch.ids.tolist(), batch.epochs.tolist(), batch.real.tolist(), strict=True)
     ]
-    return preview.sheet(rows, ["rgb", "depth", "normals", "alpha"], captions)
+    return preview.sheet(rows, ["rgb", *names], captions)
+
+
+SHOWN: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {  # from (H, W, C) and its mask (H, W)
+    "depth": lambda depth, valid: preview.colour_depth(depth[..., 0], valid),
+    "normals": preview.colour_normals,
+    "alpha": lambda alpha, valid: preview.colour_alpha(alpha[..., 0].astype(np.uint8)),
+}
+
+
+def pixels(values: torch.Tensor) -> np.ndarray:
+    """(C, H, W) to (H, W, C) float32."""
+    return values.permute(1, 2, 0).float().numpy()

@@ -33,7 +33,7 @@ class Recorder:
     The journal's lines: `step`, `epoch`, `loss` (weighted; null for a step that was skipped), each term's own loss,
     `norm` of the gradient, `rate`, `samples_per_s` and `wait` (the share of the time spent waiting for data), both over
     the steps of one flush and of training alone, see `aside`, the most memory that this process has held, see
-    `memory.py`, and what the step finds out beside the weights, see `Outcome.sought`.
+    `memory.py`, and what there is to note beside, see `Outcome.extras`.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Recorder:
         self._watch.look()
         outcomes, self._pending = self._pending, []
         losses = self._world.sum(torch.stack([outcome.losses for outcome in outcomes]))
-        weights = [getattr(self._recipe.objective, name) for name in self._step.terms]
+        weights = self._step.task.weights
         weighted = (losses @ losses.new_tensor(weights)).tolist()
         norms = torch.stack([outcome.norm for outcome in outcomes]).tolist()
         now = self._clock()
@@ -90,7 +90,7 @@ class Recorder:
             taken = norm - norm == 0 and loss - loss == 0  # both finite
             self._skipped = 0 if taken else self._skipped + 1
             if self._world.leads:
-                self._write(outcome, dict(zip(self._step.terms, terms, strict=True)), loss, norm, taken, pace)
+                self._write(outcome, dict(zip(self._step.task.terms, terms, strict=True)), loss, norm, taken, pace)
         if self._skipped > self._recipe.max_skipped:
             raise DavidError(
                 f"step {outcomes[-1].step}: the gradient was not finite in {self._skipped} steps in a row "
@@ -114,12 +114,12 @@ class Recorder:
         if taken:
             record |= terms | {"norm": norm}
         record |= {"rate": self._recipe.optim.rate * outcome.factor} | pace
-        record |= {name: value.item() for name, value in outcome.sought.items()}
+        record |= {name: value.item() for name, value in outcome.extras.items()}
         self._files[0].write(record)
         self._files[1].write(seen)
-        told = {f"train/{name}": value for name, value in record.items() if value is not None and name != "step"}
+        scalars = {f"train/{name}": value for name, value in record.items() if value is not None and name != "step"}
         for writer in self._writers:
-            writer.scalars(step, told)
+            writer.scalars(step, scalars)
         self._display.update(record)
 
     def measured(self, step: int, found: dict[str, float]) -> None:

@@ -1,6 +1,6 @@
 """The gradient of the loss over the global batch, left in the parameters; the same on every rank.
 
-B this rank's images, T terms of the loss.
+B this rank's images, T terms of the loss. `Learner` is what is differentiated: the network and its task.
 
 A term's loss is its mean over the real images of the global batch. So each rank divides its sums by the global count,
 and the ranks' gradients are summed. Three ways to sum, for speed, for memory and for proof:
@@ -24,11 +24,15 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from david.model.networks.network import Network
+from david.model.prediction import Prediction
 from david.pipeline.batch import Batch
 from david.train.distributed import World
 from david.train.recipe import Recipe
-from david.train.step.learner import Learner
+from david.train.step.compiled import Compiled
+from david.train.step.precision import computing_in, half_precision
 from david.train.step.sharding import share_out
+from david.train.tasks.task import Task
 
 # Takes this rank's batch, the global number of real images and the factor on the loss; leaves the gradient, with that
 # factor, in the parameters, and returns this rank's share (T,) of each term's mean: the sum over ranks is the mean.
@@ -39,6 +43,34 @@ _NEW_NAME, _OLD_NAME = "forward_sync_buffers", "broadcast_buffers"  # the second
 NO_BUFFERS: dict[str, Any] = {
     _NEW_NAME if _NEW_NAME in signature(DistributedDataParallel).parameters else _OLD_NAME: False
 }
+
+
+class Learner(nn.Module):
+    """Network and task as one module from tensors to a tensor, which is what DDP and autograd see through.
+
+    reduced: what the network computes in, see `precision.py`
+    tell: is called with a sentence where torch.compile fails, see `compiled.py`"""
+
+    def __init__(self, network: Network, task: Task, recipe: Recipe, device: torch.device, tell: Callable[[str], None]):
+        super().__init__()
+        self.network, self.task = network, task
+        self.reduced = half_precision(recipe.precision, device)
+        self.run: Callable[[torch.Tensor], Prediction] = Compiled(network, tell) if recipe.compile else network
+
+    def forward(self, batch: Batch, count: torch.Tensor) -> torch.Tensor:
+        """(T + 1,) float32: the sum of each term over the images of `batch` that it counts, divided by `count`; then
+        what is descended. Over all batches that share one `count` they add up to those of the whole."""
+        with computing_in(None, batch.image.device):
+            terms, images = self.task(self.predict, batch)
+            shares = torch.where(images, terms, 0).sum(1) / count
+            # the gradient of a loss that is not finite may be: made nan, it tells every rank through the norm
+            sound = torch.where(shares.isfinite().all(), 1.0, torch.nan)
+            total = self.task.total(shares, images.sum(1) / count) * sound
+        return torch.cat([shares, total.unsqueeze(0)])
+
+    def predict(self, image: torch.Tensor) -> Prediction:
+        with computing_in(self.reduced, image.device):
+            return self.run(image)
 
 
 class Ddp:
@@ -82,7 +114,7 @@ class Fsdp(Ddp):
 
     def __init__(self, learner: Learner, recipe: Recipe, world: World):
         self.learner, self.size, self.micro_batch = learner, world.size, recipe.micro_batch
-        self.shared = share_out(learner.network, learner.balance, world, learner.reduced) if world.size > 1 else ()
+        self.shared = share_out(learner.network, learner.task, world, learner.reduced) if world.size > 1 else ()
 
     def summing(self, last: bool) -> AbstractContextManager:
         for module in self.shared:

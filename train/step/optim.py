@@ -1,5 +1,7 @@
 """AdamW with a rate for each kind of parameter; `schedule.py` says how rates change with the step."""
 
+from dataclasses import replace
+
 import torch
 from torch import nn
 
@@ -43,9 +45,13 @@ def groups(network: nn.Module, config: OptimConfig) -> list[dict]:
     ]
 
 
-def adamw(network: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
-    """Fused: one kernel for all parameters, and a step that `found_inf` turns into none without asking the host."""
-    return torch.optim.AdamW(groups(network, config), lr=config.rate, betas=(config.beta1, config.beta2), fused=True)
+def adamw(network: nn.Module, config: OptimConfig, task: nn.Module | None = None) -> torch.optim.AdamW:
+    """Fused: one kernel for all parameters, and a step that `found_inf` turns into none without asking the host.
+
+    task: has parameters too, perhaps; they learn at the full rate, whatever its layers"""
+    own = groups(task, replace(config, layer_decay=1.0)) if task is not None else []
+    every = [*groups(network, config), *own]
+    return torch.optim.AdamW(every, lr=config.rate, betas=(config.beta1, config.beta2), fused=True)
 
 
 def set_rates(optimiser: torch.optim.Optimizer, factor: float) -> None:

@@ -11,17 +11,21 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import (
+    FSDPModule,
+    MixedPrecisionPolicy,
+    fully_shard,
+    register_fsdp_forward_method,
+)
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from david.model.networks.network import Network
-from david.train.distributed import World
+from david.train.distributed import World, whole
+from david.train.tasks.task import Task
 
 
-def share_out(
-    network: Network, balance: nn.Module, world: World, half: torch.dtype | None
-) -> tuple[FSDPModule, FSDPModule]:
-    """Share out, in place, the parameters of the network and of the weights of its tasks; those two come back.
+def share_out(network: Network, task: Task, world: World, half: torch.dtype | None) -> tuple[FSDPModule, FSDPModule]:
+    """Share out, in place, the parameters of the network and of its task; those two come back.
 
     half: what the network computes in under autocast, None for float32. The attention and the perceptron of each of the
     ViT's blocks, most of all there is to send, are then gathered in it, as autocast would make the same of them; norms
@@ -35,7 +39,9 @@ def share_out(
             fully_shard(part, mesh=mesh, mp_policy=gathered_in)
     for block in blocks:
         fully_shard(block, mesh=mesh)
-    return fully_shard(network, mesh=mesh), fully_shard(balance, mesh=mesh)
+    shared = fully_shard(network, mesh=mesh), fully_shard(task, mesh=mesh)
+    register_fsdp_forward_method(task, "total")  # computes with its parameters too
+    return shared
 
 
 def multiplies(module: nn.Module) -> bool:
@@ -56,11 +62,6 @@ def gathered(network: nn.Module) -> Iterator[None]:
         for part in parts:
             part.reshard()
             part.set_reshard_after_forward(part is not network, recurse=False)  # the whole: where its backward ends
-
-
-def whole(tensor: torch.Tensor) -> torch.Tensor:
-    """The tensor itself, or all of one that is shared out: then all ranks ask for it together."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def laid_out_as(model: torch.Tensor, value: torch.Tensor) -> torch.Tensor:

@@ -1,1 +1,1 @@
-"""What a network is trained to do: which loss compares what."""
+"""What a network is trained to do: a task compares what it says with what a batch has. `table.py` names them."""

@@ -1,0 +1,75 @@
+"""What `docs/extending.md` says works: its Python, put together into one file of the user's, trains without touching
+the package."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from david.model import config, weights
+from david.model.heads.table import HEADS
+from david.pack.errors import DavidError
+from david.train import recipes, run
+from david.train.journal import read
+from david.train.loop import train
+from david.train.losses.table import TERMS
+from david.train.metrics.table import METRICS
+from david.train.recipe import from_json, override, to_json
+from david.train.tasks.table import TASKS
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "extending.md"
+TABLES = (config.KINDS, config.MODELS, HEADS, TERMS, METRICS, TASKS)
+SMALL = [
+    *("data.height=48", "data.width=32", "model.backbone_size=32", "model.width=16", "model.head_widths=8,8"),
+    *("model.reassemble=8,8,8,8", "batch_size=4", "optim.warmup=1", "checkpoint_every=1"),
+]
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Iterator[Path]:
+    """The page's Python as one file; afterwards david's tables are as they were."""
+    before = [dict(table) for table in TABLES]
+    path = tmp_path / "mine.py"
+    path.write_text("\n".join(re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.S)))
+    yield path
+    for table, rows in zip(TABLES, before, strict=True):
+        table.clear()
+        table.update(rows)
+
+
+def test_the_page_stays_short() -> None:
+    assert len(PAGE.read_text().splitlines()) < 150
+
+
+def test_a_head_a_loss_and_a_metric_of_ones_own_train_and_are_measured(mine: Path, shards: Path, tmp_path: Path):
+    recipe, out = override(recipes.recipe(str(mine)), [*SMALL, "steps=3", "best=slant_mae"]), tmp_path / "run"
+    assert from_json(json.loads(json.dumps(to_json(recipe)))) == recipe
+    train(recipe, shards, out, device="cpu", speaks=False, stop=2)
+    finished = train(recipe, shards, out, device="cpu", speaks=False)  # goes on
+    lines = list(read(out / "journal.jsonl"))
+    assert [line["step"] for line in lines] == [1, 2, 3]
+    assert all(line["depth_charbonnier"] > 0 and line["slant_charbonnier"] > 0 for line in lines)
+    assert not {"normals_cosine", "alpha_bce"} & lines[0].keys()
+    assert 0 < finished.metrics["slant_mae"] < 1 and "depth_rmse_cm" in finished.metrics
+    assert set(weights.load(out / run.WEIGHTS).config.heads) == {"depth", "slant"}
+    with pytest.raises(DavidError, match="for the heads depth there are depth_abs_rel"):
+        override(recipe, ["model.heads=depth"])
+
+
+def test_a_task_of_ones_own_trains(mine: Path, shards: Path, tmp_path: Path):
+    recipe = override(recipes.recipe(f"{mine}:mirrored"), [*SMALL, "steps=2", "objective.mirror=0.5"])
+    assert from_json(json.loads(json.dumps(to_json(recipe)))) == recipe
+    train(recipe, shards, tmp_path / "run", device="cpu", speaks=False)
+    lines = list(read(tmp_path / "run" / "journal.jsonl"))
+    assert all(line["mirror"] > 0 for line in lines)
+    rest = lines[0]["depth_ssi_mse"] + lines[0]["depth_gradient_matching"] + lines[0]["slant_charbonnier"]
+    assert lines[0]["loss"] == pytest.approx(rest + 0.5 * lines[0]["mirror"])
+
+
+def test_a_run_whose_rows_are_not_there_names_what_is_missing(mine: Path) -> None:
+    content = to_json(recipes.recipe(str(mine)))
+    del TERMS["depth_charbonnier"]
+    with pytest.raises(DavidError, match=r"recipe: no `objective\.depth_charbonnier`; there are kind, depth_ssi_mse"):
+        from_json(content)

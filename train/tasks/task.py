@@ -1,0 +1,45 @@
+"""The one seam between a network and its data.
+
+B images of a batch, T terms of the loss.
+"""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import nn
+
+from david.model.prediction import Prediction
+from david.pipeline.batch import Batch
+
+Predict = Callable[[torch.Tensor], Prediction]  # the network on images, in whatever it computes in
+
+
+class Task(nn.Module):
+    """What a step descends. Its own parameters are trained beside the network's, at the recipe's full rate, and its
+    state is a part of each checkpoint.
+
+    terms: their names; weights: what each is multiplied with
+    """
+
+    terms: tuple[str, ...]
+    weights: tuple[float, ...]
+    factors: torch.Tensor  # (T,) the weights on the device
+
+    def __init__(self, weighted: Mapping[str, float]):
+        super().__init__()
+        self.terms, self.weights = tuple(weighted), tuple(weighted.values())
+        self.register_buffer("factors", torch.tensor(self.weights), persistent=False)
+
+    def forward(self, network: Predict, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """(T, B) float32 or better, the terms of each image before their weights, and (T, B) bool, the images that
+        each term counts: those that are real and have what it compares with. Called where nothing is autocast."""
+        raise NotImplementedError
+
+    def total(self, means: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+        """What is descended, (): of the terms' means (T,), and of the share of images (T,) that each counts. Of parts
+        of a batch both are parts of their sums, and so is this."""
+        return means @ self.factors
+
+    def extras(self) -> dict[str, torch.Tensor]:
+        """What there is to note of each step beside the terms, () each, by name."""
+        return {}
