@@ -2,7 +2,9 @@
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
+from multiprocessing import forkserver
 from pathlib import Path
 
 # pytest's workers share the cores; read once, by what is imported next and by what tests start
@@ -11,6 +13,7 @@ if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
 
 import numpy as np
 import pytest
+import starters
 from people import made
 
 from david.pack import synth
@@ -41,6 +44,15 @@ def shards(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def figures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 samples of 48 x 36 pixels, packed: train and val, several shards each. For what asks little of a picture."""
+    folder = tmp_path_factory.mktemp("figures")
+    raw = starters.tiny_raw(folder / "raw.zip", samples=24)
+    build.build(raw, folder / "shards", plan.PackOptions(val_fraction=0.25, shard_samples=7), workers=1)
+    return folder / "shards"
+
+
+@pytest.fixture(scope="session")
 def tiny() -> Callable[[Path, list[int]], Path]:
     """Writes a shard set of noise, 16 x 12 pixels, with so many samples in each shard of `train`, and returns it."""
 
@@ -62,6 +74,22 @@ def tiny() -> Callable[[Path, list[int]], Path]:
         return folder
 
     return write
+
+
+WARM = forkserver.ForkServer()
+WARM.set_forkserver_preload(["david.train.loop", "david.train.writers.to_tensorboard", "matplotlib.pyplot", "pytest"])
+
+
+@pytest.fixture(scope="module")
+def warm() -> Iterator[None]:
+    """Meanwhile processes are forked from one that has torch: those of multiprocessing's forkserver, and the ranks of
+    `distributed.launch`, which start from nothing otherwise, as those of `david train --nproc` do in other tests."""
+    from david.train import distributed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(forkserver, "connect_to_new_process", WARM.connect_to_new_process)
+        patch.setattr(distributed, "LaunchConfig", partial(distributed.LaunchConfig, start_method="forkserver"))
+        yield
 
 
 @pytest.fixture(scope="session")

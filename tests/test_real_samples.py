@@ -16,7 +16,7 @@ def test_a_network_overfits_the_real_samples_in_100_steps(samples_dir: Path, tmp
     still = [f"data.augment.{name}=0" for name in ("flip", "brightness", "contrast", "saturation", "hue")]
     calm = ["optim.rate=2e-3", "optim.warmup=20", "optim.beta2=0.999"]  # two samples bear less than the recipe's batch
     recipe = override(
-        recipes.recipe("smoke"), ["data.height=64", "data.width=48", "batch_size=2", *still, *calm, "summation=ddp"]
+        recipes.recipe("smoke"), ["data.height=64", "data.width=48", "batch_size=2", *still, *calm, "parallel=ddp"]
     )
     recipe = replace(recipe, steps=100, picture_every=0, checkpoint_every=0)
     finished = loop.train(recipe, tmp_path / "shards", tmp_path / "run", device="cpu", speaks=False)

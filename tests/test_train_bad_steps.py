@@ -7,6 +7,7 @@ import pytest
 import torch
 from batches import retarget
 from safetensors.torch import load_file
+from smallest import SMALLEST
 from typer.testing import CliRunner
 
 from david.cli import app
@@ -23,15 +24,21 @@ from david.train.step.step import Step
 from david.train.tasks import supervised
 from david.train.tasks.supervised import compare
 
+pytestmark = pytest.mark.usefixtures("warm")
 TINY = override(
     recipes.recipe("smoke"),
     [
-        *("data.height=48", "data.width=32", "model.backbone_size=32", "model.width=16", "model.head_widths=8,8"),
-        *("model.reassemble=8,8,8,8", "batch_size=4", "steps=6", "optim.warmup=3", "checkpoint_every=1", "keep=9"),
+        *SMALLEST,
+        *("batch_size=4", "steps=6", "optim.warmup=3", "checkpoint_every=1", "keep=9"),
         *("log_every=3", "evaluate_every=0"),
     ],
 )
 both = pytest.mark.parametrize("how", ["exact", "ddp"])
+
+
+@pytest.fixture(scope="module")
+def shards(figures: Path) -> Path:
+    return figures
 
 
 class Poisoned(Loader):

@@ -23,6 +23,7 @@ from david.train.recipe import override
 from david.train.signals import SIGNALS, Passing, Stopped, StopSignals
 from david.train.step.gradients import settled
 
+pytestmark = pytest.mark.usefixtures("warm")
 # A task of `srun --nodes 2 --ntasks-per-node 4 --gpus-per-task 1`, the sixth of eight.
 TASK = {
     **{"SLURM_JOB_ID": "2193449", "SLURM_JOBID": "2193449", "SLURM_STEP_ID": "0", "SLURM_STEPID": "0"},

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from smallest import SMALLEST
 from typer.testing import CliRunner
 
 from david.cli import app
@@ -29,14 +30,20 @@ from david.train.recipe import override
 from david.train.start import Start
 from david.train.step import precision as precision_module
 
+pytestmark = pytest.mark.usefixtures("warm")
 TINY = override(
     recipes.recipe("smoke"),
     [
-        *("data.height=48", "data.width=32", "model.backbone_size=32", "model.width=16", "model.head_widths=8,8"),
-        *("model.reassemble=8,8,8,8", "batch_size=4", "steps=10", "optim.warmup=3", "evaluate_every=2", "keep=1"),
+        *SMALLEST,
+        *("batch_size=4", "steps=10", "optim.warmup=3", "evaluate_every=2", "keep=1"),
         *("best=normals_mean_deg", "checkpoint_every=4"),
     ],
 )
+
+
+@pytest.fixture(scope="module")
+def shards(figures: Path) -> Path:
+    return figures
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from smallest import SMALLEST
 from typer.testing import CliRunner
 
 from david.cli import app
@@ -22,10 +23,15 @@ ALONE = World(0, 1, torch.device("cpu"))
 TINY = override(
     recipes.recipe("smoke"),
     [
-        *("data.height=48", "data.width=32", "model.backbone_size=32", "model.width=16", "model.head_widths=8,8"),
-        *("model.reassemble=8,8,8,8", "batch_size=12", "steps=2", "optim.warmup=1", "parallel=ddp"),
+        *SMALLEST,
+        *("batch_size=12", "steps=2", "optim.warmup=1", "parallel=ddp"),
     ],
 )
+
+
+@pytest.fixture(scope="module")
+def shards(figures: Path) -> Path:
+    return figures
 
 
 @given(limit=st.integers(0, 300), most=st.integers(1, 257))

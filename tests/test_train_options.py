@@ -9,6 +9,7 @@ import pytest
 import torch
 from functorch.compile import make_boxed_compiler
 from safetensors.torch import load_file, save_file
+from smallest import SMALLEST
 from torch._dynamo.backends.common import aot_autograd
 
 from david.model import Network, build
@@ -26,16 +27,22 @@ from david.train.step.gradients import Learner
 from david.train.step.step import Step
 from david.train.tasks.supervised import Supervised
 
+pytestmark = pytest.mark.usefixtures("warm")
 ALONE = World(0, 1, torch.device("cpu"))
 TINY = override(
     recipes.recipe("smoke"),
     [
-        *("data.height=48", "data.width=32", "model.backbone_size=32", "model.width=16", "model.head_widths=8,8"),
-        *("model.reassemble=8,8,8,8", "batch_size=4", "steps=6", "optim.warmup=3", "optim.rate=1e-3"),
+        *SMALLEST,
+        *("batch_size=4", "steps=6", "optim.warmup=3", "optim.rate=1e-3"),
     ],
 )
 DDP = override(TINY, ["parallel=ddp"])
 EVERYTHING = ["precision=fp16", "optim.ema=0.9", "objective.uncertainty=true", "recompute=true"]
+
+
+@pytest.fixture(scope="module")
+def shards(figures: Path) -> Path:
+    return figures
 
 
 @pytest.fixture(scope="module")

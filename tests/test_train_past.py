@@ -25,6 +25,11 @@ from david.train.record.walk import walks_of
 BATCH = 4
 
 
+@pytest.fixture(scope="module")
+def shards(figures: Path) -> Path:
+    return figures
+
+
 @pytest.fixture
 def run(shards: Path, tmp_path: Path) -> Path:
     """What a run of 11 steps leaves: its recipe and its ledger."""

@@ -29,6 +29,11 @@ from david.train.record.recorder import Recorder
 from david.train.step.step import Step
 
 
+@pytest.fixture(scope="module")
+def shards(figures: Path) -> Path:
+    return figures
+
+
 def told(path: Path, *steps: int) -> Mark:
     journal = Journal(path)
     for step in steps:

@@ -1,6 +1,7 @@
 """Runs from end to end on a tiny network: stopped, killed, shared by ranks, refused."""
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -11,7 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from smallest import SMALLEST
 
+from david import cli
 from david.pack.errors import DavidError
 from david.pack.shards import manifest
 from david.pipeline.sampling.order import Order
@@ -20,13 +23,21 @@ from david.train.journal import read
 from david.train.loop import Finished, train
 from david.train.recipe import Recipe, override, to_json
 from david.train.record import past
+from david.train.record.recorder import Recorder
 from david.train.signals import EXIT_STOPPED
+from david.train.step.step import Outcome
 
+pytestmark = pytest.mark.usefixtures("warm")
 SETTINGS = [
-    *("data.height=48", "data.width=32", "model.backbone_size=32", "model.width=16", "model.head_widths=8,8"),
-    *("model.reassemble=8,8,8,8", "batch_size=4", "steps=14", "optim.warmup=3", "checkpoint_every=3", "keep=9"),
+    *SMALLEST,
+    *("batch_size=4", "steps=14", "optim.warmup=3", "checkpoint_every=3", "keep=9"),
 ]
 TINY = override(recipes.recipe("smoke"), SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def shards(figures: Path) -> Path:
+    return figures
 
 
 def go(shards: Path, out: Path, recipe: Recipe = TINY, **how) -> Finished:
@@ -73,30 +84,34 @@ def test_a_run_stopped_after_step_7_equals_one_that_was_not(shards: Path, unbrok
     assert_same_run(tmp_path / "run", unbroken)
 
 
-STRUCK = """
-import os
-from david import cli
-from david.train.record.recorder import Recorder
-take = Recorder.take
-def struck(recorder, outcome, batch, wait_s):
-    take(recorder, outcome, batch, wait_s)
-    if outcome.step == {after}:
-        os.kill(os.getpid(), {number})
-Recorder.take = struck
-cli.main()
-"""
+def struck(words: list[str], number: int, after: int, said: Path) -> None:
+    """In a process of its own: `david` with these words, which sends itself a signal once it has recorded a step."""
+    take = Recorder.take
+
+    def struck_after(recorder: Recorder, outcome: Outcome, *more) -> None:
+        take(recorder, outcome, *more)
+        if outcome.step == after:
+            os.kill(os.getpid(), number)
+
+    Recorder.take = struck_after
+    os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT), 2)
+    sys.argv = ["david", *words]
+    cli.main()
 
 
 @pytest.mark.parametrize(("number", "after"), [(signal.SIGKILL, 5), (signal.SIGTERM, 4)])
 def test_a_killed_run_goes_on_to_the_bit(shards: Path, unbroken: Path, tmp_path: Path, number: int, after: int):
     out = tmp_path / "run"
-    code = [sys.executable, "-c", STRUCK.format(number=int(number), after=after), *command(shards, out)]
-    done = subprocess.run(code, stderr=subprocess.PIPE, text=True)
+    words = (command(shards, out), number, after, tmp_path / "said")
+    process = multiprocessing.get_context("forkserver").Process(target=struck, args=words)
+    process.start()
+    process.join()
+    said = (tmp_path / "said").read_text()
     if number == signal.SIGTERM:
-        assert done.returncode == EXIT_STOPPED, done.stderr
-        assert f"saved after step {after}" in done.stderr and checkpoint.steps(out / "checkpoints")[0] == after
+        assert process.exitcode == EXIT_STOPPED, said
+        assert f"saved after step {after}" in said and checkpoint.steps(out / "checkpoints")[0] == after
     else:
-        assert done.returncode == -number, done.stderr
+        assert process.exitcode == -number, said
     assert len(losses(out)) == after
     go(shards, out)
     assert_same_run(out, unbroken)
@@ -249,8 +264,6 @@ def die_on_rank_1() -> None:
 def test_a_wrong_call_ends_with_one_sentence_and_code_2(
     shards: Path, unbroken: Path, tmp_path: Path, monkeypatch, capfd, more: list[str], said: str
 ):
-    from david import cli
-
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("mine")
     places = {"FULL": str(tmp_path / "full"), "RUN": str(unbroken)}

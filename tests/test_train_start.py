@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
+from smallest import SMALLEST
 from typer.testing import CliRunner
 
 from david.cli import app
@@ -19,10 +20,15 @@ from david.train.start import Start
 TINY = override(
     recipes.recipe("smoke"),
     [
-        *("data.height=48", "data.width=32", "model.backbone_size=32", "model.width=16", "model.head_widths=8,8"),
-        *("model.reassemble=8,8,8,8", "batch_size=4", "steps=2", "optim.warmup=1"),
+        *SMALLEST,
+        *("batch_size=4", "steps=2", "optim.warmup=1"),
     ],
 )
+
+
+@pytest.fixture(scope="module")
+def shards(figures: Path) -> Path:
+    return figures
 
 
 @pytest.fixture(scope="module")

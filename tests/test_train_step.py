@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from batches import retarget
+from smallest import SMALLEST
 from torch import nn
 
 from david.model import build
@@ -20,11 +21,16 @@ ALONE = World(0, 1, torch.device("cpu"))
 TINY = override(
     recipes.recipe("smoke"),
     [
-        *("data.height=48", "data.width=32", "model.backbone_size=32", "model.width=16", "model.head_widths=8,8"),
-        *("model.reassemble=8,8,8,8", "batch_size=4"),
+        *SMALLEST,
+        "batch_size=4",
     ],
 )
 both = pytest.mark.parametrize("recipe", [TINY, override(TINY, ["parallel=ddp"])], ids=["exact", "ddp"])
+
+
+@pytest.fixture(scope="module")
+def shards(figures: Path) -> Path:
+    return figures
 
 
 @pytest.fixture(scope="module")

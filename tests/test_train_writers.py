@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from smallest import SMALLEST
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from typer.testing import CliRunner
 
@@ -16,12 +17,17 @@ from david.train.recipe import override
 TINY = override(
     recipes.recipe("smoke"),
     [
-        *("data.height=48", "data.width=32", "model.backbone_size=32", "model.width=16", "model.head_widths=8,8"),
-        *("model.reassemble=8,8,8,8", "batch_size=4", "steps=4", "optim.warmup=3", "checkpoint_every=2"),
+        *SMALLEST,
+        *("batch_size=4", "steps=4", "optim.warmup=3", "checkpoint_every=2"),
         "evaluate_every=2",
     ],
 )
 SHEET = np.zeros((8, 6, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def shards(figures: Path) -> Path:
+    return figures
 
 
 def test_tensorboard_hears_what_the_journal_says_and_sees_pictures(shards: Path, tmp_path: Path):

@@ -34,8 +34,9 @@ EVERY = 3  # steps between checkpoints
 RECIPE = override(
     recipes.recipe("smoke"),
     [
-        *("data.height=48", "data.width=32", "model.backbone_size=32", "model.width=16", "model.head_widths=8,8"),
-        *("model.reassemble=8,8,8,8", "batch_size=4", "optim.warmup=3", f"checkpoint_every={EVERY}", "keep=2"),
+        *("data.height=48", "data.width=32", "model.backbone=test_vit.r160_in1k", "model.backbone_size=32"),
+        *("model.width=16", "model.head_widths=8,8", "model.reassemble=8,8,8,8"),
+        *("batch_size=4", "optim.warmup=3", f"checkpoint_every={EVERY}", "keep=2"),
         "picture_every=0",
     ],
 )
