@@ -79,6 +79,15 @@ def test_train_keeps_step_count_and_time_left(width: int) -> None:
     assert "loss 0.1235" in found[1] and "waits 3 %" in found[1] and found[1].endswith("12.3 + 101.2 GB")
 
 
+def test_what_training_says_breaks_between_words_and_keeps_its_brackets() -> None:
+    console = terminal(80)
+    live = Live(console, start=0, stop=10)
+    live.note("smoke: 2.4 M parameters, 28 samples, batches of 4 on 1 x cpu in fp32, from the beginning, in runs/[a]")
+    live.close()
+    said = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", console.file.getvalue())  # type: ignore[attr-defined]
+    assert re.search(r"in fp32, from the ?\nbeginning, in runs/\[a\] *\n", said)
+
+
 def test_a_bar_shows_figures_only_once_there_are_some() -> None:
     live = Live(terminal(80), start=0, stop=10)
     try:

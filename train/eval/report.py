@@ -84,7 +84,7 @@ def worst_cases(
             rows.append([pictures.array(batch.image)[0], *(column.pictures[0] for column in columns)])
             value = scores.values[ranked_by][scores.ids.tolist().index(sample)]
             said = [column.captions[0] for column in columns[:-1]]
-            said.append(f"{ranked_by} {value:.4g} {metric.unit}")
+            said.append(f"{ranked_by} {value:.4g}")
             captions.append([f"{reader.key(sample)} ({sample})", *said])
         if rows:
             sheets[f"worst-{head}.png"] = preview.png(preview.sheet(rows, labels, captions))

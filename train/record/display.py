@@ -54,7 +54,7 @@ class Live:
         self._bar.update(self._task, completed=record["step"])
 
     def note(self, text: str) -> None:
-        self._bar.console.print(text, highlight=False, soft_wrap=True)
+        self._bar.console.print(text, highlight=False, markup=False)
 
     def close(self) -> None:
         self._bar.stop()
@@ -76,7 +76,7 @@ class Plain:
         self.note(f"step {step}/{self._stop}  {summary(record)}  {left:.0f} s left")
 
     def note(self, text: str) -> None:
-        self._console.print(text, highlight=False, soft_wrap=True)
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def close(self) -> None:
         pass
