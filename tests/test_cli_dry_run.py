@@ -79,8 +79,12 @@ def test_a_dry_run_tells_what_stands_there_and_leaves_it(david: Say, raw: Path, 
     assert code == 0 and "1 missing or of another size" in said and "to write 1 shard of 7 samples" in said
     code, said = david("pack", raw, there, "--dry-run")  # other options
     assert code == 2 and "shard_samples is 7 there and 1000 now" in said
+    (there / "another.tar").write_bytes(bytes(10_000_000))  # not of packing
+    before = contents(tmp_path)
     code, said = david("pack", raw, there, "--dry-run", "--restart")
-    assert code == 0 and "which --restart takes away" in said
+    old = [path for path in there.iterdir() if path.name != "another.tar"]
+    gone = f"{len(old)} files, {forecast.size(sum(path.stat().st_size for path in old))}, which --restart takes away"
+    assert code == 0 and f"{gone}: dataset.json to val-" in said
     code, said = david("pack", "merge", there, "--dry-run")
     assert code == 2 and contents(tmp_path) == before
 

@@ -251,10 +251,16 @@ def _manifest(shards: Path, plans: list[dict[str, Any]], done: list[Done]) -> Ma
 
 def remove(shards: Path) -> None:
     """Take away what packing wrote to a folder, and nothing else. Call it under the record's lock."""
-    record = Record(shards)
-    (shards / manifest.NAME).unlink(missing_ok=True)
-    (shards / report_page.NAME).unlink(missing_ok=True)
-    for path in sorted(shards.iterdir()):
-        if path.suffix in (".tar", ".idx") and is_name(path.stem):
-            path.unlink(missing_ok=True)
-    record.empty()
+    for path in written(shards):
+        path.unlink(missing_ok=True)
+    Record(shards).empty()
+
+
+def written(shards: Path) -> list[Path]:
+    """The files of a set that packing wrote to a folder, the manifest first; not its record."""
+    tars = [path for path in sorted(shards.glob("*")) if path.suffix in (".tar", ".idx") and is_name(path.stem)]
+    return [
+        path
+        for path in (shards / manifest.NAME, shards / report_page.NAME, *tars)
+        if path.is_file() or path.is_symlink()
+    ]

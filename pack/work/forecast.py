@@ -9,11 +9,11 @@ from david.pack.errors import BadSample, DavidError
 from david.pack.shards import manifest, shard
 from david.pack.sources import synthhuman
 from david.pack.work import repair
-from david.pack.work.build import BadPolicy, Part, advised
+from david.pack.work.build import BadPolicy, Part, advised, written
 from david.pack.work.plan import SPLITS, PackOptions, Plan, plan
 from david.pack.work.record import Done, Record, compare
 
-# Bytes of a shard for each byte of its raw members, by image and compression: measured on SynthHuman's real samples.
+# Bytes of a shard for each byte of its raw members, by image and compression: measured on two of SynthHuman's samples.
 # Drawn ones (`david synth`) take a fifth less.
 SHARE = {("jpeg", "lz4"): 0.257, ("jpeg", "zstd"): 0.241, ("webp", "lz4"): 0.308, ("webp", "zstd"): 0.292}
 
@@ -98,10 +98,11 @@ def forecast(
     else:
         share = SHARE[options.image, options.compression]
         each = share * raw_bytes / max(len(found), 1)
-        estimate = f"estimated as {share:.0%} of the raw bytes, what real samples took where it was measured"
-    freed = sum(path.stat().st_size for path in shards.glob("*.tar")) if restart else 0
+        estimate = f"estimated as {share:.0%} of the raw bytes, as two real samples took; give or take a fifth"
+    old = written(shards) if restart else []
+    freed = sum(path.lstat().st_size for path in old)
     disk = next(path for path in (shards.absolute(), *shards.absolute().parents) if path.exists())
-    there = standing.told or (f"{size(freed)} of shards, which --restart takes away" if freed else "nothing")
+    there = standing.told or _removed(old, freed)
     return Forecast(
         archives=len(whole.raw["archives"]),
         raw_bytes=raw_bytes,
@@ -122,6 +123,14 @@ def forecast(
         free_bytes=shutil.disk_usage(disk).free + freed,
         workers=workers or machine.cores(),
     )
+
+
+def _removed(old: list[Path], freed: int) -> str:
+    """What --restart takes away, of these files."""
+    if not old:
+        return "nothing"
+    names = f"{old[0].name} to {old[-1].name}" if len(old) > 1 else old[0].name
+    return f"{many(len(old), 'file')}, {size(freed)}, which --restart takes away: {names}"
 
 
 @dataclass(frozen=True)
