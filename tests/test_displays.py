@@ -172,4 +172,4 @@ def test_what_each_figure_means_is_told_where_there_is_room(shards: Path) -> Non
         geometry = report_page.tables(manifest.load(shards))[0]
         console = terminal(width)
         assert tables.show(console, geometry) is told
-        assert ("nearest pixel, cm" in console.file.getvalue()) is told  # type: ignore[attr-defined]
+        assert ("nearest pixel" in console.file.getvalue()) is told  # type: ignore[attr-defined]
