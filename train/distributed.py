@@ -196,7 +196,8 @@ def launch(ranks: int, function: Callable[..., Any], **arguments: Any) -> Any:
     takes.
     """
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // ranks)))
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # what it would say is raised below
+    for agent in ("torch.distributed.elastic", "torch.multiprocessing.spawn"):
+        logging.getLogger(agent).setLevel(logging.CRITICAL)  # what it would say is raised below
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
