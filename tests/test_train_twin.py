@@ -108,6 +108,7 @@ def batches(shards: Path) -> list[Batch]:
         assert (batch.targets["depth"].valid & ~some).flatten(1).any(1).all()  # the two masks differ in each image
         targets = {name: Target(one.value.double(), one.valid) for name, one in batch.targets.items()}
         targets["normals"] = Target(targets["normals"].value * some, some)
+        targets["alpha"] = Target(targets["alpha"].value / 255, targets["alpha"].valid)  # only bytes are shares of 255
         found.append(replace(batch, targets=targets))
     found[2] = replace(found[2], real=torch.tensor([True, True, True, False]))
     return found
@@ -184,7 +185,7 @@ def losses(network: nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
         d, n, a = (batch.targets[name] for name in ("depth", "normals", "alpha"))
         depth = (said["relative_depth"][image, 0], d.value[image, 0], d.valid[image, 0])
         normals = (said["normals"][image], n.value[image], n.valid[image, 0])
-        alpha = (said["alpha_logits"][image, 0], a.value[image, 0] / 255)
+        alpha = (said["alpha_logits"][image, 0], a.value[image, 0])
         found["depth_ssi_mse"].append(ssi_mse(*depth))
         found["depth_gradient_matching"].append(gradient_matching(*depth))
         found["normals_cosine"].append(cosine(*normals))
