@@ -78,10 +78,10 @@ def load_backbone(network: Network, source: Path | None = None) -> KeyReport:
     """
     vit, name = network.backbone.vit, network.config.backbone
     state = foreign.from_hub(vit, name) if source is None else foreign.from_file(vit, name, Path(source))
-    told = f"timm's hub, {name}" if source is None else str(source)
-    fitting, report = match_backbone(vit, state, told)
+    origin = f"timm's hub, {name}" if source is None else str(source)
+    fitting, report = match_backbone(vit, state, origin)
     if report.missing or report.misshapen:  # perhaps under the names of whoever trained it
-        other = match_backbone(vit, foreign.as_timm_reads(vit, state), told)
+        other = match_backbone(vit, foreign.as_timm_reads(vit, state), origin)
         fitting, report = max((fitting, report), other, key=lambda found: found[1].share)
     if report.share < LEAST_MATCHED:
         raise DavidError(

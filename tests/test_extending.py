@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from smallest import SMALLEST
 
 from david.model import config, weights
 from david.model.heads.table import HEADS
@@ -21,10 +22,7 @@ from david.train.tasks.table import TASKS
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "extending.md"
 TABLES = (config.KINDS, config.MODELS, HEADS, TERMS, METRICS, TASKS)
-SMALL = [
-    *("data.height=48", "data.width=32", "model.backbone_size=32", "model.width=16", "model.head_widths=8,8"),
-    *("model.reassemble=8,8,8,8", "batch_size=4", "optim.warmup=1", "checkpoint_every=1"),
-]
+SMALL = [*SMALLEST, "batch_size=4", "optim.warmup=1", "checkpoint_every=1"]
 
 
 @pytest.fixture
@@ -43,11 +41,11 @@ def test_the_page_stays_short() -> None:
     assert len(PAGE.read_text().splitlines()) < 150
 
 
-def test_a_head_a_loss_and_a_metric_of_ones_own_train_and_are_measured(mine: Path, shards: Path, tmp_path: Path):
+def test_a_head_a_loss_and_a_metric_of_ones_own_train_and_are_measured(mine: Path, figures: Path, tmp_path: Path):
     recipe, out = override(recipes.recipe(str(mine)), [*SMALL, "steps=3", "best=slant_mae"]), tmp_path / "run"
     assert from_json(json.loads(json.dumps(to_json(recipe)))) == recipe
-    train(recipe, shards, out, device="cpu", speaks=False, stop=2)
-    finished = train(recipe, shards, out, device="cpu", speaks=False)  # goes on
+    train(recipe, figures, out, device="cpu", speaks=False, stop=2)
+    finished = train(recipe, figures, out, device="cpu", speaks=False)  # goes on
     lines = list(read(out / "journal.jsonl"))
     assert [line["step"] for line in lines] == [1, 2, 3]
     assert all(line["depth_charbonnier"] > 0 and line["slant_charbonnier"] > 0 for line in lines)
@@ -58,10 +56,10 @@ def test_a_head_a_loss_and_a_metric_of_ones_own_train_and_are_measured(mine: Pat
         override(recipe, ["model.heads=depth"])
 
 
-def test_a_task_of_ones_own_trains(mine: Path, shards: Path, tmp_path: Path):
+def test_a_task_of_ones_own_trains(mine: Path, figures: Path, tmp_path: Path):
     recipe = override(recipes.recipe(f"{mine}:mirrored"), [*SMALL, "steps=2", "objective.mirror=0.5"])
     assert from_json(json.loads(json.dumps(to_json(recipe)))) == recipe
-    train(recipe, shards, tmp_path / "run", device="cpu", speaks=False)
+    train(recipe, figures, tmp_path / "run", device="cpu", speaks=False)
     lines = list(read(tmp_path / "run" / "journal.jsonl"))
     assert all(line["mirror"] > 0 for line in lines)
     rest = lines[0]["depth_ssi_mse"] + lines[0]["depth_gradient_matching"] + lines[0]["slant_charbonnier"]

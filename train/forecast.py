@@ -21,16 +21,16 @@ def forecast(recipe: Recipe, shards: Shards, out: Path, stop: int | None, ranks:
     stop, (start, notes) = min(stop or recipe.steps, recipe.steps), checkpoint.newest_whole(out / "checkpoints")
     size, each = recipe.data, recipe.batch_size // ranks
     if start >= stop:
-        told = f"step {start:,} of {stop:,} is done: nothing would be trained; --steps asks for more"
+        then = f"step {start:,} of {stop:,} is done: nothing would be trained; --steps asks for more"
     elif start:
-        told = f"it would go on after step {start:,}, from its newest whole checkpoint"
+        then = f"it would go on after step {start:,}, from its newest whole checkpoint"
     else:
-        told = "a run there without a checkpoint would begin anew" if run.stored(out) else "a new run would begin there"
+        then = "a run there without a checkpoint would begin anew" if run.stored(out) else "a new run would begin there"
     parts = f", {recipe.micro_batch} at once" if recipe.micro_batch else ""
     image = f"{size.height} x {size.width} pixels" if size.height and size.width else "the samples' size"
     return {
         "recipe": f"{recipe.name}: {', '.join(recipe.model.heads)} by {recipe.model.backbone}",
-        "folder": f"{out}: {told}{''.join(f'; {note}' for note in notes)}",
+        "folder": f"{out}: {then}{''.join(f'; {note}' for note in notes)}",
         "samples": f"{samples:,} to train on, {held_out:,} held out, as {image}",
         "steps": f"{max(stop - start, 0):,}, to step {stop:,} of {recipe.steps:,}, in batches of {recipe.batch_size}",
         "epochs": f"{stop * recipe.batch_size / samples:,.2f} by step {stop:,}",

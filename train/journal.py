@@ -77,9 +77,9 @@ def cut_back(path: Path, step: int, mark: Mark | None) -> str | None:
 
     mark: the checkpoint's; none where an older version saved it. Raises DavidError where the file does not begin with
     what the checkpoint was saved beside."""
-    told = step > 0 if mark is None else mark["bytes"] > 0
+    lost = step > 0 if mark is None else mark["bytes"] > 0
     if not path.exists():
-        return f"{path} is gone: what it told up to step {step} is lost, it goes on from there" if told else None
+        return f"{path} is gone: what it told up to step {step} is lost, it goes on from there" if lost else None
     if mark is None:
         end = _end_of(path, step)
     else:

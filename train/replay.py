@@ -93,10 +93,10 @@ def verify_run(
     found = past.verify(run, folders)
     typer.echo(f"{found.steps} steps as the order has them")
     for number, walk in enumerate(found.walks):
-        told = f"{folders[number]}: " if len(found.walks) > 1 else ""
-        told += f"{walk.epochs} whole epochs, each with {walk.covered} of {walk.samples} samples exactly once"
+        line = f"{folders[number]}: " if len(found.walks) > 1 else ""
+        line += f"{walk.epochs} whole epochs, each with {walk.covered} of {walk.samples} samples exactly once"
         if walk.covered < walk.samples:
-            told += f" ({walk.samples - walk.covered} left over, too few for a batch)"
+            line += f" ({walk.samples - walk.covered} left over, too few for a batch)"
         if walk.begun:
-            told += f"; {walk.begun} samples of epoch {walk.epochs} so far, none twice"
-        typer.echo(told)
+            line += f"; {walk.begun} samples of epoch {walk.epochs} so far, none twice"
+        typer.echo(line)

@@ -71,8 +71,8 @@ class ObjectiveConfig(TaskConfig):
         for head in heads:
             if not any(TERMS[name].head == head for name in chosen):
                 those = [f"objective.{name}" for name, term in TERMS.items() if term.head == head]
-                told = f"but each of its weights is 0: {', '.join(those)}" if those else "which no term compares"
-                raise DavidError(f"recipe: model.heads has {head}, {told}")
+                why = f"but each of its weights is 0: {', '.join(those)}" if those else "which no term compares"
+                raise DavidError(f"recipe: model.heads has {head}, {why}")
         return chosen
 
     def check(self, heads: Sequence[str], fields: Collection[str] | None = None) -> None:
