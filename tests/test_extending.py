@@ -13,6 +13,7 @@ from david.model import config, weights
 from david.model.heads.table import HEADS
 from david.pack.errors import DavidError
 from david.train import recipes, run
+from david.train.commands import as_rank
 from david.train.journal import read
 from david.train.loop import train
 from david.train.losses.table import TERMS
@@ -26,26 +27,40 @@ SMALL = [*SMALLEST, "batch_size=4", "optim.warmup=1", "checkpoint_every=1"]
 
 
 @pytest.fixture
-def mine(tmp_path: Path) -> Iterator[Path]:
-    """The page's Python as one file; afterwards david's tables are as they were."""
-    before = [dict(table) for table in TABLES]
-    path = tmp_path / "mine.py"
-    path.write_text("\n".join(re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.S)))
-    yield path
+def before() -> Iterator[list[dict]]:
+    """David's tables as they are, and are again afterwards."""
+    found = [dict(table) for table in TABLES]
+    yield found
+    as_they_were(found)
+
+
+def as_they_were(before: list[dict]) -> None:
     for table, rows in zip(TABLES, before, strict=True):
         table.clear()
         table.update(rows)
+
+
+@pytest.fixture
+def mine(tmp_path: Path, before: list[dict]) -> Path:
+    """The page's Python as one file."""
+    path = tmp_path / "mine.py"
+    path.write_text("\n".join(re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.S)))
+    return path
 
 
 def test_the_page_stays_short() -> None:
     assert len(PAGE.read_text().splitlines()) < 150
 
 
-def test_a_head_a_loss_and_a_metric_of_ones_own_train_and_are_measured(mine: Path, figures: Path, tmp_path: Path):
+def test_a_head_a_loss_and_a_metric_of_ones_own_train_and_are_measured(
+    mine: Path, before: list[dict], figures: Path, tmp_path: Path
+):
     recipe, out = override(recipes.recipe(str(mine)), [*SMALL, "steps=3", "best=slant_mae"]), tmp_path / "run"
     assert from_json(json.loads(json.dumps(to_json(recipe)))) == recipe
     train(recipe, figures, out, device="cpu", speaks=False, stop=2)
-    finished = train(recipe, figures, out, device="cpu", speaks=False)  # goes on
+    content = to_json(recipe)
+    as_they_were(before)
+    finished = as_rank(content, str(mine), shards=figures, out=out, device="cpu", speaks=False)  # a process of its own
     lines = list(read(out / "journal.jsonl"))
     assert [line["step"] for line in lines] == [1, 2, 3]
     assert all(line["depth_charbonnier"] > 0 and line["slant_charbonnier"] > 0 for line in lines)
