@@ -2,17 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 from david.pack.errors import DavidError
 from david.pipeline.sampling.augment import AugmentConfig
 from david.pipeline.sampling.mixture import Mixture, seed_of
 from david.pipeline.sampling.order import LastBatch, Order, Shuffle
+from david.pipeline.sampling.placement import Fit
 
 
 @dataclass(frozen=True)
 class DataConfig:
     """height, width: of the batch, in pixels; both None for the samples' own size
+    fit: how samples of another shape are placed in it: `cover` cuts off what is too much, `contain` leaves empty what
+        is too little, `stretch` bends them (see `placement.py`); `own` says that there is no height and width
     augment: chances and ranges, used for training only
     last_batch: `drop` or `pad`, see `order.Order`
     shuffle: `full`, any sample anywhere in its epoch, for local disks; `blocks`, shards in any order and samples within
@@ -25,6 +28,7 @@ class DataConfig:
 
     height: int | None = None
     width: int | None = None
+    fit: Fit = "cover"
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     last_batch: LastBatch = "drop"
     shuffle: Shuffle = "full"
@@ -38,6 +42,13 @@ class DataConfig:
             raise DavidError(
                 f"height is {self.height} and width is {self.width}; give both, or neither for the samples' own size"
             )
+        if self.fit not in get_args(Fit):
+            raise DavidError(f"fit is {self.fit!r}; it must be {', '.join(map(repr, get_args(Fit)))}")
+        if self.fit != "cover" and (self.fit == "own") != (self.height is None):
+            raise DavidError(
+                f"fit is `{self.fit}` and height is {self.height}; `own` is for batches without a height and a width, "
+                "the others for batches that have them"
+            )
         for name in ("height", "width", "window", "threads", "prefetch"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -50,8 +61,10 @@ class DataConfig:
             raise DavidError(f"shuffle is {self.shuffle!r}; it must be `full` or `blocks`")
 
     def content(self) -> dict[str, Any]:
-        """What decides on the batches, without what only decides on their speed."""
-        return {name: value for name, value in asdict(self).items() if name not in ("threads", "prefetch")}
+        """What decides on the batches, without what only decides on their speed; without `fit` where it is as it was
+        before there was a choice."""
+        left_out = {"threads", "prefetch"} | ({"fit"} if self.fit in ("cover", "own") else set())
+        return {name: value for name, value in asdict(self).items() if name not in left_out}
 
     def order(self, sets: Sequence[Sequence[int]], batch_size: int, seed: int, train: bool = True) -> Order | Mixture:
         """The steps over a split. sets: for each shard set the samples of each of its shards

@@ -28,6 +28,7 @@ from david.pipeline.reading.sets import Shards
 from david.pipeline.sampling import draws
 from david.pipeline.sampling.mixture import Mixture
 from david.pipeline.sampling.order import Order
+from david.pipeline.sampling.placement import Fit
 from david.pipeline.stages import Stages
 
 
@@ -113,11 +114,11 @@ def _batches(
     for step in steps:
         if bringing:
             bringing.reached(step - engine.in_flight)
-        places = order.batch(step).share(rank, world_size)
+        picks = order.batch(step).share(rank, world_size)
         drawn = (
-            draws.draw(order.seed, places.epochs, places.ids, config.augment) if config else draws.none(len(places.ids))
+            draws.draw(order.seed, picks.epochs, picks.ids, config.augment) if config else draws.none(len(picks.ids))
         )
-        engine.submit(places, drawn)
+        engine.submit(picks, drawn)
         if engine.in_flight == engine.IN_FLIGHT:
             yield engine.collect()
     while engine.in_flight:
@@ -134,16 +135,17 @@ def cores(ranks: int) -> int:
 def _engine(
     reader: Reader, config: DataConfig, batch_size: int, threads: int, device: torch.device, stages: Stages
 ) -> Engine:
+    fit: Fit
     if config.height is not None and config.width is not None:
-        size, resize = (config.height, config.width), True
+        size, fit = (config.height, config.width), config.fit
     else:
         first = reader.read(0)
-        size, resize = (first.height, first.width), False
+        size, fit = (first.height, first.width), "own"
     if device.type == "cpu":
-        return CpuEngine(reader, size, resize, batch_size, threads, stages)
+        return CpuEngine(reader, size, fit, batch_size, threads, stages)
     if device.type == "cuda" and torch.cuda.is_available():
         index = torch.cuda.current_device() if device.index is None else device.index
-        return GpuEngine(reader, size, resize, batch_size, threads, torch.device("cuda", index), stages)
+        return GpuEngine(reader, size, fit, batch_size, threads, torch.device("cuda", index), stages)
     raise DavidError(f"batches can't be made on device `{device}` here; use `cpu`, or `cuda` where there is a GPU")
 
 

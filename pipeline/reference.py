@@ -1,6 +1,6 @@
 """A batch made the slow, obvious way: tarfile, NumPy and float64, one sample after another.
 
-It shares `order`, `draws` and `geometry` with the loader, which decide what a batch is, and nothing of how it is made.
+It shares `order`, `draws` and `placement` with the loader, which decide what a batch is, and nothing of how it is made.
 The loader's batch is this one to the bit, but for images: where they are resampled or their colours mapped, they may
 differ by one step of rounding (in OpenCV's fixed-point colours 4 % of the values do), and turned normals by float16's.
 
@@ -8,16 +8,19 @@ Legend: B samples, H rows, W columns of the batch, h, w of a sample.
 """
 
 import tarfile
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 
 from david.pack.shards import codecs, manifest, shard
-from david.pipeline.batch import Batch
+from david.pipeline.batch import TARGETS, Batch
 from david.pipeline.config import DataConfig
 from david.pipeline.engines import effects
 from david.pipeline.reading.sets import Shards, folders
-from david.pipeline.sampling import draws, geometry
+from david.pipeline.sampling import draws, placement
+from david.pipeline.targets import Kind, union
 
 
 def batch(
@@ -25,13 +28,16 @@ def batch(
 ) -> Batch:
     """The global batch of a step; the arguments are `loader.Loader`'s."""
     datasets = [manifest.load(folder) for folder in folders(shards)]
-    compression = datasets[0].compression
-    members = [one for dataset in datasets for one in _members(dataset, split)]
+    stored = [(dataset, members) for dataset in datasets for members in _members(dataset, split)]
     counts = [[listed.samples for listed in dataset.splits.get(split, ())] for dataset in datasets]
     order = config.order(counts, batch_size, seed, train)
     ids, epochs, real = order.batch(step)
     drawn = draws.draw(seed, epochs, ids, config.augment) if train else draws.none(len(ids))
-    samples = [_sample(members[sample], compression, config, drawn, slot) for slot, sample in enumerate(ids)]
+    targets = union(datasets)
+    samples = []
+    for slot, sample in enumerate(ids):
+        dataset, members = stored[sample]
+        samples.append(_sample(dataset, members, targets, config, drawn, slot))
     starts = np.cumsum([0, *map(sum, counts)])
     sets = np.array([max(np.flatnonzero(starts <= sample)) for sample in ids])
     made = {name: np.stack([sample[name] for sample in samples]) for name in samples[0]}
@@ -40,7 +46,7 @@ def batch(
 
 
 def _members(dataset: manifest.Manifest, split: str) -> list[list[bytes]]:
-    """The five members of each sample of a split, in stored order."""
+    """The members of each sample of a split, in stored order."""
     datas: list[bytes] = []
     for listed in dataset.splits.get(split, ()):
         with tarfile.open(dataset.folder / f"{listed.name}.tar") as tar:
@@ -48,61 +54,106 @@ def _members(dataset: manifest.Manifest, split: str) -> list[list[bytes]]:
                 file = tar.extractfile(member)
                 assert file is not None, f"{member.name} is no file"
                 datas.append(file.read())
-    return [datas[start : start + 5] for start in range(0, len(datas), 5)]
+    each = len(dataset.fields) + 1
+    return [datas[start : start + each] for start in range(0, len(datas), each)]
 
 
 def _sample(
-    members: list[bytes], compression: manifest.Compression, config: DataConfig, drawn: draws.Draws, slot: int
+    dataset: manifest.Manifest,
+    members: list[bytes],
+    targets: dict[str, Kind],
+    config: DataConfig,
+    drawn: draws.Draws,
+    slot: int,
 ) -> dict[str, np.ndarray]:
     rgb, *stored, about = members
     known = shard.decode_about(about)
     h, w = known["height"], known["width"]
-    alpha, depth, normals = (
-        codecs.decode_planes(data, count, h, w, compression) for data, count in zip(stored, (1, 2, 3), strict=True)
-    )
-    image, alpha = codecs.decode_rgb(rgb), alpha[0][:, :, None]
-    relative, vectors, sound = codecs.join_depth(depth), codecs.join_normals(normals), (normals != 255).any(axis=0)
     height, width = config.height or h, config.width or w
-    placement = geometry.place(drawn, slot, h, w, height, width)
-    image, alpha = sampled(image, placement, height, width), sampled(alpha, placement, height, width)
-    (xx, xy, x0), (yx, yy, y0) = placement.where().tolist()
+    placed = placement.place(drawn, slot, (h, w), (height, width), config.fit)
+    (xx, xy, x0), (yx, yy, y0) = placed.where().tolist()
     rows, columns = np.empty((height, width), int), np.empty((height, width), int)
     for y in range(height):
         for x in range(width):
-            rows[y, x] = min(max((yx * x + yy * y + y0) // geometry.ONE, 0), h - 1)
-            columns[y, x] = min(max((xx * x + xy * y + x0) // geometry.ONE, 0), w - 1)
-    relative, vectors, sound = relative[rows, columns], vectors[rows, columns], sound[rows, columns]
-    turn = [[placement.cosine, -placement.sine, 0], [placement.sine, placement.cosine, 0], [0, 0, 1]]
-    vectors = vectors @ np.transpose(turn) * [-1 if placement.flip else 1, 1, 1]
+            rows[y, x] = (yx * x + yy * y + y0) // placement.ONE
+            columns[y, x] = (xx * x + xy * y + x0) // placement.ONE
+    within = (rows >= 0) & (rows < h) & (columns >= 0) & (columns < w)
+    at = rows.clip(0, h - 1), columns.clip(0, w - 1)
+    image = sampled(codecs.decode_rgb(rgb), placed, height, width)
     colour = drawn.colour[slot].astype(np.float64)
     image = np.rint(image @ colour[:, :3].T + colour[:, 3]).clip(0, 255)
-    image = worn(image, drawn, slot).astype(np.uint8)
-    alpha = np.rint(alpha).astype(np.uint8)
-    stored_camera = np.full((3, 3), np.nan) if known["intrinsics"] is None else known["intrinsics"]
-    valid = ~np.isnan(relative)
-    normals_valid = valid & sound
-    return {
+    image = degraded(image, drawn, slot).astype(np.uint8) * within[:, :, None]
+    camera = np.full((3, 3), np.nan) if known["intrinsics"] is None else known["intrinsics"]
+    depth = known["fields"].get("depth", {"offset_m": 0, "scale_m": 1})
+    made = {
         "image": np.moveaxis(image, -1, 0),
-        "targets.alpha.value": np.moveaxis(alpha, -1, 0).copy(),
-        "targets.alpha.valid": np.ones_like(valid)[None],
-        "targets.depth.value": np.where(valid, relative, 0).astype(np.float16)[None],
-        "targets.depth.valid": valid[None],
-        "targets.normals.value": np.moveaxis(np.where(normals_valid[:, :, None], vectors, 0).astype(np.float16), -1, 0),
-        "targets.normals.valid": normals_valid[None],
-        "intrinsics": geometry.cameras([placement], stored_camera[None])[0].astype(np.float32),
-        "depth_offset_m": np.array(known["depth_offset_cm"] / 100, np.float32),
-        "depth_scale_m": np.array(known["depth_scale_cm"] / 100, np.float32),
+        "intrinsics": placement.cameras([placed], camera[None])[0].astype(np.float32),
+        "depth_offset_m": np.array(depth["offset_m"], np.float32),
+        "depth_scale_m": np.array(depth["scale_m"], np.float32),
     }
+    for name, (channels, dtype) in targets.items():
+        made[f"{TARGETS}{name}.value"] = np.zeros((channels, height, width), torch.empty(0, dtype=dtype).numpy().dtype)
+        made[f"{TARGETS}{name}.valid"] = np.zeros((1, height, width), bool)
+    for field, data in zip(dataset.fields[1:], stored, strict=True):
+        if not data:
+            continue
+        planes = codecs.decode_planes(data, field.planes, h, w, dataset.compression)
+        values, valid = JOIN[field.coding](planes, known["fields"].get(field.name))
+        if field.coding == "u8":
+            values = np.rint(sampled(values, placed, height, width))
+        else:
+            values = values[at]
+        if field.coding == "octahedral-12":
+            turn = [[placed.cosine, -placed.sine, 0], [placed.sine, placed.cosine, 0], [0, 0, 1]]
+            values = values @ np.transpose(turn) * [placed.mirror, 1, 1]
+        valid = valid[at] & within
+        if field.within:
+            valid &= made[f"{TARGETS}{field.within}.valid"][0]
+        made[f"{TARGETS}{field.name}.valid"][0] = valid
+        made[f"{TARGETS}{field.name}.value"][:] = np.moveaxis(np.where(valid[:, :, None], values, 0), -1, 0)
+    return made
 
 
-def sampled(image: np.ndarray, placement: geometry.Placement, height: int, width: int) -> np.ndarray:
+Values = tuple[np.ndarray, np.ndarray]  # (h, w, C), and where they are valid: (h, w) bool
+
+
+def _u8(planes: np.ndarray, _: object) -> Values:
+    return planes[0][:, :, None], np.ones(planes.shape[1:], bool)
+
+
+def _f16(planes: np.ndarray, _: object) -> Values:
+    relative = codecs.join_depth(planes)
+    return relative[:, :, None], np.isfinite(relative)
+
+
+def _u16(planes: np.ndarray, about: dict[str, float]) -> Values:
+    """Relative to the range: two operations, each rounded to float32."""
+    steps = planes[0].astype(np.uint16) << 8 | planes[1]
+    centre, factor = about["offset_m"] / about["step_m"], about["step_m"] / about["scale_m"]
+    relative = (steps.astype(np.float32) - np.float32(centre)) * np.float32(factor)
+    return relative.clip(-65504, 65504).astype(np.float16)[:, :, None], (steps != 0) & (steps != 65535)
+
+
+def _octahedral(planes: np.ndarray, _: object) -> Values:
+    return codecs.join_normals(planes), (planes != 255).any(axis=0)
+
+
+JOIN: dict[str, Callable[[np.ndarray, Any], Values]] = {
+    "u8": _u8,
+    "f16-affine": _f16,
+    "u16-linear": _u16,
+    "octahedral-12": _octahedral,
+}
+
+
+def sampled(image: np.ndarray, placed: placement.Placement, height: int, width: int) -> np.ndarray:
     """(h, w, C) uint8 to (height, width, C) float64: the mean of bilinear samples that divide each pixel evenly."""
     h, w, _ = image.shape
-    down, across = placement.samples
+    down, across = placed.samples
     total = np.zeros((height, width, image.shape[2]))
     for j, i in np.ndindex(down, across):
         y, x = np.mgrid[:height, :width] + np.array([(j + 0.5) / down, (i + 0.5) / across])[:, None, None]
-        column, row = np.einsum("ij,jyx->iyx", placement.matrix, np.stack([x, y, np.ones_like(x)])) - 0.5
+        column, row = np.einsum("ij,jyx->iyx", placed.matrix, np.stack([x, y, np.ones_like(x)])) - 0.5
         left, top = np.floor(column).astype(int), np.floor(row).astype(int)
         for below, right in np.ndindex(2, 2):
             near = (1 - abs(top + below - row)) * (1 - abs(left + right - column))
@@ -110,7 +161,7 @@ def sampled(image: np.ndarray, placement: geometry.Placement, height: int, width
     return total / (down * across)
 
 
-def worn(image: np.ndarray, drawn: draws.Draws, slot: int) -> np.ndarray:
+def degraded(image: np.ndarray, drawn: draws.Draws, slot: int) -> np.ndarray:
     """(H, W, 3) whole values, blurred, noisy and compressed where the sample's draws say so, float64."""
     if drawn.blur[slot]:
         image = np.rint(blurred(image, float(drawn.blur[slot])))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from david.pack.errors import BadSample, DavidError
 from david.pack.shards import codecs, shard
 from david.pack.shards.schema import Compression, extensions
-from david.pipeline.reading import members
+from david.pipeline.reading import _members, members
 
 WHERE = "here.tar, sample 3"
 EXTENSIONS = extensions("jpeg", "lz4")
@@ -35,7 +35,8 @@ def packed(stored: np.ndarray, compression: Compression) -> dict[str, memoryview
 
 def inflated(stored: dict[str, memoryview], compression: Compression, h: int, w: int) -> np.ndarray:
     out = np.full((6, h, w), 255, np.uint8)
-    members.inflate(stored, compression, out[0], out[1:], WHERE)
+    outs = {"alpha": out[:1], "depth": out[1:3], "normals": out[3:]}
+    members.inflate(stored, compression, outs, WHERE)
     return out
 
 
@@ -82,10 +83,14 @@ def test_changed_bytes_give_an_error_or_planes_that_the_package_gives_too(data: 
         assert np.array_equal(inflated(damaged, "lz4", 40, 900), expected)
 
 
-def test_planes_of_unlike_sizes_are_refused() -> None:
+def test_each_member_needs_a_buffer_that_can_be_written() -> None:
     whole = packed(np.zeros((6, 60, 50), np.uint8), "lz4")
-    with pytest.raises(ValueError, match="unlike sizes"):
-        members.inflate(whole, "lz4", np.empty((60, 50), np.uint8), np.empty((5, 60, 49), np.uint8), WHERE)
+    with pytest.raises(ValueError, match="one buffer to fill for each member"):
+        _members.inflate(members.LZ4, tuple(whole.values()), (np.empty((1, 60, 50), np.uint8),))
+    kept = np.empty((1, 60, 50), np.uint8)
+    kept.flags.writeable = False
+    with pytest.raises((ValueError, BufferError)):
+        _members.inflate(members.LZ4, (whole["alpha"],), (kept,))
 
 
 def archived(datas: list[bytes]) -> tuple[bytearray, np.ndarray]:

@@ -153,10 +153,3 @@ def test_the_fingerprint_knows_the_sets_their_order_and_weights(both: list[Path]
     assert len({*found, fingerprint(both, (2, 1))}) == 5
     assert fingerprint(both[:1]) == fingerprint(both[0])
     assert sets.load(both[0]).fingerprint == manifest.load(both[0]).fingerprint
-
-
-def test_sets_that_are_compressed_unlike_are_refused(both: list[Path]) -> None:
-    one = manifest.load(both[1])
-    replace(one, options={**one.options, "compression": "zstd"}).write()
-    with pytest.raises(DavidError, match=r"two: compressed by zstd, .*one by lz4"):
-        sets.load(both)

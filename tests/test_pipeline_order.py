@@ -157,7 +157,7 @@ def test_what_is_off_changes_nothing_to_the_bit() -> None:
     assert not drawn.flip.any()
     assert drawn.colour.tobytes() == draws.none(100).colour.tobytes()
     assert not drawn.recoloured().any()
-    assert not drawn.worn().any()
+    assert not drawn.degraded().any()
     assert (drawn.kept == 1).all() and not drawn.angle.any()
 
 

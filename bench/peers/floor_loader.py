@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from david.bench.peers import david_loader
-from david.pipeline.engines import images, planes
+from david.pipeline.engines import images
 from david.pipeline.reading import members
 from david.pipeline.reading.reader import Encoded, Reader
 
@@ -29,10 +29,11 @@ def batches(folder: Path, batch_size: int, workers: int) -> Iterator[Iterator[An
     def decode(sample: Encoded) -> None:
         if not hasattr(own, "image"):
             own.image = np.empty((sample.height, sample.width, 3), np.uint8)
-            own.alpha = np.empty((sample.height, sample.width), np.uint8)
-            own.planes = np.empty((planes.COUNT, sample.height, sample.width), np.uint8)
+            own.outs = {
+                field.name: np.empty((field.planes, sample.height, sample.width), np.uint8) for field in sample.fields
+            }
         images.decode(sample.rgb, own.image)
-        members.inflate(sample.planes, reader.compression, own.alpha, own.planes, sample.where)
+        members.inflate(sample.planes, sample.compression, own.outs, sample.where)
 
     def decode_all(part: list[Encoded]) -> None:
         for sample in part:

@@ -163,14 +163,14 @@ def check_fields(fields: Fields) -> None:
     names = [one.name for one in fields]
     if not fields or fields[0] != RGB or len(set(names)) < len(names):
         raise ValueError(f"its fields are {', '.join(map(str, names))}, expected rgb, an image, and others after it")
-    for one in fields[1:]:
+    for number, one in enumerate(fields[1:], 1):
         if not _FIELD.fullmatch(one.name) or one.name == "json":
             raise ValueError(f"a field's name is not as expected: {str(one.name)[:200]!r}")
         if one.coding not in CODINGS or not one.planes:
             known = ", ".join(name for name, coding in CODINGS.items() if coding.planes)
             raise ValueError(f"{one.name} is coded as {str(one.coding)[:40]!r}; this david reads {known}")
-        if one.within is not None and (one.within not in names[1:] or one.within == one.name):
-            raise ValueError(f"{one.name} lies within {str(one.within)[:40]!r}, which is no other field")
+        if one.within is not None and one.within not in names[1:number]:
+            raise ValueError(f"{one.name} lies within {str(one.within)[:40]!r}, which is no field before it")
 
 
 def _check(manifest: Manifest) -> None:

@@ -67,8 +67,8 @@ def _told(ranges: dict[str, codings.Range], version: int) -> dict[str, Any]:
 
 
 def decode_about(data: bytes | memoryview) -> dict[str, Any]:
-    """The JSON member of a sample, of either version, with `intrinsics` as (3, 3) float64 or None; `fields`: name ->
-    offset_m, scale_m and step_m of each field that has them; and `affine`: name -> (offset_m, scale_m).
+    """The JSON member of a sample, of either version, with `intrinsics` as (3, 3) float64 or None, and `fields`:
+    name -> offset_m, scale_m and step_m of each field that has them.
 
     Raises DavidError where a key is missing or of another type."""
     try:
@@ -81,10 +81,7 @@ def decode_about(data: bytes | memoryview) -> dict[str, Any]:
         else:
             offset, scale = float(about["depth_offset_cm"]), float(about["depth_scale_cm"])
             told = {"depth": {"offset_m": offset * CM, "scale_m": scale * CM}}
-        affine = {name: (one["offset_m"], one["scale_m"]) for name, one in told.items()}
-        if "depth" in affine:  # until the pipeline takes `affine`
-            about = {"depth_offset_cm": affine["depth"][0] / CM, "depth_scale_cm": affine["depth"][1] / CM} | about
-        return about | {"fields": told, "affine": affine}
+        return about | {"fields": told}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DavidError(f"no JSON member of a sample ({type(error).__name__}: {error})") from error
 
@@ -94,7 +91,7 @@ def decode(members: list[bytes] | list[memoryview], compression: Compression, fi
     lacks is valid nowhere. Raises DavidError where a member is damaged."""
     rgb, *stored, about = members
     meta = decode_about(about)
-    height, width, ranges, _ = (meta.pop(name) for name in ("height", "width", "fields", "affine"))
+    height, width, ranges = (meta.pop(name) for name in ("height", "width", "fields"))
     meta.pop("depth_offset_cm", None), meta.pop("depth_scale_cm", None)
     values, masks = {}, {}
     for field, data in zip(fields[1:], stored, strict=True):

@@ -1,9 +1,10 @@
-/* Planes to depth, normals and what of them is valid in one pass: `planes.join`, whose docstring tells the rest.
+/* Planes to values, and where they mean something, in one pass: `planes.join`, whose docstring tells the rest.
 
-   Rows are first gathered by nearest neighbour, as bytes, then joined by loops that compilers turn into vector code.
-   Every operation is rounded by itself (-ffp-contract=off), so that any IEEE arithmetic gives the same bits.
+   Rows are first gathered by nearest neighbour, as bytes, then joined by loops that compilers turn into vector code, one
+   step of a small program for each field. Every operation is rounded by itself (-ffp-contract=off), so that any IEEE
+   arithmetic gives the same bits.
 
-   Legend: H rows, W columns of the target, h, w of the source. */
+   Legend: P planes, H rows, W columns of the target, h, w of the source. */
 
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030B0000
@@ -21,45 +22,72 @@
 #define FAST
 #endif
 
-enum { PLANES = 5, CENTRE = 2047, MAGNITUDE = 0x7FFF, INFINITE = 0x7C00, SHIFT = 32 };
+enum { CENTRE = 2047, MAGNITUDE = 0x7FFF, INFINITE = 0x7C00, SKY = 0xFFFF, SHIFT = 32, MOST_STEPS = 64 };
 #define ONE ((int64_t)1 << SHIFT)
+#define LARGEST 65504.0f /* float16 */
 
 typedef struct {
     int64_t x_by_x, x_by_y, x_start, y_by_x, y_by_y, y_start; /* fixed point, of pixels of the source */
 } Where;
 
-static int64_t clamp(int64_t value, int64_t most) { return value < 0 ? 0 : value > most ? most : value; }
+typedef struct {
+    float cosine, sine, mirror;
+} Turn;
 
-static int64_t index_of(int64_t fixed) { return fixed >= 0 ? fixed / ONE : -((-fixed + ONE - 1) / ONE); }
+enum Coding { WHOLE, F16, U16, OCTAHEDRAL, CODINGS }; /* as in `planes.CODINGS` */
+static const int PLANES[CODINGS] = {0, 2, 2, 3}, CHANNELS[CODINGS] = {0, 1, 1, 3};
 
-/* Row y of the target, (5, W), from planes (5, h, w). */
-FAST static void gather(const uint8_t *restrict planes, int64_t h, int64_t w, int64_t y, const Where *at,
-                        uint8_t *restrict row, int64_t W)
+typedef struct {
+    int32_t coding, plane, bound; /* its first plane; the earlier step whose mask bounds this one's, or -1 */
+    float centre, factor;         /* of U16: (steps - centre) * factor */
+} Step;
+
+static inline int64_t clamp(int64_t value, int64_t most) { return value < 0 ? 0 : value > most ? most : value; }
+
+static inline int64_t index_of(int64_t fixed) { return fixed >> SHIFT; } /* rounded down, as all compilers shift */
+
+/* For row y of the target which pixels of the source it shows, and whether they are of it: 0 or 1. */
+FAST static void look_up(int64_t h, int64_t w, int64_t y, const Where *at, int64_t *restrict pixels,
+                         uint8_t *restrict within, int64_t W)
 {
     int64_t x_fixed = at->x_by_y * y + at->x_start, y_fixed = at->y_by_y * y + at->y_start;
-    int64_t first = index_of(x_fixed), line = index_of(y_fixed);
+    for (int64_t x = 0; x < W; x++) {
+        int64_t column = index_of(x_fixed + at->x_by_x * x), line = index_of(y_fixed + at->y_by_x * x);
+        within[x] = column >= 0 && column < w && line >= 0 && line < h;
+        pixels[x] = clamp(line, h - 1) * w + clamp(column, w - 1);
+    }
+}
+
+/* Row y of the target, (P, W), from planes (P, h, w), and which of its pixels lie within the source; those beyond have
+   all bits set. */
+FAST static void gather(const uint8_t *restrict planes, int64_t count, int64_t h, int64_t w, int64_t y, const Where *at,
+                        uint8_t *restrict row, uint8_t *restrict within, int64_t *restrict pixels, int64_t W)
+{
+    int64_t first = index_of(at->x_by_y * y + at->x_start), line = index_of(at->y_by_y * y + at->y_start);
     int level = at->y_by_x == 0 && line >= 0 && line < h;
-    if (level && at->x_by_x == ONE && first >= 0 && first + W <= w) {
-        for (int plane = 0; plane < PLANES; plane++)
-            memcpy(row + plane * W, planes + (plane * h + line) * w + first, (size_t)W);
-    } else if (level && at->x_by_x == -ONE && first - W >= -1 && first < w) {
-        for (int plane = 0; plane < PLANES; plane++) {
-            const uint8_t *restrict source = planes + (plane * h + line) * w + first - (W - 1);
-            uint8_t *restrict target = row + plane * W;
+    int straight = level && at->x_by_x == ONE && first >= 0 && first + W <= w;
+    int mirrored = level && at->x_by_x == -ONE && first - W >= -1 && first < w;
+    if (straight || mirrored)
+        memset(within, 1, (size_t)W);
+    else
+        look_up(h, w, y, at, pixels, within, W);
+    for (int64_t plane = 0; plane < count; plane++) {
+        const uint8_t *restrict source = planes + plane * h * w;
+        uint8_t *restrict target = row + plane * W;
+        if (straight) {
+            memcpy(target, source + line * w + first, (size_t)W);
+        } else if (mirrored) {
+            source += line * w + first - (W - 1);
             for (int64_t x = 0; x < W; x++)
                 target[x] = source[W - 1 - x];
-        }
-    } else {
-        for (int64_t x = 0; x < W; x++) {
-            int64_t column = clamp(index_of(x_fixed + at->x_by_x * x), w - 1);
-            int64_t below = clamp(index_of(y_fixed + at->y_by_x * x), h - 1);
-            for (int plane = 0; plane < PLANES; plane++)
-                row[plane * W + x] = planes[(plane * h + below) * w + column];
+        } else {
+            for (int64_t x = 0; x < W; x++)
+                target[x] = (uint8_t)(source[pixels[x]] | (within[x] - 1));
         }
     }
 }
 
-/* float32 in [-1, 1] to the bits of the nearest float16, halves to even. */
+/* A float32 of float16's range to the bits of the nearest float16, halves to even. */
 static inline uint16_t half(float value)
 {
     uint32_t bits, small;
@@ -69,43 +97,6 @@ static inline uint16_t half(float value)
     float shifted = fabsf(value) + 0.5f; /* float16's subnormals end where this float's mantissa does */
     memcpy(&small, &shifted, 4);
     return (uint16_t)((magnitude < 0x38800000 ? small - 0x3F000000 : normal - (112 << 10)) | sign);
-}
-
-FAST static void join_depth(const uint8_t *restrict row, int64_t W, uint16_t *restrict depth, uint8_t *restrict valid)
-{
-    for (int64_t x = 0; x < W; x++) {
-        uint16_t bits = (uint16_t)(row[x] << 8 | row[W + x]);
-        uint16_t real = (bits & MAGNITUDE) <= INFINITE;
-        valid[x] = (uint8_t)real;
-        depth[x] = (uint16_t)(bits & -real);
-    }
-}
-
-/* Which normals of one row mean something: where depth does, and not all 24 bits of the codes are set. */
-FAST static void know_normals(const uint8_t *restrict row, const uint8_t *restrict valid, int64_t W,
-                              uint8_t *restrict known)
-{
-    const uint8_t *restrict tops = row + 2 * W, *restrict us = row + 3 * W, *restrict vs = row + 4 * W;
-    for (int64_t i = 0; i < W; i++)
-        known[i] = (uint8_t)(valid[i] & ((tops[i] & us[i] & vs[i]) != 255));
-}
-
-/* Normals of one row, (3, W) float32; those that are not known are 0. */
-FAST static void join_normals(const uint8_t *restrict row, const uint8_t *restrict known, int64_t W, float cosine,
-                              float sine, float mirror, float *restrict out)
-{
-    const uint8_t *restrict tops = row + 2 * W, *restrict us = row + 3 * W, *restrict vs = row + 4 * W;
-    for (int64_t i = 0; i < W; i++) {
-        int32_t a = (tops[i] >> 4 << 8 | us[i]) - CENTRE, b = ((tops[i] & 15) << 8 | vs[i]) - CENTRE;
-        int32_t size_a = abs(a), size_b = abs(b), up = CENTRE - size_a - size_b, fold = up < 0 ? up : 0;
-        float x = (float)(size_a + fold), y = (float)(size_b + fold), z = (float)up;
-        float scale = 1 / sqrtf(x * x + y * y + z * z);
-        x *= a < 0 ? -scale : scale;
-        y *= b < 0 ? -scale : scale;
-        out[i] = known[i] ? (x * cosine - y * sine) * mirror : 0;
-        out[W + i] = known[i] ? x * sine + y * cosine : 0;
-        out[2 * W + i] = known[i] ? z * scale : 0;
-    }
 }
 
 FAST static void halves_anywhere(const float *restrict values, int64_t count, uint16_t *restrict out)
@@ -135,56 +126,171 @@ static void halves(const float *values, int64_t count, uint16_t *out)
     halves_anywhere(values, count, out);
 }
 
+/* The steps of a program on a row (P, W), from a field's first plane on. `valid` holds which pixels may be valid, and
+   then which are; what is not is 0. */
+
+FAST static void join_f16(const uint8_t *restrict row, int64_t W, uint8_t *restrict valid, uint16_t *restrict out)
+{
+    for (int64_t x = 0; x < W; x++) {
+        uint16_t bits = (uint16_t)(row[x] << 8 | row[W + x]);
+        uint16_t real = (uint16_t)(valid[x] & ((bits & MAGNITUDE) < INFINITE));
+        valid[x] = (uint8_t)real;
+        out[x] = (uint16_t)(bits & -real);
+    }
+}
+
+FAST static void join_u16(const uint8_t *restrict row, int64_t W, const Step *step, uint8_t *restrict valid,
+                          float *restrict out)
+{
+    float centre = step->centre, factor = step->factor;
+    for (int64_t x = 0; x < W; x++) {
+        int32_t steps = row[x] << 8 | row[W + x];
+        float relative = ((float)steps - centre) * factor;
+        relative = relative > LARGEST ? LARGEST : relative < -LARGEST ? -LARGEST : relative;
+        valid[x] = (uint8_t)(valid[x] & (steps != 0) & (steps != SKY));
+        out[x] = valid[x] ? relative : 0;
+    }
+}
+
+/* Which normals mean something: not all 24 bits of the codes are set. */
+FAST static void know_normals(const uint8_t *restrict row, int64_t W, uint8_t *restrict valid)
+{
+    const uint8_t *restrict tops = row, *restrict us = row + W, *restrict vs = row + 2 * W;
+    for (int64_t i = 0; i < W; i++)
+        valid[i] = (uint8_t)(valid[i] & ((tops[i] & us[i] & vs[i]) != 255));
+}
+
+/* (3, W) float32 */
+FAST static void join_normals(const uint8_t *restrict row, int64_t W, const Turn *turn, const uint8_t *restrict valid,
+                              float *restrict out)
+{
+    const uint8_t *restrict tops = row, *restrict us = row + W, *restrict vs = row + 2 * W;
+    float cosine = turn->cosine, sine = turn->sine, mirror = turn->mirror;
+    for (int64_t i = 0; i < W; i++) {
+        int32_t a = (tops[i] >> 4 << 8 | us[i]) - CENTRE, b = ((tops[i] & 15) << 8 | vs[i]) - CENTRE;
+        int32_t size_a = abs(a), size_b = abs(b), up = CENTRE - size_a - size_b, fold = up < 0 ? up : 0;
+        float x = (float)(size_a + fold), y = (float)(size_b + fold), z = (float)up;
+        float scale = 1 / sqrtf(x * x + y * y + z * z);
+        x *= a < 0 ? -scale : scale;
+        y *= b < 0 ? -scale : scale;
+        out[i] = valid[i] ? (x * cosine - y * sine) * mirror : 0;
+        out[W + i] = valid[i] ? x * sine + y * cosine : 0;
+        out[2 * W + i] = valid[i] ? z * scale : 0;
+    }
+}
+
+typedef struct {
+    Py_ssize_t planes, h, w, H, W, steps;
+    Where at;
+    Turn turn;
+    Step program[MOST_STEPS];
+    Py_buffer out[2 * MOST_STEPS]; /* of each step its mask, then its value */
+} Job;
+
+/* row: (P + 1, W) bytes, the last of what lies within the source; pixels: (W); floats: (3, W) */
+static void run(const Job *job, const uint8_t *planes, uint8_t *row, int64_t *pixels, float *floats)
+{
+    int64_t H = job->H, W = job->W;
+    uint8_t *within = row + job->planes * W;
+    for (int64_t line = 0; line < H; line++) {
+        gather(planes, job->planes, job->h, job->w, line, &job->at, row, within, pixels, W);
+        for (Py_ssize_t number = 0; number < job->steps; number++) {
+            const Step *step = &job->program[number];
+            const uint8_t *first = row + step->plane * W;
+            uint8_t *valid = (uint8_t *)job->out[2 * number].buf + line * W;
+            uint16_t *value = (uint16_t *)job->out[2 * number + 1].buf + line * W;
+            const uint8_t *bound = step->bound < 0 ? within : (uint8_t *)job->out[2 * step->bound].buf + line * W;
+            memcpy(valid, bound, (size_t)W);
+            if (step->coding == F16) {
+                join_f16(first, W, valid, value);
+            } else if (step->coding == U16) {
+                join_u16(first, W, step, valid, floats);
+                halves(floats, W, value);
+            } else if (step->coding == OCTAHEDRAL) {
+                know_normals(first, W, valid);
+                join_normals(first, W, &job->turn, valid, floats);
+                for (int64_t axis = 0; axis < 3; axis++)
+                    halves(floats + axis * W, W, value + axis * H * W);
+            }
+        }
+    }
+}
+
+static int fits(const Job *job, Py_ssize_t bytes, Py_ssize_t outs)
+{
+    if (job->h < 1 || job->w < 1 || job->H < 1 || job->W < 1 || job->planes < 0 || outs != 2 * job->steps ||
+        bytes != job->planes * job->h * job->w)
+        return 0;
+    for (Py_ssize_t number = 0; number < job->steps; number++) {
+        const Step *step = &job->program[number];
+        if (step->coding < 0 || step->coding >= CODINGS || step->plane < 0 || step->bound < -1 || step->bound >= number ||
+            step->plane + PLANES[step->coding] > job->planes || job->out[2 * number].len != job->H * job->W ||
+            job->out[2 * number + 1].len != 2 * CHANNELS[step->coding] * job->H * job->W)
+            return 0;
+    }
+    return 1;
+}
+
 static PyObject *join(PyObject *module, PyObject *arguments)
 {
-    Py_buffer planes, where, depth, valid, normals, known;
-    Py_ssize_t h, w, H, W;
-    float cosine, sine;
+    Py_buffer planes, where, program;
+    Py_ssize_t outs, taken = 0;
+    PyObject *filled;
     int flip;
+    Job *job = calloc(1, sizeof *job);
     (void)module;
-    if (!PyArg_ParseTuple(arguments, "y*nny*ffpw*w*w*w*nn", &planes, &h, &w, &where, &cosine, &sine, &flip, &depth,
-                          &valid, &normals, &known, &H, &W))
+    if (job == NULL)
+        return PyErr_NoMemory();
+    if (!PyArg_ParseTuple(arguments, "y*nnny*ffpy*O!nn", &planes, &job->planes, &job->h, &job->w, &where,
+                          &job->turn.cosine, &job->turn.sine, &flip, &program, &PyTuple_Type, &filled, &job->H, &job->W)) {
+        free(job);
         return NULL;
+    }
     uint8_t *row = NULL;
-    float *vectors = NULL;
-    if (h < 1 || w < 1 || H < 1 || W < 1 || planes.len != PLANES * h * w || where.len != sizeof(Where) ||
-        depth.len != 2 * H * W || valid.len != H * W || normals.len != 6 * H * W || known.len != H * W) {
-        PyErr_SetString(PyExc_ValueError, "the buffers do not have the sizes that (h, w) and (H, W) ask for");
-    } else if ((row = malloc((size_t)(PLANES * W))) == NULL || (vectors = malloc(3 * sizeof(float) * (size_t)W)) == NULL) {
+    int64_t *pixels = NULL;
+    float *floats = NULL;
+    outs = PyTuple_Size(filled);
+    job->steps = program.len / (Py_ssize_t)sizeof(Step);
+    job->turn.mirror = flip ? -1.0f : 1.0f;
+    if (job->steps > MOST_STEPS || outs > 2 * MOST_STEPS || program.len % (Py_ssize_t)sizeof(Step) != 0 ||
+        where.len != sizeof(Where)) {
+        PyErr_SetString(PyExc_ValueError, "no such program or place, or a program of too many steps");
+        goto done;
+    }
+    memcpy(&job->at, where.buf, sizeof job->at);
+    memcpy(job->program, program.buf, (size_t)program.len);
+    for (; taken < outs; taken++)
+        if (PyObject_GetBuffer(PyTuple_GetItem(filled, taken), &job->out[taken], PyBUF_WRITABLE) != 0)
+            goto done;
+    if (!fits(job, planes.len, outs)) {
+        PyErr_SetString(PyExc_ValueError, "the buffers do not have the sizes that the program, (h, w) and (H, W) ask for");
+    } else if ((row = malloc((size_t)((job->planes + 1) * job->W))) == NULL ||
+               (pixels = malloc(sizeof(int64_t) * (size_t)job->W)) == NULL ||
+               (floats = malloc(3 * sizeof(float) * (size_t)job->W)) == NULL) {
         PyErr_NoMemory();
     } else {
-        Where at;
-        memcpy(&at, where.buf, sizeof at);
-        uint16_t *depths = depth.buf, *x = normals.buf, *y = x + H * W, *z = y + H * W;
-        uint8_t *real = valid.buf, *sound = known.buf;
         Py_BEGIN_ALLOW_THREADS
-        for (int64_t line = 0; line < H; line++) {
-            int64_t start = line * W;
-            gather(planes.buf, h, w, line, &at, row, W);
-            join_depth(row, W, depths + start, real + start);
-            know_normals(row, real + start, W, sound + start);
-            join_normals(row, sound + start, W, cosine, sine, flip ? -1.0f : 1.0f, vectors);
-            halves(vectors, W, x + start);
-            halves(vectors + W, W, y + start);
-            halves(vectors + 2 * W, W, z + start);
-        }
+        run(job, planes.buf, row, pixels, floats);
         Py_END_ALLOW_THREADS
     }
+done:
     free(row);
-    free(vectors);
+    free(pixels);
+    free(floats);
+    while (taken > 0)
+        PyBuffer_Release(&job->out[--taken]);
+    free(job);
     PyBuffer_Release(&planes);
     PyBuffer_Release(&where);
-    PyBuffer_Release(&depth);
-    PyBuffer_Release(&valid);
-    PyBuffer_Release(&normals);
-    PyBuffer_Release(&known);
+    PyBuffer_Release(&program);
     if (PyErr_Occurred())
         return NULL;
     Py_RETURN_NONE;
 }
 
 static PyMethodDef methods[] = {
-    {"join", join, METH_VARARGS, "join(planes, h, w, where, cosine, sine, flip, depth, valid, normals, normals_valid, H, W)"},
+    {"join", join, METH_VARARGS,
+     "join(planes, P, h, w, where, cosine, sine, flip, program, (valid, value, ...), H, W)"},
     {NULL, NULL, 0, NULL},
 };
 static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_planes", NULL, 0, methods, NULL, NULL, NULL, NULL};

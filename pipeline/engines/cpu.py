@@ -7,6 +7,8 @@ Legend: B samples, H rows, W columns of the batch, h, w of a sample.
 """
 
 import threading
+from itertools import chain
+from math import prod
 from time import perf_counter
 
 import cv2
@@ -14,13 +16,14 @@ import numpy as np
 import torch
 
 from david.pack.errors import BadSample, DavidError
-from david.pipeline.batch import Batch
+from david.pipeline.batch import TARGETS, Batch
 from david.pipeline.engines import images, planes
 from david.pipeline.engines.buffers import Arena
 from david.pipeline.engines.engine import Engine, Prepared, Work, left, numbers
+from david.pipeline.engines.layout import layout
 from david.pipeline.reading import members
 from david.pipeline.reading.reader import Reader
-from david.pipeline.sampling.geometry import place
+from david.pipeline.sampling.placement import Fit
 from david.pipeline.stages import Stages
 
 
@@ -29,22 +32,14 @@ class CpuEngine(Engine):
 
     IN_FLIGHT = 2  # batches submitted and not collected: threads go on with the next where one waits for its last
 
-    def __init__(
-        self, reader: Reader, size: tuple[int, int], resize: bool, batch_size: int, threads: int, stages: Stages
-    ):
-        super().__init__(reader, size, resize, threads, stages)
+    def __init__(self, reader: Reader, size: tuple[int, int], fit: Fit, batch_size: int, threads: int, stages: Stages):
+        super().__init__(reader, size, fit, threads, stages)
         cv2.setNumThreads(1)  # samples are spread over threads, not pixels
-        self._arena = Arena(
-            {
-                "image": ((batch_size, *size, 3), torch.uint8),
-                "targets.alpha.value": ((batch_size, 1, *size), torch.uint8),
-                "targets.alpha.valid": ((batch_size, 1, *size), torch.bool),
-                "targets.depth.value": ((batch_size, 1, *size), torch.float16),
-                "targets.depth.valid": ((batch_size, 1, *size), torch.bool),
-                "targets.normals.value": ((batch_size, 3, *size), torch.float16),
-                "targets.normals.valid": ((batch_size, 1, *size), torch.bool),
-            }
-        )
+        fields = {"image": ((batch_size, *size, 3), torch.uint8)}
+        for name, (channels, dtype) in self.targets.items():
+            fields[f"{TARGETS}{name}.value"] = (batch_size, channels, *size), dtype
+            fields[f"{TARGETS}{name}.valid"] = (batch_size, 1, *size), torch.bool
+        self._arena = Arena(fields)
         self._memory = threading.local()
 
     def _lend(self) -> dict[str, torch.Tensor]:
@@ -53,32 +48,43 @@ class CpuEngine(Engine):
     def _prepare(self, work: Work, slot: int) -> Prepared:
         begin = perf_counter()
         encoded = self.reader.read(work.ids[slot], self._room)
-        self._fits(encoded)
+        placement, size = self._place(work, slot, encoded), (encoded.height, encoded.width)
         read = perf_counter()
-        image, alpha, stored = self._lent(encoded.height, encoded.width)
-        image_out, (alpha_out,), known, (depth,), (valid,), normals, (normals_valid,) = (
-            out[slot] for out in work.arrays
-        )
-        known[:] = True
-        placement = place(work.draws, slot, encoded.height, encoded.width, *self.size)
-        if placement.plain:  # what only the mirror changes is decoded where it belongs
-            alpha = alpha_out
-        members.inflate(encoded.planes, self.reader.compression, alpha, stored, encoded.where)
+        image_out = work.arrays["image"][slot]
+        values = {name: work.arrays[f"{TARGETS}{name}.value"][slot] for name in self.targets}
+        masks = {name: work.arrays[f"{TARGETS}{name}.valid"][slot, 0] for name in self.targets}
+        plan = layout(encoded.fields)
+        stored = self._lent("planes", (plan.count, *size))
+        smooth = {  # what only the mirror changes is decoded where it belongs
+            name: values[name][0] if placement.plain else self._lent(f"{name} values", size) for name in plan.smooth
+        }
+        outs = {name: stored[plan.sharp[name]] if name in plan.sharp else smooth[name][None] for name in plan.names}
+        members.inflate(encoded.planes, encoded.compression, outs, encoded.where)
         inflated = perf_counter()
-        planes.join(stored, placement, depth, valid, normals, normals_valid)
+        if plan.names:
+            filled = ((masks[name], values[name] if name in plan.sharp else planes.NOTHING) for name in plan.names)
+            planes.join(stored, placement, plan.program(encoded.ranges), tuple(chain.from_iterable(filled)))
+        for name in self.targets:
+            if name not in plan.names:
+                values[name][:], masks[name][:] = 0, False
         joined = perf_counter()
         colour = work.draws.colour[slot] if work.recoloured[slot] else None
-        if placement.plain and colour is None:
-            image = image_out
+        image = image_out if placement.plain and colour is None else self._lent("image", (*size, 3))
         try:
             images.decode(encoded.rgb, image)
         except DavidError as error:
             raise BadSample(encoded.where, f"{error}; `david verify` finds the damaged shards") from error
         decoded = perf_counter()
-        images.place(alpha, placement, alpha_out)
+        for name, plane in smooth.items():
+            images.resample(plane, placement, values[name][0])
         images.paint(image, placement, colour, image_out)
-        if work.worn[slot]:
-            images.wear(image_out, work.draws, slot)
+        if work.degraded[slot]:
+            images.degrade(image_out, work.draws, slot)
+        beyond = self.fit == "contain" and placement.beyond
+        if beyond:
+            image_out[~planes.within(placement)] = 0
+        for name in smooth if beyond else plan.bounded:
+            values[name][0][~masks[name]] = 0
         self.stages.add(
             ("read", read - begin),
             ("inflate", inflated - read),
@@ -90,25 +96,18 @@ class CpuEngine(Engine):
 
     def _room(self, size: int) -> memoryview:
         """This thread's memory for a sample's encoded bytes."""
-        known = getattr(self._memory, "room", None)
-        if known is None or len(known) < size:
-            known = self._memory.room = bytearray(size + size // 4)
-        return memoryview(known)[:size]
+        return self._lent("room", (size,)).data
 
-    def _lent(self, height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """This thread's memory for a sample's image (h, w, 3), alpha (h, w) and planes (5, h, w), all uint8."""
-        known = getattr(self._memory, "lent", None)
-        if known is None or known[1].shape != (height, width):
-            known = self._memory.lent = (
-                np.empty((height, width, 3), np.uint8),
-                np.empty((height, width), np.uint8),
-                np.empty((planes.COUNT, height, width), np.uint8),
-            )
-        return known
+    def _lent(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        """This thread's memory of that name, for the largest sample seen: uint8, with whatever bytes it holds."""
+        size, held = prod(shape), self._memory.__dict__
+        if name not in held or held[name].size < size:
+            held[name] = np.empty(size + size // 4, np.uint8)
+        return held[name][:size].reshape(shape)
 
     def collect(self) -> Batch:
         work = self._working.popleft()
         with self.stages.time("prepare"):
             prepared = work.prepared()
         fields = {**work.fields, "image": work.fields["image"].permute(0, 3, 1, 2)}
-        return Batch.of(fields | numbers(work.places, prepared, self.reader))
+        return Batch.of(fields | numbers(work.picks, prepared, self.reader))

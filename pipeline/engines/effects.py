@@ -29,7 +29,7 @@ CHROMINANCE = (
 YCC = np.array([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
 
 
-def wear(image: torch.Tensor, blur: float, noise: float, noise_key: int, quality: int) -> torch.Tensor:
+def degrade(image: torch.Tensor, blur: float, noise: float, noise_key: int, quality: int) -> torch.Tensor:
     """A (3, H, W) uint8 image, blurred, noisy and compressed; each is left out where it is 0."""
     values = image.float()
     if blur:
@@ -47,8 +47,14 @@ def blurred(values: torch.Tensor, sigma: float) -> torch.Tensor:
     places = torch.arange(-reach, reach + 1, dtype=torch.float64)
     weights = torch.exp(-(places**2) / (2 * sigma**2))
     weights = (weights / weights.sum()).float().to(values.device)
+    weights, values = _exact(weights), _exact(values)
     padded = pad(values[:, None], (reach, reach, reach, reach), mode="replicate")
     return conv2d(conv2d(padded, weights.view(1, 1, 1, -1)), weights.view(1, 1, -1, 1))[:, 0]
+
+
+def _exact(values: torch.Tensor) -> torch.Tensor:
+    """float64 on a GPU, where products of float32 may be rounded to TF32, as the process has it set."""
+    return values.double() if values.is_cuda else values
 
 
 def grain(key: int, shape: torch.Size, device: torch.device) -> torch.Tensor:
@@ -67,7 +73,8 @@ def grain(key: int, shape: torch.Size, device: torch.device) -> torch.Tensor:
 def compressed(values: torch.Tensor, quality: int) -> torch.Tensor:
     """(3, H, W) float32, whole values in 0 .. 255, after JPEG 4:4:4 of that quality."""
     _, h, w = values.shape
-    to_ycc, from_ycc, transform, steps = (part.to(values.device) for part in _jpeg(quality))
+    to_ycc, from_ycc, transform, steps = (_exact(part.to(values.device)) for part in _jpeg(quality))
+    values = _exact(values)
     planes = torch.einsum("ij,jhw->ihw", to_ycc, values - 128)
     planes = pad(planes[None], (0, -w % BLOCK, 0, -h % BLOCK), mode="replicate")[0]
     blocks = planes.unflatten(1, (-1, BLOCK)).unflatten(3, (-1, BLOCK)).transpose(2, 3)  # (3, rows, columns, 8, 8)

@@ -17,11 +17,13 @@ import torch
 
 from david.pack.errors import BadSample
 from david.pipeline.batch import Batch
+from david.pipeline.engines.layout import Ranges
 from david.pipeline.reading.reader import Encoded, Reader
 from david.pipeline.sampling.draws import Draws
-from david.pipeline.sampling.geometry import Placement, cameras
-from david.pipeline.sampling.order import Places
+from david.pipeline.sampling.order import Picks
+from david.pipeline.sampling.placement import Fit, Placement, cameras, place
 from david.pipeline.stages import Stages
+from david.pipeline.targets import union
 
 
 class Prepared(NamedTuple):
@@ -29,15 +31,14 @@ class Prepared(NamedTuple):
 
     where: names it in messages
     placement: of its pixels in the batch; intrinsics: (3, 3) float64 of the sample's image, NaN where unknown
-    depth_offset_m, depth_scale_m: as `Batch` has them
+    ranges: of its fields, as `Encoded` has them
     rest: what an engine needs to finish it
     """
 
     where: str
     placement: Placement
     intrinsics: np.ndarray
-    depth_offset_m: float
-    depth_scale_m: float
+    ranges: Ranges
     rest: Any = None
 
 
@@ -46,11 +47,11 @@ class Work:
 
     fields: tensors that its samples are written to, where they are on the CPU"""
 
-    def __init__(self, places: Places, draws: Draws, fields: dict[str, torch.Tensor]):
-        self.places, self.draws, self.fields = places, draws, fields
-        self.arrays = tuple(tensor.numpy() for tensor in fields.values())
-        self.recoloured, self.worn = draws.recoloured().tolist(), draws.worn().tolist()
-        self.ids: list[int] = places.ids.tolist()
+    def __init__(self, picks: Picks, draws: Draws, fields: dict[str, torch.Tensor]):
+        self.picks, self.draws, self.fields = picks, draws, fields
+        self.arrays = {name: tensor.numpy() for name, tensor in fields.items()}
+        self.recoloured, self.degraded = draws.recoloured().tolist(), draws.degraded().tolist()
+        self.ids: list[int] = picks.ids.tolist()
         self.tasks: list[Future[None]] = []
         self._left = iter(range(len(self.ids)))  # each slot goes to one thread
         self._prepared: list[Prepared | None] = [None] * len(self.ids)
@@ -62,7 +63,7 @@ class Work:
             try:
                 self._prepared[slot] = prepare(self, slot)
             except BaseException as error:  # of a mistake of ours the sample is not in the message
-                error.add_note(f"in sample {self.ids[slot]} of the split, epoch {self.places.epochs[slot]}")
+                error.add_note(f"in sample {self.ids[slot]} of the split, epoch {self.picks.epochs[slot]}")
                 self._failed.append((slot, error))
                 return
 
@@ -81,12 +82,14 @@ class Work:
 class Engine(ABC):
     """Makes batches in the order in which they were submitted. Only one thread may use it.
 
-    size: (H, W) of the batches; resize: whether samples may have another size"""
+    size: (H, W) of the batches; fit: how samples of other sizes are placed in them, `own` where there may be none"""
 
     IN_FLIGHT: int  # batches submitted and not collected
 
-    def __init__(self, reader: Reader, size: tuple[int, int], resize: bool, threads: int, stages: Stages):
-        self.reader, self.size, self.resize, self.stages = reader, size, resize, stages
+    def __init__(self, reader: Reader, size: tuple[int, int], fit: Fit, threads: int, stages: Stages):
+        self.reader, self.size, self.stages = reader, size, stages
+        self.fit: Fit = fit
+        self.targets = union(reader.sets.manifests)
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="david-read")
         self._working: deque[Work] = deque()
@@ -107,9 +110,9 @@ class Engine(ABC):
     def in_flight(self) -> int:
         return len(self._working)
 
-    def submit(self, places: Places, draws: Draws) -> None:
+    def submit(self, picks: Picks, draws: Draws) -> None:
         """Start on a batch."""
-        work = Work(places, draws, self._lend())
+        work = Work(picks, draws, self._lend())
         work.tasks = [self._pool.submit(work.run, self._prepare) for _ in range(min(self._threads, len(work.ids)))]
         self._working.append(work)
 
@@ -119,13 +122,16 @@ class Engine(ABC):
             work.drop()
         self._pool.shutdown(cancel_futures=True)
 
-    def _fits(self, encoded: Encoded) -> None:
-        if not self.resize and (encoded.height, encoded.width) != self.size:
+    def _place(self, work: Work, slot: int, encoded: Encoded) -> Placement:
+        """Of a sample in its batch. Raises BadSample where it must have the batch's size and has another."""
+        size = encoded.height, encoded.width
+        if self.fit == "own" and size != self.size:
             raise BadSample(
                 encoded.where,
                 f"is {encoded.height} x {encoded.width}, the split's first sample {self.size[0]} x {self.size[1]}; "
                 "give the data a height and a width",
             )
+        return place(work.draws, slot, size, self.size, self.fit)
 
 
 UNKNOWN = np.full((3, 3), np.nan)
@@ -134,18 +140,22 @@ UNKNOWN = np.full((3, 3), np.nan)
 def left(encoded: Encoded, placement: Placement, rest: Any = None) -> Prepared:
     """What is kept of a sample whose pixels are placed."""
     camera = UNKNOWN if encoded.intrinsics is None else encoded.intrinsics
-    return Prepared(encoded.where, placement, camera, encoded.depth_offset_m, encoded.depth_scale_m, rest)
+    return Prepared(encoded.where, placement, camera, encoded.ranges, rest)
 
 
-def numbers(places: Places, prepared: list[Prepared], reader: Reader) -> dict[str, torch.Tensor]:
+NO_RANGE = {"offset_m": 0.0, "scale_m": 1.0}  # where a sample has no depth: nothing is valid, and nothing divides by 0
+
+
+def numbers(picks: Picks, prepared: list[Prepared], reader: Reader) -> dict[str, torch.Tensor]:
     """The fields of a batch that are no images."""
     placed = cameras([one.placement for one in prepared], np.stack([one.intrinsics for one in prepared]))
+    depth = [one.ranges.get("depth", NO_RANGE) for one in prepared]
     return {
         "intrinsics": torch.from_numpy(placed.astype(np.float32)),
-        "depth_offset_m": torch.tensor([one.depth_offset_m for one in prepared], dtype=torch.float32),
-        "depth_scale_m": torch.tensor([one.depth_scale_m for one in prepared], dtype=torch.float32),
-        "ids": torch.from_numpy(places.ids),
-        "epochs": torch.from_numpy(places.epochs),
-        "real": torch.from_numpy(places.real),
-        "sets": torch.from_numpy(reader.sets_of(places.ids)),
+        "depth_offset_m": torch.tensor([one["offset_m"] for one in depth], dtype=torch.float32),
+        "depth_scale_m": torch.tensor([one["scale_m"] for one in depth], dtype=torch.float32),
+        "ids": torch.from_numpy(picks.ids),
+        "epochs": torch.from_numpy(picks.epochs),
+        "real": torch.from_numpy(picks.real),
+        "sets": torch.from_numpy(reader.sets_of(picks.ids)),
     }

@@ -8,48 +8,59 @@ Legend: B samples, H rows, W columns of the batch, h, w of a sample.
 
 import re
 from collections import deque
+from itertools import accumulate
 from typing import Any, NamedTuple
 
+import lz4.block
 import numpy as np
 import torch
 
 from david.pack.errors import BadSample, DavidError
 from david.pack.shards import codecs
-from david.pack.shards.schema import PLANES
-from david.pipeline.batch import Batch
-from david.pipeline.engines import decode, images_on_device, planes, planes_on_device
+from david.pack.shards.schema import BLOCK_BYTES, Fields
+from david.pipeline.batch import TARGETS, Batch
+from david.pipeline.engines import dali_graph, images_on_device
 from david.pipeline.engines.engine import Engine, Prepared, Work, left, numbers
+from david.pipeline.engines.stored import Stored
 from david.pipeline.reading import members
 from david.pipeline.reading.reader import Encoded, Reader
-from david.pipeline.sampling.geometry import place
+from david.pipeline.sampling.placement import Fit
 from david.pipeline.stages import Stages
+
+MOST_BLOCK_BYTES = BLOCK_BYTES + BLOCK_BYTES // 255 + 16  # of a compressed block: LZ4's own bound
+NO_PLANES = lz4.block.compress(bytes(BLOCK_BYTES), store_size=False)  # what DALI inflates where a sample has none
 
 
 class Decoding(NamedTuple):
-    """A sample on its way through DALI. size: (h, w); inputs: of DALI's graph, by name"""
+    """A sample on its way through DALI. size: (h, w); inputs: of DALI's graph, by name
+
+    fields: those that it has; starts: where each begins among its inflated bytes"""
 
     size: tuple[int, int]
     inputs: dict[str, np.ndarray]
+    fields: Fields
+    starts: dict[str, int]
 
 
 class GpuEngine(Engine):
     """See `Engine`. batch_size: B; device: CUDA, with its index, or the CPU"""
 
-    IN_FLIGHT = decode.AHEAD + 1  # one is read while DALI decodes the others
+    IN_FLIGHT = dali_graph.AHEAD + 1  # one is read while DALI decodes the others
 
     def __init__(
         self,
         reader: Reader,
         size: tuple[int, int],
-        resize: bool,
+        fit: Fit,
         batch_size: int,
         threads: int,
         device: torch.device,
         stages: Stages,
     ):
-        self._on_device = device.type == "cuda" and reader.compression == "lz4"
-        self._graph: Any = decode.graph(batch_size, threads, device.index, self._on_device)
-        super().__init__(reader, size, resize, threads, stages)
+        compressions = {one.compression for one in reader.sets.manifests}
+        self._on_device = device.type == "cuda" and compressions == {"lz4"}
+        self._graph: Any = dali_graph.graph(batch_size, threads, device.index, self._on_device)
+        super().__init__(reader, size, fit, threads, stages)
         self._device = device
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._decoding: deque[tuple[Work, list[Prepared]]] = deque()
@@ -64,37 +75,39 @@ class GpuEngine(Engine):
     def _prepare(self, work: Work, slot: int) -> Prepared:
         with self.stages.time("read"):
             encoded = self.reader.read(work.ids[slot])
-        self._fits(encoded)
-        size = encoded.height, encoded.width
+        placement, size = self._place(work, slot, encoded), (encoded.height, encoded.width)
         with self.stages.time("inflate"):
-            stored = self._compressed(encoded) if self._on_device else self._inflated(encoded)
-        inputs = {"rgb": np.frombuffer(encoded.rgb, np.uint8), **stored}
-        return left(encoded, place(work.draws, slot, *size, *self.size), Decoding(size, inputs))
+            inputs, starts = self._compressed(encoded) if self._on_device else self._inflated(encoded)
+        inputs["rgb"] = np.frombuffer(encoded.rgb, np.uint8)
+        return left(encoded, placement, Decoding(size, inputs, encoded.fields, starts))
 
-    def _inflated(self, encoded: Encoded) -> dict[str, np.ndarray]:
-        alpha = np.empty((encoded.height, encoded.width), np.uint8)
-        stored = np.empty((planes.COUNT, *alpha.shape), np.uint8)
-        members.inflate(encoded.planes, self.reader.compression, alpha, stored, encoded.where)
-        return {"alpha": alpha.ravel(), "planes": stored.ravel()}
+    def _inflated(self, encoded: Encoded) -> tuple[dict[str, np.ndarray], dict[str, int]]:
+        ends = list(accumulate((field.planes for field in encoded.fields), initial=0))
+        stored = np.zeros((max(ends[-1], 1), encoded.height, encoded.width), np.uint8)
+        outs = {field.name: stored[end : end + field.planes] for field, end in zip(encoded.fields, ends, strict=False)}
+        members.inflate(encoded.planes, encoded.compression, outs, encoded.where)
+        plane = encoded.height * encoded.width
+        return {"planes": stored.ravel()}, {name: end * plane for name, end in zip(outs, ends, strict=False)}
 
-    def _compressed(self, encoded: Encoded) -> dict[str, np.ndarray]:
-        sizes, data = {}, {}
-        for name, count in PLANES.items():
-            member = encoded.planes[name]
+    def _compressed(self, encoded: Encoded) -> tuple[dict[str, np.ndarray], dict[str, int]]:
+        sizes, data, starts, end = [], [], {}, 0
+        for field in encoded.fields:
+            member = encoded.planes[field.name]
             try:
-                sizes[name] = codecs.block_sizes(member, count, encoded.height, encoded.width).astype(np.int32)
+                known = codecs.block_sizes(member, field.planes, encoded.height, encoded.width)
             except DavidError as error:
-                raise BadSample(encoded.where, f"{name}: {error}") from error
-            data[name] = np.frombuffer(member, np.uint8, offset=4 * len(sizes[name]))
-        return {
-            "alpha": data["alpha"],
-            "alpha_blocks": sizes["alpha"],
-            "planes": np.concatenate([data["depth"], data["normals"]]),
-            "planes_blocks": np.concatenate([sizes["depth"], sizes["normals"]]),
-        }
+                raise BadSample(encoded.where, f"{field.name}: {error}") from error
+            if len(known) and int(known.max()) > MOST_BLOCK_BYTES:
+                raise BadSample(encoded.where, f"{field.name}: a block of {int(known.max())} bytes; pack the set again")
+            sizes.append(known.astype(np.int32))
+            data.append(np.frombuffer(member, np.uint8, offset=4 * len(known)))
+            starts[field.name], end = end, end + len(known) * BLOCK_BYTES
+        if not data:
+            sizes, data = [np.array([len(NO_PLANES)], np.int32)], [np.frombuffer(NO_PLANES, np.uint8)]
+        return {"planes": np.concatenate(data), "blocks": np.concatenate(sizes)}, starts
 
     def collect(self) -> Batch:
-        while self._working and len(self._decoding) < decode.AHEAD:
+        while self._working and len(self._decoding) < dali_graph.AHEAD:
             self._decode(self._working.popleft())
         work, prepared = self._decoding.popleft()
         with self.stages.time("decode"):
@@ -119,58 +132,34 @@ class GpuEngine(Engine):
         self._graph.schedule_run()
         self._decoding.append((work, prepared))
 
-    def _finish(self, work: Work, prepared: list[Prepared], image: Any, alpha: Any, stored: Any) -> Batch:
-        sizes = [one.rest.size for one in prepared]
+    def _finish(self, work: Work, prepared: list[Prepared], image: Any, planes: Any, shapes: Any) -> Batch:
+        for one, shape in zip(prepared, shapes, strict=True):
+            if tuple(np.array(shape)[:2].tolist()) != one.rest.size:
+                h, w = one.rest.size
+                raise BadSample(one.where, f"its image has not the {h} x {w} pixels of its other fields")
         with torch.cuda.stream(self._stream):
-            if len(set(sizes)) == 1:
-                parts = [self._placed(prepared, image.as_tensor(), alpha.as_tensor(), stored.as_tensor())]
-            else:
-                parts = [
-                    self._placed([one], image[slot], alpha[slot], stored[slot]) for slot, one in enumerate(prepared)
-                ]
-            images, alphas, warped = (torch.cat(field) for field in zip(*parts, strict=True))
-            turns = [(one.placement.cosine, one.placement.sine, one.placement.mirror) for one in prepared]
-            joined = planes_on_device.join(warped, torch.tensor(turns, device=self._device))
-            depth, valid, normals, normals_valid = joined
+            stored = Stored(self._copy(planes), prepared, self.size, self._device)
+            fields = {}
+            for name, target in stored.targets(self.targets).items():
+                fields |= {f"{TARGETS}{name}.value": target.value, f"{TARGETS}{name}.valid": target.valid}
             colours = torch.from_numpy(work.draws.colour).to(self._device)
-            fields = {
-                "image": images_on_device.paint(images, colours),
-                "targets.alpha.value": images_on_device.rounded(alphas),
-                "targets.alpha.valid": torch.ones_like(valid),
-                "targets.depth.value": depth,
-                "targets.depth.valid": valid,
-                "targets.normals.value": normals,
-                "targets.normals.valid": normals_valid,
-            }
-            images_on_device.wear(fields["image"], work.draws)
-            known = numbers(work.places, prepared, self.reader)
+            fields["image"] = images_on_device.paint(stored.resampled(self._copy(image)), colours)
+            images_on_device.degrade(fields["image"], work.draws)
+            if self.fit == "contain":
+                fields["image"] *= stored.within
+            known = numbers(work.picks, prepared, self.reader)
             fields |= {name: value.to(self._device) for name, value in known.items()}
         if self._stream is not None:
             self._stream.synchronize()  # from here on any stream may read the batch, and DALI may use its memory again
         return Batch.of(fields)
 
-    def _placed(self, prepared: list[Prepared], image: Any, alpha: Any, stored: Any) -> tuple[torch.Tensor, ...]:
-        """DALI's tensors of samples of one size to images (b, 3, H, W) and alphas (b, 1, H, W), float32, and planes
-        (b, 5, H, W) uint8."""
-        h, w = prepared[0].rest.size
-        count, placements = len(prepared), [one.placement for one in prepared]
-        matrices = torch.from_numpy(np.stack([one.matrix for one in placements])).to(self._device)
-        where = torch.from_numpy(np.stack([one.where() for one in placements])).to(self._device)
-        rgb = self._copy(image).view(count, -1)
-        if rgb.shape[1] != h * w * 3:
-            raise BadSample(prepared[0].where, f"its image has not the {h} x {w} pixels of its other fields")
-        alphas = self._copy(alpha).view(count, -1)[:, : h * w].view(count, h, w, 1)
-        how = matrices, placements[0].samples, *self.size
-        images, alphas = (images_on_device.place(part, *how) for part in (rgb.view(count, h, w, 3), alphas))
-        split = planes_on_device.split(self._copy(stored).view(count, -1), h, w, padded=self._on_device)
-        return images, alphas, planes_on_device.warp(split, where, *self.size)
-
     def _copy(self, stored: Any) -> torch.Tensor:
-        """DALI's tensor in memory of our own."""
+        """DALI's tensors, all of one shape, in memory of our own."""
         from nvidia.dali.plugin.pytorch.torch_utils import feed_ndarray
 
-        own = torch.empty(stored.shape(), dtype=torch.uint8, device=self._device)
-        return feed_ndarray(stored, own, cuda_stream=self._stream)
+        tensor = stored.as_tensor()
+        own = torch.empty(tensor.shape(), dtype=torch.uint8, device=self._device)
+        return feed_ndarray(tensor, own, cuda_stream=self._stream)
 
 
 def _named(prepared: list[Prepared], error: RuntimeError) -> DavidError:

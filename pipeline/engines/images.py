@@ -12,7 +12,7 @@ from david.pack.errors import DavidError
 from david.pack.shards import codecs
 from david.pipeline.engines import effects
 from david.pipeline.sampling.draws import Draws
-from david.pipeline.sampling.geometry import Placement
+from david.pipeline.sampling.placement import Placement
 
 JPEG_START = b"\xff\xd8"
 _WARP = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
@@ -38,16 +38,16 @@ def paint(image: np.ndarray, placement: Placement, colour: np.ndarray | None, ou
 
     `out` may be the image where it is merely mirrored, or stays as it is."""
     if colour is None:
-        place(image, placement, out)
+        resample(image, placement, out)
     elif placement.plain and not placement.flip:
         cv2.transform(image, colour, dst=out)
     else:
         placed = np.empty_like(out)
-        place(image, placement, placed)
+        resample(image, placement, placed)
         cv2.transform(placed, colour, dst=out)
 
 
-def place(image: np.ndarray, placement: Placement, out: np.ndarray) -> None:
+def resample(image: np.ndarray, placement: Placement, out: np.ndarray) -> None:
     """An (h, w[, C]) uint8 image placed in `out` (H, W[, C]): the mean of bilinear samples at places that divide each
     pixel evenly; what lies beyond the border repeats it."""
     if placement.plain:
@@ -58,7 +58,7 @@ def place(image: np.ndarray, placement: Placement, out: np.ndarray) -> None:
         return
     height, width = out.shape[:2]
     down, across = placement.samples
-    if placement.whole(image.shape[0], image.shape[1], height, width):
+    if placement.whole:
         finer_size = width * across, height * down
         sampled = cv2.resize(image, finer_size, interpolation=cv2.INTER_LINEAR)
         resized = cv2.resize(sampled, (width, height), interpolation=cv2.INTER_AREA)
@@ -74,8 +74,8 @@ def place(image: np.ndarray, placement: Placement, out: np.ndarray) -> None:
         cv2.resize(sampled, (width, height), dst=out, interpolation=cv2.INTER_AREA)
 
 
-def wear(image: np.ndarray, draws: Draws, slot: int) -> None:
+def degrade(image: np.ndarray, draws: Draws, slot: int) -> None:
     """Blur, noise and JPEG's losses of a sample, in place on its (H, W, 3) uint8 image."""
     values = torch.from_numpy(image).permute(2, 0, 1)
     drawn = float(draws.blur[slot]), float(draws.noise[slot]), int(draws.noise_key[slot]), int(draws.quality[slot])
-    values.copy_(effects.wear(values, *drawn))
+    values.copy_(effects.degrade(values, *drawn))

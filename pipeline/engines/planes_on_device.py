@@ -1,51 +1,70 @@
-"""Byte planes on a device, a batch at a time: the counterpart of `planes.py`, to the same bits.
+"""Byte planes on a device, a batch at a time, samples of any sizes: the counterpart of `planes.py`, to the same bits.
 
-Legend: B samples, P planes, H rows, W columns of the batch, h, w of a sample.
+Legend: B samples, L bytes of the largest, H rows, W columns of the batch, h, w of a sample.
 """
 
 import torch
 
-from david.pack.shards.schema import BLOCK_BYTES, PLANES, block_count
-from david.pipeline.engines.planes import CENTRE, INFINITY, MAGNITUDE
-from david.pipeline.sampling.geometry import ONE
+from david.pipeline.engines.planes import CENTRE, INFINITY, LARGEST, MAGNITUDE, SKY
+from david.pipeline.sampling.placement import ONE
 
 
-def split(data: torch.Tensor, height: int, width: int, padded: bool) -> torch.Tensor:
-    """The bytes of depth and normals, one member behind the other, (B, bytes) uint8, to (B, 5, height, width).
+def under(where: torch.Tensor, sizes: torch.Tensor, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Which pixel of its sample lies under each of a batch's: its index row by row, (B, height * width) int64, and
+    whether there is one, (B, 1, height, width) bool; else the index is the nearest pixel's.
 
-    padded: whether each member fills whole blocks"""
-    members, start = [], 0
-    for count in (PLANES["depth"], PLANES["normals"]):
-        size = count * height * width
-        members.append(data[:, start : start + size].view(-1, count, height, width))
-        start += block_count(height, width, count) * BLOCK_BYTES if padded else size
-    return torch.cat(members, dim=1)
-
-
-def warp(planes: torch.Tensor, where: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """(B, P, h, w) uint8 to (B, P, height, width) by nearest neighbour. where: (B, 2, 3) int64, `Placement.where`."""
-    count, _, h, w = planes.shape
-    x = torch.arange(width, device=planes.device)
-    y = torch.arange(height, device=planes.device)[:, None]
+    where: (B, 2, 3) int64, `Placement.where`; sizes: (B, 2) int64, h and w"""
+    x = torch.arange(width, device=where.device)
+    y = torch.arange(height, device=where.device)[:, None]
     by_x, by_y, start = (part[:, :, None, None] for part in where.unbind(dim=2))
     columns, rows = torch.div(by_x * x + by_y * y + start, ONE, rounding_mode="floor").unbind(dim=1)
-    samples = torch.arange(count, device=planes.device)[:, None, None]
-    picked = planes[samples, :, rows.clamp(0, h - 1), columns.clamp(0, w - 1)]  # (B, H, W, P)
-    return picked.permute(0, 3, 1, 2)
+    h, w = (part[:, None, None] for part in sizes.unbind(dim=1))
+    within = (rows >= 0) & (rows < h) & (columns >= 0) & (columns < w)
+    nothing = torch.zeros_like(rows)
+    pixels = rows.clamp(nothing, h - 1) * w + columns.clamp(nothing, w - 1)
+    return pixels.flatten(1), within[:, None]
 
 
-def join(planes: torch.Tensor, turns: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """(B, 5, H, W) uint8 to depth (B, 1, H, W) float16, valid (B, 1, H, W) bool, normals (B, 3, H, W) float16 and
-    normals_valid (B, 1, H, W) bool.
+def gather(stored: torch.Tensor, starts: torch.Tensor, pixels: torch.Tensor, within: torch.Tensor) -> torch.Tensor:
+    """One plane of each sample, placed: (B, 1, H, W) int16, 0 .. 255; 255 where there is nothing.
 
-    turns: (B, 3) float32, cosine and sine of each sample's turn, and -1 where X is negated after it, else 1; depth
-    and normals are 0 where invalid"""
-    high, low, tops, u, v = planes.to(torch.int16).split(1, dim=1)
+    stored: (B, L) uint8; starts: (B,) int64, where the plane begins; pixels, within: as `under` gives them"""
+    at = (pixels + starts[:, None]).clamp(max=stored.shape[1] - 1)  # of a sample that has no such plane, anywhere
+    picked = stored.gather(1, at).view(within.shape)
+    return picked.to(torch.int16).masked_fill(~within, 255)
+
+
+def images(stored: torch.Tensor, starts: torch.Tensor, sizes: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """One plane of each sample as it is: (B, height, width, 1) uint8, beyond a sample whatever stands there.
+
+    height, width: at least the largest sample's; the rest as `gather` has it"""
+    rows = torch.arange(height, device=stored.device)[:, None]
+    columns = torch.arange(width, device=stored.device)
+    at = starts[:, None, None] + rows * sizes[:, 1, None, None] + columns
+    return stored.gather(1, at.clamp(max=stored.shape[1] - 1).flatten(1)).view(len(stored), height, width, 1)
+
+
+def f16(high: torch.Tensor, low: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Planes (B, 1, H, W) int16 to float16 values, and which of them are valid."""
     bits = high << 8 | low
-    valid = (bits & MAGNITUDE) <= INFINITY
-    depth = (bits * valid).view(torch.float16)
+    return bits.view(torch.float16), (bits & MAGNITUDE) < INFINITY
 
-    normals_valid = valid & ((tops & u & v) != 255)
+
+def u16(high: torch.Tensor, low: torch.Tensor, relative: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """As `f16`, of whole steps. relative: (B, 2) float32, `layout.relative` of each sample"""
+    steps = high.int() << 8 | low.int()
+    centre, factor = (part[:, None, None, None] for part in relative.unbind(dim=1))
+    values = ((steps.float() - centre) * factor).clamp(-LARGEST, LARGEST)
+    return values.half(), (steps != 0) & (steps != SKY)
+
+
+def octahedral(
+    tops: torch.Tensor, u: torch.Tensor, v: torch.Tensor, turns: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Planes (B, 1, H, W) int16 to (B, 3, H, W) float16 unit vectors, and which of them are valid.
+
+    turns: (B, 3) float32, cosine and sine of each sample's turn, and -1 where X is negated after it, else 1"""
+    valid = (tops & u & v) != 255
     a, b = ((tops >> 4) << 8 | u) - CENTRE, ((tops & 15) << 8 | v) - CENTRE
     up = CENTRE - a.abs() - b.abs()
     fold = up.clamp(max=0)
@@ -54,5 +73,4 @@ def join(planes: torch.Tensor, turns: torch.Tensor) -> tuple[torch.Tensor, ...]:
     scale = 1 / length
     x, y = x * torch.where(a < 0, -scale, scale), y * torch.where(b < 0, -scale, scale)
     cosine, sine, mirror = (part[:, None, None, None] for part in turns.unbind(dim=1))
-    normals = torch.cat([(x * cosine - y * sine) * mirror, x * sine + y * cosine, z * scale], dim=1).half()
-    return depth, valid, normals.masked_fill(~normals_valid, 0), normals_valid
+    return torch.cat([(x * cosine - y * sine) * mirror, x * sine + y * cosine, z * scale], dim=1).half(), valid

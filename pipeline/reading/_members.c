@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MEMBERS = 3, PLANES = 6, BLOCK = 65536, HEADER = 512, GROUP = 297, DIGITS = 16 };
+enum { BLOCK = 65536, HEADER = 512, GROUP = 297, DIGITS = 16 };
 
 typedef uint64_t (*Hash)(const void *data, size_t size);                                /* XXH3_64bits */
 typedef int (*Decompress)(const char *packed, char *out, int packed_size, int room); /* LZ4_decompress_safe */
@@ -69,40 +69,56 @@ static int inflate_one(Decompress decompress, const Py_buffer *member, char *out
     return end == member->len;
 }
 
+typedef struct {
+    Py_buffer member, out;
+} Pair;
+
 static PyObject *inflate(PyObject *module, PyObject *arguments)
 {
-    Py_buffer members[MEMBERS], alpha, planes;
+    PyObject *members, *outs;
     unsigned long long address;
     (void)module;
-    if (!PyArg_ParseTuple(arguments, "Ky*y*y*w*w*", &address, &members[0], &members[1], &members[2], &alpha, &planes))
+    if (!PyArg_ParseTuple(arguments, "KO!O!", &address, &PyTuple_Type, &members, &PyTuple_Type, &outs))
         return NULL;
-    char *spare = malloc(BLOCK), *to = planes.buf;
-    int64_t plane = alpha.len;
-    int whole = 0;
-    if (planes.len != (PLANES - 1) * plane) {
-        PyErr_SetString(PyExc_ValueError, "alpha and planes are of unlike sizes");
-    } else if (spare == NULL) {
+    Py_ssize_t count = PyTuple_Size(members), taken = 0, whole = 0;
+    Pair *pairs = calloc((size_t)count + 1, sizeof *pairs);
+    char *spare = malloc(BLOCK);
+    if (pairs == NULL || spare == NULL) {
         PyErr_NoMemory();
-    } else {
-        Decompress decompress = (Decompress)(uintptr_t)address;
-        Py_BEGIN_ALLOW_THREADS
-        whole = inflate_one(decompress, &members[0], alpha.buf, plane, spare) &&
-                inflate_one(decompress, &members[1], to, 2 * plane, spare) &&
-                inflate_one(decompress, &members[2], to + 2 * plane, 3 * plane, spare);
-        Py_END_ALLOW_THREADS
+        goto done;
     }
+    if (PyTuple_Size(outs) != count) {
+        PyErr_SetString(PyExc_ValueError, "there must be one buffer to fill for each member");
+        goto done;
+    }
+    for (; taken < count; taken++) {
+        if (PyObject_GetBuffer(PyTuple_GetItem(members, taken), &pairs[taken].member, PyBUF_SIMPLE) != 0)
+            goto done;
+        if (PyObject_GetBuffer(PyTuple_GetItem(outs, taken), &pairs[taken].out, PyBUF_WRITABLE) != 0) {
+            PyBuffer_Release(&pairs[taken].member);
+            goto done;
+        }
+    }
+    Py_BEGIN_ALLOW_THREADS
+    Decompress decompress = (Decompress)(uintptr_t)address;
+    while (whole < count &&
+           inflate_one(decompress, &pairs[whole].member, pairs[whole].out.buf, pairs[whole].out.len, spare))
+        whole++;
+    Py_END_ALLOW_THREADS
+done:
+    while (taken > 0) {
+        PyBuffer_Release(&pairs[--taken].member);
+        PyBuffer_Release(&pairs[taken].out);
+    }
+    free(pairs);
     free(spare);
-    for (int number = 0; number < MEMBERS; number++)
-        PyBuffer_Release(&members[number]);
-    PyBuffer_Release(&alpha);
-    PyBuffer_Release(&planes);
-    return PyErr_Occurred() ? NULL : PyBool_FromLong(whole);
+    return PyErr_Occurred() ? NULL : PyBool_FromLong(whole == count);
 }
 
 static PyMethodDef methods[] = {
     {"check", check, METH_VARARGS, "check(XXH3_64bits, data, spans, begin): whether all members are as written"},
     {"inflate", inflate, METH_VARARGS,
-     "inflate(LZ4_decompress_safe, alpha, depth, normals, alpha_out, planes_out): whether all members are whole"},
+     "inflate(LZ4_decompress_safe, (member, ...), (out, ...)): whether all members are whole"},
     {NULL, NULL, 0, NULL},
 };
 static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_members", NULL, 0, methods, NULL, NULL, NULL, NULL};

@@ -15,7 +15,7 @@ import numpy as np
 
 from david.pack.errors import BadSample, DavidError
 from david.pack.shards import codecs, shard
-from david.pack.shards.schema import PLANES, Compression
+from david.pack.shards.schema import Compression
 from david.pipeline.reading import _members
 
 
@@ -35,7 +35,7 @@ LZ4 = _address("lz4.block._block", "LZ4_decompress_safe")
 def check(data: memoryview, begin: int, spans: np.ndarray, extensions: tuple[str, ...], where: str) -> None:
     """Raises BadSample where a member's bytes are not those that its header was written for.
 
-    data: of a shard, from its byte `begin` on; spans: (5, 2) int64, where the shard's members lie"""
+    data: of a shard, from its byte `begin` on; spans: (members, 2) int64, where the shard's members lie"""
     if XXH3 and _members.check(XXH3, data, spans, begin):
         return
     for extension, (start, size) in zip(extensions, (spans - [begin, 0]).tolist(), strict=True):
@@ -45,19 +45,16 @@ def check(data: memoryview, begin: int, spans: np.ndarray, extensions: tuple[str
             raise BadSample(where, f"{extension}: {error}; copy the shard again") from error
 
 
-def inflate(
-    members: dict[str, memoryview], compression: Compression, alpha: np.ndarray, planes: np.ndarray, where: str
-) -> None:
-    """Fill alpha (h, w) and planes (5, h, w), uint8, from the members of those names (`schema.PLANES`).
+def inflate(members: dict[str, memoryview], compression: Compression, outs: dict[str, np.ndarray], where: str) -> None:
+    """Fill each of `outs`, (planes, h, w) uint8 by field, from the member of that field.
 
     Raises BadSample where their bytes are damaged."""
-    packed = members["alpha"], members["depth"], members["normals"]
-    if LZ4 and compression == "lz4" and _members.inflate(LZ4, *packed, alpha, planes):
+    packed = tuple(members[name] for name in outs)
+    if LZ4 and compression == "lz4" and _members.inflate(LZ4, packed, tuple(outs.values())):
         return
-    height, width = alpha.shape
-    outs = alpha[None], planes[:2], planes[2:]
-    for (name, count), out in zip(PLANES.items(), outs, strict=True):
+    for (name, out), member in zip(outs.items(), packed, strict=True):
         try:
-            codecs.decode_planes(members[name], count, height, width, compression, out)
+            count, height, width = out.shape
+            codecs.decode_planes(member, count, height, width, compression, out)
         except DavidError as error:
             raise BadSample(where, f"{name}: {error}") from error

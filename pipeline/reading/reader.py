@@ -9,6 +9,7 @@ import bisect
 import tarfile
 from collections.abc import Callable
 from itertools import accumulate
+from math import isfinite, nan
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from david.pack import files
 from david.pack.errors import BadSample
 from david.pack.shards import shard
 from david.pack.shards.manifest import Shard
-from david.pack.shards.schema import PLANES, Compression
+from david.pack.shards.schema import Compression, Fields
 from david.pipeline.reading import members, sets
 from david.pipeline.reading.opened import Opened
 from david.pipeline.reading.sets import Shards
@@ -28,23 +29,25 @@ class Encoded(NamedTuple):
     """One sample as it stands in its shard.
 
     where: names it in messages
-    rgb: the encoded image; planes: the encoded alpha, depth and normals
+    rgb: the encoded image
+    fields: those that it has beside, each behind the one that it lies within; planes: encoded, by field
     height, width: in pixels
     intrinsics: (3, 3) float64 in pixels, or None
-    depth_offset_m, depth_scale_m: depth in metres is `relative * scale + offset`
+    ranges: field -> offset_m and scale_m, and step_m where it is stored in whole steps
     """
 
     where: str
     rgb: memoryview
+    fields: Fields
     planes: dict[str, memoryview]
+    compression: Compression
     height: int
     width: int
     intrinsics: np.ndarray | None
-    depth_offset_m: float
-    depth_scale_m: float
+    ranges: dict[str, dict[str, float]]
 
 
-CM = 100  # in a metre
+RANGES = {"f16-affine": ("offset_m", "scale_m"), "u16-linear": ("offset_m", "scale_m", "step_m")}
 
 
 def fresh(size: int) -> memoryview:
@@ -60,7 +63,6 @@ class Reader:
     def __init__(self, shards: Shards, split: str):
         self.sets, self.split = sets.load(shards), split
         self.counts = self.sets.counts(split)  # for each set the samples of each of its shards
-        self.compression: Compression = self.sets.compression
         self.files = [ShardFiles(one) for one in self.sets.manifests]
         self.shards = [(held, one) for held in self.files for one in held.dataset.splits.get(split, ())]
         self._ends = list(accumulate(one.samples for _, one in self.shards))
@@ -94,15 +96,19 @@ class Reader:
         known = shard.decode_about(about)
         if not held.is_key(one, row, str(known["id"])):
             raise BadSample(where, f"another sample stands there ({known['id']}): is it another shard's tar?")
+        where = f"{where} ({known['id']})"
+        fields, stored = _there(held.dataset.fields[1:], planes)
+        _check_ranges(fields, known["fields"], where)
         return Encoded(
-            where=f"{where} ({known['id']})",
+            where=where,
             rgb=rgb,
-            planes=dict(zip(PLANES, planes, strict=True)),
+            fields=fields,
+            planes=stored,
+            compression=held.dataset.compression,
             height=known["height"],
             width=known["width"],
             intrinsics=known["intrinsics"],
-            depth_offset_m=known["depth_offset_cm"] / CM,
-            depth_scale_m=known["depth_scale_cm"] / CM,
+            ranges=known["fields"],
         )
 
     def key(self, sample: int) -> str:
@@ -136,6 +142,27 @@ class Reader:
     def close(self) -> None:
         for held in self.files:
             held.close()
+
+
+def _there(fields: Fields, members: list[memoryview]) -> tuple[Fields, dict[str, memoryview]]:
+    """The fields of a sample that may be valid anywhere, and their members: a member of no bytes says that there is
+    none, and nothing lies within what is not there."""
+    stored: dict[str, memoryview] = {}
+    for field, member in zip(fields, members, strict=True):
+        if len(member) and (field.within is None or field.within in stored):
+            stored[field.name] = member
+    return fields if len(stored) == len(fields) else tuple(one for one in fields if one.name in stored), stored
+
+
+def _check_ranges(fields: Fields, ranges: dict[str, dict[str, float]], where: str) -> None:
+    """Raises BadSample where a field's values can't be told from what the sample's JSON member says."""
+    for field in fields:
+        for name in RANGES.get(field.coding, ()):
+            value = ranges.get(field.name, {}).get(name, nan)
+            if not isfinite(value) or (name != "offset_m" and value <= 0):
+                raise BadSample(
+                    where, f"its JSON member tells a {name} of {value} for {field.name}; pack the set again"
+                )
 
 
 def _fill(data: memoryview, opened: Opened, start: int, where: str) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 from david.pack.errors import DavidError
 from david.pack.shards import manifest
 from david.pack.shards.manifest import Manifest
-from david.pack.shards.schema import Compression
 from david.pipeline.reading.cache import GB, mount, mounted
 
 Shards = str | Path | Sequence[str | Path]  # the folder of a shard set, or those of several
@@ -31,10 +30,6 @@ class ShardSets:
         """Names the content of all sets and their order; that of a set alone is its own."""
         prints = [one.fingerprint for one in self.manifests]
         return prints[0] if len(prints) == 1 else hashlib.sha256(json.dumps(prints).encode()).hexdigest()
-
-    @property
-    def compression(self) -> Compression:
-        return self.manifests[0].compression
 
     def counts(self, split: str) -> list[list[int]]:
         """For each set the samples of each of its shards in a split. Raises DavidError where no set has any."""
@@ -80,12 +75,5 @@ def at(places: Sequence[dict[str, Any]], cache: Path | None = None) -> tuple[Pat
 
 
 def load(shards: Shards) -> ShardSets:
-    """The shard sets in these folders. Raises DavidError where one holds none, or they are compressed unlike."""
-    sets = ShardSets(tuple(manifest.load(folder) for folder in folders(shards)))
-    for one in sets.manifests:
-        if one.compression != sets.compression:
-            raise DavidError(
-                f"{one.folder}: compressed by {one.compression}, {sets.manifests[0].folder} by {sets.compression}; "
-                "sets that are mixed must be alike: pack one again with the other's --compression"
-            )
-    return sets
+    """The shard sets in these folders. Raises DavidError where one holds none."""
+    return ShardSets(tuple(manifest.load(folder) for folder in folders(shards)))

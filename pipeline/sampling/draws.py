@@ -60,7 +60,7 @@ class Draws(NamedTuple):
         """(B,) bool, where colours change."""
         return (self.colour != np.eye(3, 4, dtype=np.float32)).any(axis=(1, 2))
 
-    def worn(self) -> np.ndarray:
+    def degraded(self) -> np.ndarray:
         """(B,) bool, where the image is blurred, noisy or compressed."""
         return (self.blur > 0) | (self.noise > 0) | (self.quality > 0)
 

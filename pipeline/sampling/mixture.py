@@ -16,7 +16,7 @@ from math import gcd
 import numpy as np
 
 from david.pack.errors import DavidError
-from david.pipeline.sampling.order import MOST_SAMPLES, Order, Places
+from david.pipeline.sampling.order import MOST_SAMPLES, Order, Picks
 from david.pipeline.sampling.philox import words
 
 PURPOSE = 3  # the part of the Philox counter that keeps these words apart from others
@@ -80,7 +80,7 @@ class Mixture:
     def _reduced(self) -> tuple[int, ...]:
         return tuple(weight // gcd(*self.weights) for weight in self.weights)
 
-    def batch(self, step: int) -> Places:
+    def batch(self, step: int) -> Picks:
         """The global batch of a step, counted from 0. Epochs are each set's own."""
         weights = self._reduced()
         owners, before = turns(weights)
@@ -95,4 +95,4 @@ class Mixture:
             for epoch in np.unique(epochs[slots]).tolist():
                 now = epochs[slots] == epoch
                 ids[slots[now]] = starts[number] + one.permuted(epoch)(positions[now])
-        return Places(ids, epochs, np.ones(len(ids), bool))
+        return Picks(ids, epochs, np.ones(len(ids), bool))

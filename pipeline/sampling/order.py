@@ -10,7 +10,7 @@ of shards. Over 60 shards of 5,000 samples sorted by three kinds, a batch of 96 
 windows of 4 shards, 1.42 with 8, 1.49 with 16, and 1.57 with the full permutation, of 1.585. That is the worst case:
 packing has permuted the whole set already, so the samples of a shard are no more alike than any others.
 
-Nothing here knows of ranks but `Places.share`: each takes its slice of the same global batch.
+Nothing here knows of ranks but `Picks.share`: each takes its slice of the same global batch.
 
 Legend: B samples of a global batch.
 """
@@ -33,8 +33,8 @@ ROUNDS = 8
 MOST_SAMPLES = 2**32
 
 
-class Places(NamedTuple):
-    """Where the samples of a batch stand.
+class Picks(NamedTuple):
+    """Which samples a batch has.
 
     ids: (B,) int64, positions in the split; epochs: (B,) int64; real: (B,) bool, False for copies that fill up"""
 
@@ -42,7 +42,7 @@ class Places(NamedTuple):
     epochs: np.ndarray
     real: np.ndarray
 
-    def share(self, rank: int, world_size: int) -> "Places":
+    def share(self, rank: int, world_size: int) -> "Picks":
         """The contiguous slice of this rank. Raises DavidError where the ranks cannot share equally."""
         size, rest = divmod(len(self.ids), world_size)
         if rest:
@@ -50,7 +50,7 @@ class Places(NamedTuple):
                 f"a global batch of {len(self.ids)} can't be shared by {world_size} ranks; "
                 f"choose a multiple of {world_size}"
             )
-        return Places(*(part[rank * size : (rank + 1) * size] for part in self))
+        return Picks(*(part[rank * size : (rank + 1) * size] for part in self))
 
 
 @dataclass(frozen=True)
@@ -174,11 +174,11 @@ class Order:
             return blocks(self.shards, self.window, self.seed, epoch)
         return permutation(self.samples, self.seed, epoch)
 
-    def batch(self, step: int) -> Places:
+    def batch(self, step: int) -> Picks:
         """The global batch of a step, counted from 0 over all epochs."""
         epoch, index = divmod(step, self.batches_per_epoch)
         positions = np.arange(index * self.batch_size, (index + 1) * self.batch_size)
         ids = positions % self.samples
         if self.shuffle:
             ids = self.permuted(epoch)(ids)
-        return Places(ids, np.full(len(ids), epoch), positions < self.samples)
+        return Picks(ids, np.full(len(ids), epoch), positions < self.samples)

@@ -6,7 +6,7 @@ from itertools import accumulate
 import numpy as np
 
 from david.pipeline.sampling.mixture import Mixture
-from david.pipeline.sampling.order import Order, Places
+from david.pipeline.sampling.order import Order, Picks
 
 
 @dataclass
@@ -27,10 +27,10 @@ class Walk:
     def __post_init__(self) -> None:
         self.seen = np.zeros(self.samples, bool)
 
-    def take(self, places: Places) -> bool:
+    def take(self, picks: Picks) -> bool:
         """Count what a batch has of these samples. False where one comes twice in its epoch, or in another epoch."""
-        own = places.real & (places.ids >= self.first) & (places.ids < self.first + self.samples)
-        for sample, epoch in zip((places.ids[own] - self.first).tolist(), places.epochs[own].tolist(), strict=True):
+        own = picks.real & (picks.ids >= self.first) & (picks.ids < self.first + self.samples)
+        for sample, epoch in zip((picks.ids[own] - self.first).tolist(), picks.epochs[own].tolist(), strict=True):
             if epoch != self.epochs or self.seen[sample]:
                 return False
             self.seen[sample] = True

@@ -9,6 +9,7 @@ from david.pack.errors import DavidError
 from david.pack.shards.schema import BLOCK_BYTES
 
 AHEAD = 2  # batches that DALI is given before the first is taken; its own queue would ask for as many at the start
+HARDWARE_LOAD = 0.0  # the decoder of a chip gives other pixels than its cores, and would share a batch with them
 
 
 def _dali() -> Any:
@@ -25,13 +26,13 @@ def _dali() -> Any:
 
 
 def graph(batch_size: int, threads: int, device_id: int | None, inflate: bool) -> Any:
-    """Images (h, w, 3), and the bytes of `alpha` and `planes`: all uint8, on the GPU of that number. Without a number
-    CPU operators do the same, `inflate` excepted.
+    """Images (h, w, 3) and the bytes of planes, all uint8 and each filled up to the batch's largest, on the GPU of that
+    number. Without a number CPU operators do the same, `inflate` excepted.
 
     Inputs, for each sample:
 
-    rgb: an encoded image; alpha, planes: LZ4 blocks one behind another where `inflate` is set, and plain bytes else
-    alpha_blocks, planes_blocks: (n,) int32, where `inflate` is set: the compressed sizes"""
+    rgb: an encoded image; planes: LZ4 blocks one behind another where `inflate` is set, and plain bytes else
+    blocks: (n,) int32, where `inflate` is set: the compressed sizes"""
     dali = _dali()
     fn = dali.fn
     pipe = dali.Pipeline(batch_size, threads, device_id=device_id, prefetch_queue_depth=1)
@@ -39,18 +40,16 @@ def graph(batch_size: int, threads: int, device_id: int | None, inflate: bool) -
     def source(name: str, dtype: Any) -> Any:
         return fn.external_source(name=name, dtype=dtype, ndim=1)
 
-    def stored(name: str) -> Any:
-        data = source(name, dali.types.UINT8)
-        data = data if device_id is None else data.gpu()
-        if not inflate:
-            return data
-        sizes = source(f"{name}_blocks", dali.types.INT32)
-        return fn.reshape(fn.decoders.inflate(data, shape=[BLOCK_BYTES], chunk_sizes=sizes), shape=[-1])
-
     with pipe:
-        how = {"device": "cpu"} if device_id is None else {"device": "mixed", "affine": False}
+        on_gpu = {"device": "mixed", "affine": False, "hw_decoder_load": HARDWARE_LOAD}
+        how = {"device": "cpu"} if device_id is None else on_gpu
         rgb = source("rgb", dali.types.UINT8)
         image = fn.decoders.image(rgb, **how, output_type=dali.types.RGB, adjust_orientation=False)
-        pipe.set_outputs(image, stored("alpha"), stored("planes"))
+        planes = source("planes", dali.types.UINT8)
+        planes = planes if device_id is None else planes.gpu()
+        if inflate:
+            sizes = source("blocks", dali.types.INT32)
+            planes = fn.reshape(fn.decoders.inflate(planes, shape=[BLOCK_BYTES], chunk_sizes=sizes), shape=[-1])
+        pipe.set_outputs(fn.pad(image, axes=(0, 1)), fn.pad(planes), image.shape())
     pipe.build()
     return pipe
