@@ -256,7 +256,7 @@ def test_pictures_and_evaluations_leave_trainings_graph_alone(shards: Path, tmp_
 def counted(predict, said: list[str]):
     def call(learner: Learner, image: torch.Tensor):
         prediction = predict(learner, image)
-        said.append("compiled" if learner.run.graph else "as it is")
+        said.append("compiled" if learner.compiled and learner.compiled.graph else "as it is")
         return prediction
 
     return call

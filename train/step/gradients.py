@@ -55,7 +55,7 @@ class Learner(nn.Module):
         super().__init__()
         self.network, self.task = network, task
         self.reduced = half_precision(recipe.precision, device)
-        self.run: Callable[[torch.Tensor], Prediction] = Compiled(network, tell) if recipe.compile else network
+        self.compiled = Compiled(network, tell) if recipe.compile else None
 
     def forward(self, batch: Batch, count: torch.Tensor) -> torch.Tensor:
         """(T + 1,) float32: the sum of each term over the images of `batch` that it counts, divided by `count`; then
@@ -70,7 +70,7 @@ class Learner(nn.Module):
 
     def predict(self, image: torch.Tensor) -> Prediction:
         with computing_in(self.reduced, image.device):
-            return self.run(image)
+            return (self.compiled or self.network)(image)
 
 
 class Ddp:
