@@ -49,21 +49,36 @@ def decode(member: Member, data: bytes, channels: tuple[str, ...], max_pixels: i
 
     Raises BadSample where the file is no such EXR, holds other channels, or more than `max_pixels`. One thread: packing
     runs one process a core."""
+    return _decode(member, data, (channels,), max_pixels, exact=True)
+
+
+def decode_any(member: Member, data: bytes, layers: tuple[tuple[str, ...], ...], max_pixels: int) -> list[np.ndarray]:
+    """The channels of the first of `layers` that the file has, each (H, W) float32; half floats too, and whatever else
+    it holds. Raises BadSample as `decode` does."""
+    return [plane.astype(np.float32, copy=False) for plane in _decode(member, data, layers, max_pixels, exact=False)]
+
+
+def _decode(
+    member: Member, data: bytes, layers: tuple[tuple[str, ...], ...], max_pixels: int, exact: bool
+) -> list[np.ndarray]:
     try:
         header = read_header(data)
-        if header.channels != dict.fromkeys(channels, "float32"):
+        channels = next((one for one in layers if set(one) <= header.channels.keys()), layers[0])
+        kinds = {header.channels.get(name) for name in channels}
+        if (exact and header.channels != dict.fromkeys(channels, "float32")) or not kinds <= {"half", "float32"}:
             told = ", ".join(f"{name} {pixels}" for name, pixels in header.channels.items())
-            raise ValueError(f"expected float32 channels {', '.join(channels)}, found {told or 'none'}")
+            expected = " or ".join(", ".join(one) for one in layers)
+            raise ValueError(f"expected float32 channels {expected}, found {told or 'none'}")
         require_pixels(header.height, header.width, max_pixels)
         check_chunks(data, header)
         parts = OpenEXR.File(io.BytesIO(data), separate_channels=True, num_threads=0).parts
-        if len(parts) != 1 or set(parts[0].channels) != set(channels):
+        if len(parts) != 1 or set(parts[0].channels) != set(header.channels):
             raise ValueError("its pixels are damaged")
     except (ValueError, RuntimeError, TypeError) as error:
         raise BadSample(member.where, f"no EXR that can be decoded: {error}") from error
     pixels = [parts[0].channels[name].pixels for name in channels]
-    found = {(plane.shape, plane.dtype.name) for plane in pixels}
-    if found != {((header.height, header.width), "float32")}:
+    found = {(plane.shape, plane.dtype.name.replace("float16", "half")) for plane in pixels}
+    if found != {((header.height, header.width), kind) for kind in kinds}:
         raise BadSample(member.where, f"an EXR that declares {header} but holds {found}")
     return pixels
 

@@ -5,6 +5,7 @@ no others: text, profiles, animation and whatever else may lie in a file are lef
 """
 
 import struct
+from collections.abc import Set as AbstractSet
 from typing import Literal, NamedTuple
 
 import cv2
@@ -20,7 +21,8 @@ _HEADER = struct.Struct(">L4s2L5BL")  # length and type of IHDR, its seven value
 _AROUND = 12  # bytes of a chunk beside its data: length, type, CRC-32
 _ANCILLARY = 0x20  # bit of a chunk type's first letter: a decoder may pass it over
 _COLOURS = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGB with alpha"}
-_CHANNELS = {"grey": 1, "RGB": 3}
+_CHANNELS = {"grey": 1, "RGB": 3, "palette": 1, "grey with alpha": 2, "RGB with alpha": 4}
+_SHOWN = {b"IHDR", b"IDAT", b"IEND"}  # the chunks that decide the pixels of an image without a palette
 _FLAGS = {"grey": cv2.IMREAD_GRAYSCALE, "RGB": cv2.IMREAD_COLOR_BGR}
 
 
@@ -50,6 +52,23 @@ def decode(member: Member, data: bytes, colour: Colour, max_pixels: int) -> np.n
     return pixels
 
 
+def decode_any(member: Member, data: bytes, flags: int, max_pixels: int) -> np.ndarray:
+    """The pixels of any PNG, as `cv2.imdecode` gives them for these flags: (H, W) or (H, W, C), uint8 or uint16.
+
+    Raises BadSample where it is no PNG, or of more than `max_pixels`."""
+    try:
+        header = read_header(data)
+        require_pixels(header.height, header.width, max_pixels)
+        extra = {b"PLTE", b"tRNS"} if header.colour == "palette" else set()
+        chunks = essential(data, header, _SHOWN | extra)
+        pixels = cv2.imdecode(np.frombuffer(chunks, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
+    except (ValueError, cv2.error) as error:
+        raise BadSample(member.where, str(error)) from error
+    if pixels is None or pixels.shape[:2] != (header.height, header.width):
+        raise BadSample(member.where, f"an {header.height} x {header.width} PNG whose pixels can't be decoded: damaged")
+    return pixels
+
+
 def read_header(data: bytes) -> Header:
     """The image header. Raises ValueError where there is none."""
     if not data.startswith(SIGNATURE):
@@ -68,8 +87,8 @@ def read_header(data: bytes) -> Header:
     return Header(height, width, bits, _COLOURS[colour])
 
 
-def essential(data: bytes, header: Header) -> bytes:
-    """The same 8-bit image, grey or RGB, made of IHDR, IDAT and IEND alone.
+def essential(data: bytes, header: Header, shown: AbstractSet[bytes] = _SHOWN) -> bytes:
+    """The same image, made of the chunks `shown` alone: IHDR, IDAT and IEND, and those of a palette.
 
     Raises ValueError where the chunks do not lie end to end from IHDR to IEND, where one is unknown, or where there are
     more bytes of IDAT than the image can fill."""
@@ -84,7 +103,7 @@ def essential(data: bytes, header: Header) -> bytes:
         stop = position + _AROUND + length
         if stop > len(data):
             raise ValueError(f"a PNG cut short: {kind!r} of {length:,} bytes at {position:,} of {len(data):,}")
-        if kind in (b"IHDR", b"IDAT", b"IEND"):
+        if kind in shown:
             kept.append(data[position:stop])
         elif kind != b"PLTE" and not kind[0] & _ANCILLARY:
             raise ValueError(f"an unknown chunk {kind!r}")
@@ -96,7 +115,8 @@ def essential(data: bytes, header: Header) -> bytes:
     if position != len(data):
         raise ValueError(f"{len(data) - position:,} bytes behind the end of the PNG")
     # a bad encoder may swell its rows (and their filter bytes) by a quarter at most; deflate's own bound is an eighth
-    most = header.height * (header.width * _CHANNELS[header.colour] + 2) * 5 // 4 + 65_536
+    row = header.width * _CHANNELS[header.colour] * -(-header.bits // 8)
+    most = header.height * (row + 2) * 5 // 4 + 65_536
     if packed > most:
         raise ValueError(f"{packed:,} bytes of IDAT, an image of this size has {most:,} at most")
     return b"".join(kept)
