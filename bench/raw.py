@@ -5,14 +5,14 @@ from typing import Any
 
 from david.pack.raw import archive
 from david.pack.raw.archive import Member
-from david.pack.sources import synthhuman
+from david.pack.sources import table
 
 Kinds = dict[str, Member]
 
 
 def samples_of(raw: Path, count: int) -> list[tuple[str, Kinds]]:
     """The first `count` samples of `raw`, over and over where it holds fewer."""
-    found = list(synthhuman.scan(raw).items())
+    found = [(key, entry.members) for key, entry in table.chosen(raw).scan(raw).items()]
     return [found[number % len(found)] for number in range(count)]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,7 @@ def _describe(name: str, found: Manifest, here: bool) -> dict[str, Any]:
         break
     return {
         **{"shards": name, "fingerprint": found.fingerprint, "splits": splits, "first_sample": size},
+        **{"version": found.version, "fields": [asdict(one) for one in found.fields]},
         **{"members": list(found.extensions), "options": found.options, "libraries": found.libraries},
         **{"raw_samples": found.raw.get("samples"), "quarantined": found.quarantined},
     }

@@ -26,8 +26,9 @@ Raw zips go in at the top; a trained network and figures about it come out at th
 
 **pack.** `build.py` lists the archives, plans which sample stands in which shard (`plan.py`, from listings alone), and
 hands shard numbers to a crew of watched processes (`crew.py`, or Ray). Each worker (`worker.py`) reads a sample's files
-in place, decodes and checks them (`sources/synthhuman.py`), and encodes them (`shard.py`, `codecs.py`) into a tar with
-an index. The manifest `dataset.json` is written last, so a folder that has one is a whole set.
+in place, decodes them (`sources/`, a file for each data set), checks them (`check/`), and encodes them (`shard.py`,
+`codings.py`, `codecs.py`) into a tar with an index. The manifest `dataset.json` is written last, so a folder that has
+one is a whole set.
 
 **pipeline.** `loader.py` asks `order.py` which samples a step takes and `draws.py` how each is augmented: both are pure
 functions of seed, epoch and sample; `placement.py` says where a batch's pixels lie. `reader.py` reads and checks their
@@ -53,8 +54,8 @@ hardware, versions, commit and data, and the README's figures are made from the 
 ## How a byte travels from zip to gradient
 
 1. `zips.py` finds a member by the zip's directory and reads it in place; its CRC is checked.
-2. `png.py` and `exr.py` decode it; `sources/synthhuman.py` makes centimetres and unit normals (X right, Y up, Z towards
-   the camera) of it, and says which pixels mean anything.
+2. `png.py` and `exr.py` decode it; the data set's source (`sources/synthhuman.py`) makes unit normals (X right, Y up, Z
+   towards the camera) of it, names the unit of depth, and says which pixels mean anything.
 3. `codecs.py` encodes: RGB as JPEG or lossless WebP; depth as float16 between an offset and a scale; normals as 12-bit
    octahedral codes; bytes split into planes, each LZ4 or zstd. A shard is a tar, and its hash stands in the manifest.
 4. `reader.py` reads the sample's members in one go and checks them. The engine decodes JPEG and planes straight into a

@@ -36,11 +36,11 @@ PAIRS = [("1/1", "1/1"), ("1/2", "2/2"), ("1/8", "1/16"), ("merge", "merge")]
 
 
 def quick(
-    shards: list[plan.ShardPlan], folder: Path, options: plan.PackOptions, *, quarantine: bool, workers: int
+    shards: list[plan.ShardPlan], folder: Path, packing: plan.Packing, *, quarantine: bool, workers: int
 ) -> Iterator[crew.Event]:
-    """An engine that writes shards in this very process."""
+    """A runner that writes shards in this very process."""
     for one in shards:
-        yield crew.Event(0, worker.write_shard(one, folder, options, quarantine=quarantine))
+        yield crew.Event(0, worker.write_shard(one, folder, packing, quarantine=quarantine))
 
 
 def small(key: str, *_: object) -> list[bytes]:
@@ -55,7 +55,7 @@ def packs(
     raw: Path, shards: Path, part: str = "1/1", options: plan.PackOptions = OPTIONS, **more: Any
 ) -> Callable[[], Manifest | None]:
     """A job that packs a part."""
-    return lambda: build.build(raw, shards, options, engine=quick, part=build.Part.parse(part), workers=1, **more)
+    return lambda: build.build(raw, shards, options, runner=quick, part=build.Part.parse(part), workers=1, **more)
 
 
 def merges(shards: Path) -> Callable[[], Manifest | None]:

@@ -76,7 +76,7 @@ def test_what_can_not_be_looked_at_is_named(raw: Path, tmp_path: Path, monkeypat
     with pytest.raises(DavidError, match=r"locked: can't be listed: Permission denied"):
         synthhuman.scan(folder)
     monkeypatch.undo()
-    found = synthhuman.scan(folder)
+    found = synthhuman.SynthHuman().scan(folder)
     (folder / "rgb_0000001.png").unlink()
     with pytest.raises(BadSample, match=r"rgb_0000001\.png: can't be read: No such file"):
         archive.hashed(found)
@@ -87,10 +87,10 @@ def test_what_can_not_be_looked_at_is_named(raw: Path, tmp_path: Path, monkeypat
 def test_loose_files_are_hashed_as_a_zip_lists_them(raw: Path, tmp_path: Path) -> None:
     folder = loose(raw, tmp_path / "raw", 3)
     told: list[tuple[int, int]] = []
-    hashed, _ = archive.hashed(synthhuman.scan(folder), watch=lambda *now: told.append(now))
-    zipped, asked = synthhuman.scan(raw), 0
-    for key, kinds in hashed.items():
-        assert {kind: one.crc for kind, one in kinds.items()} == {k: one.crc for k, one in zipped[key].items()}
+    hashed, _ = archive.hashed(synthhuman.SynthHuman().scan(folder), watch=lambda *now: told.append(now))
+    zipped, asked = synthhuman.SynthHuman().scan(raw), 0
+    for key, (kinds, _) in hashed.items():
+        assert {kind: one.crc for kind, one in kinds.items()} == {k: one.crc for k, one in zipped[key].members.items()}
         asked += sum(one.size for one in kinds.values())
     assert told == [(0, asked), (asked, asked)]
     assert archive.hashed(zipped) == (zipped, None)

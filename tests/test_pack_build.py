@@ -144,7 +144,7 @@ def test_a_shard_that_changed_since_is_written_again(raw: Path, whole: dict[str,
     begun = []
     build.build(raw, shards, OPTIONS, part=build.Part(1, 2), workers=1, planned=lambda _, done: begun.extend(done))
     build.build(raw, shards, OPTIONS, workers=1)
-    assert len(begun) == len(plan.plan(synthhuman.scan(raw), OPTIONS).shards[::2]) - 2
+    assert len(begun) == len(plan.plan(synthhuman.SynthHuman().scan(raw), OPTIONS).shards[::2]) - 2
     assert contents(shards) == whole
 
 
@@ -326,8 +326,8 @@ def test_a_crew_ends_with_the_error_that_it_tells(
 
     forked(monkeypatch)
     monkeypatch.setattr(worker, "_encode", fails)
-    shards = list(plan.plan(synthhuman.scan(raw), OPTIONS).shards)
-    *_, last = crew.run(shards, tmp_path, OPTIONS, quarantine=False, workers=2)
+    planned = plan.plan(synthhuman.SynthHuman().scan(raw), OPTIONS)
+    *_, last = crew.run(list(planned.shards), tmp_path, planned.packing, quarantine=False, workers=2)
     assert type(last.what) is type(error)
     assert str(last.what) == str(error)
 

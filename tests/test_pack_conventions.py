@@ -21,6 +21,7 @@ from david.pack.check.conventions import Seen
 from david.pack.check.report import Report
 from david.pack.look import report_page
 from david.pack.raw import archive
+from david.pack.raw.archive import Entry
 from david.pack.shards import manifest
 from david.pack.shards.sample import Sample
 from david.pack.sources import synthhuman
@@ -31,12 +32,12 @@ from david.pack.work.worker import Tally, write_shard
 OPTIONS = plan.PackOptions(val_fraction=0, shard_samples=4)
 
 
-def here(shards: list[plan.ShardPlan], folder: Path, options: plan.PackOptions, **more: object) -> Iterator[crew.Event]:
-    """An engine without processes."""
+def here(shards: list[plan.ShardPlan], folder: Path, packing: plan.Packing, **more: object) -> Iterator[crew.Event]:
+    """A runner without processes."""
     for one in shards:
         heard: list[object] = []
         try:
-            done = write_shard(one, folder, options, quarantine=bool(more["quarantine"]), tell=heard.append)
+            done = write_shard(one, folder, packing, quarantine=bool(more["quarantine"]), tell=heard.append)
         except BadSample as error:
             heard.append(error)
         else:
@@ -48,8 +49,8 @@ def here(shards: list[plan.ShardPlan], folder: Path, options: plan.PackOptions, 
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Samples are looked at without starting processes, but where a test takes `survey.look` back."""
 
-    def look(entries: list[survey.Entry], max_pixels: int, workers: int) -> list[Seen]:
-        return [survey.see(key, kinds, max_pixels) for key, kinds in entries]
+    def look(entries: list[survey.Listed], packing: plan.Packing, workers: int) -> list[Seen]:
+        return [survey.see(key, entry, packing) for key, entry in entries]
 
     monkeypatch.setattr(survey, "look", look)
 
@@ -88,7 +89,7 @@ def test_wrong_conventions_are_refused_before_a_shard_is_written(
     with pytest.raises(
         DavidError, match=f"8 of 8 samples, spread over the set, were looked at, and .*{told}"
     ) as caught:
-        build.build(raw, tmp_path / "shards", OPTIONS, bad=policy, engine=here)
+        build.build(raw, tmp_path / "shards", OPTIONS, bad=policy, runner=here)
     assert "nothing was packed: convert the raw data" in str(caught.value)
     assert not isinstance(caught.value, BadSample)
     assert not list((tmp_path / "shards").glob("*.tar"))
@@ -103,11 +104,11 @@ def test_a_set_that_turns_wrong_in_a_later_archive_is_stopped_and_names_it(
     with pytest.raises(
         DavidError, match=f"{mixed}: 12 samples of it were looked at, and .* negated.* nothing was packed"
     ):
-        build.build(mixed, tmp_path / "shards", OPTIONS, engine=here)
+        build.build(mixed, tmp_path / "shards", OPTIONS, runner=here)
     monkeypatch.setattr(survey, "chosen", lambda whole: [])  # as where no sample of it was looked at before
     heard: list[crew.Event] = []
     with pytest.raises(DavidError, match=f"{mixed}: its latest 8 samples were looked at, and .* negated.*--restart"):
-        build.build(mixed, tmp_path / "shards", OPTIONS, engine=here, hear=heard.append)
+        build.build(mixed, tmp_path / "shards", OPTIONS, runner=here, hear=heard.append)
     tallies = Counter(event.what.seen.archive for event in heard if isinstance(event.what, Tally) and event.what.seen)
     assert tallies[mixed] == 8
     assert not (tmp_path / "shards" / manifest.NAME).exists()
@@ -117,9 +118,9 @@ def test_a_look_is_spread_evenly_over_all_archives() -> None:
     found = {}
     for number in range(9000):
         member = archive.Member(Path(f"{number // 150:02}.zip"), "x", 1, 1, 0, 1, 0)
-        found[f"{number:07}"] = {"rgb": member}
+        found[f"{number:07}"] = Entry({"rgb": member})
     entries = survey.chosen(plan.plan(found, plan.PackOptions()))
-    per_archive = Counter(kinds["rgb"].archive for _, kinds in entries)
+    per_archive = Counter(entry.archive for _, entry in entries)
     assert len(entries) == survey.MOST
     assert len(per_archive) == 60
     assert set(per_archive.values()) <= {4, 5}
@@ -131,16 +132,16 @@ def test_a_set_is_looked_at_once_and_that_changes_no_byte(raw: Path, tmp_path: P
     told: list[str] = []
     for number in (1, 2):
         part = build.Part(number, 2)
-        build.build(raw, tmp_path / "shards", OPTIONS, part=part, engine=here, say=told.append)
+        build.build(raw, tmp_path / "shards", OPTIONS, part=part, runner=here, say=told.append)
         if number == 1:
             Record(tmp_path / "shards").forget("train-000000")
-            build.build(raw, tmp_path / "shards", OPTIONS, part=part, engine=here, say=told.append)
+            build.build(raw, tmp_path / "shards", OPTIONS, part=part, runner=here, say=told.append)
     assert len(told) == 1
     assert "looking at 24 of 24 samples first" in told[0]
     blind = tmp_path / "blind" / FOLDER
     blind.mkdir(parents=True)
     (blind / "conventions-all.json").write_text("{}")
-    build.build(raw, tmp_path / "blind", OPTIONS, engine=here)
+    build.build(raw, tmp_path / "blind", OPTIONS, runner=here)
     assert [
         (path.name, path.read_bytes()) for path in sorted((tmp_path / "shards").iterdir()) if path.name != FOLDER
     ] == [(path.name, path.read_bytes()) for path in sorted((tmp_path / "blind").iterdir()) if path.name != FOLDER]
@@ -164,10 +165,11 @@ def test_a_sample_that_crashes_or_hangs_is_left_out_of_the_look(
     """Processes are forked here, so that they inherit the broken decoder."""
     from multiprocessing import get_context
 
-    entries = [(key, kinds) for key, kinds in synthhuman.scan(raw).items()][:9]
+    whole = plan.plan(synthhuman.SynthHuman().scan(raw), OPTIONS)
+    entries = survey.chosen(whole)[:9]
 
-    def broken(key: str, kinds: dict, max_pixels: int) -> Seen:
-        return fault() if key == entries[2][0] else Seen(kinds["rgb"].archive, None, key)  # type: ignore[return-value]
+    def broken(key: str, entry: Entry, packing: plan.Packing) -> Seen:
+        return fault() if key == entries[2][0] else Seen(entry.archive, None, key)  # type: ignore[return-value]
 
     monkeypatch.setattr(survey, "see", broken)
     context = get_context("fork")
@@ -175,13 +177,14 @@ def test_a_sample_that_crashes_or_hangs_is_left_out_of_the_look(
     monkeypatch.setattr(survey, "get_context", lambda _: context)
     monkeypatch.setattr(survey.cv2, "setNumThreads", lambda _: None)  # hangs in a fork of a process that used them
     monkeypatch.setattr(survey, "PATIENCE_S", 1.0 if fault is _hang else 60.0)
-    seen = LOOK(entries, OPTIONS.max_pixels, 2)
+    seen = LOOK(entries, whole.packing, 2)
     assert sorted(one.reason for one in seen) == sorted(key for key, _ in entries if key != entries[2][0])
 
 
 def test_looking_in_processes_sees_what_is_there(raw: Path) -> None:
-    entries = list(synthhuman.scan(raw).items())[:4]
-    seen = LOOK(entries, OPTIONS.max_pixels, 2)
+    whole = plan.plan(synthhuman.SynthHuman().scan(raw), OPTIONS)
+    entries = survey.chosen(whole)[:4]
+    seen = LOOK(entries, whole.packing, 2)
     assert len(seen) == 4
     assert all(one.evidence and one.evidence.valid_share > 0.1 for one in seen)
 
@@ -201,7 +204,7 @@ def odd(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, dict[str,
 
 def test_the_oddest_samples_pack_and_are_counted(odd: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
     raw, named = odd
-    written = build.build(raw, tmp_path / "shards", plan.PackOptions(val_fraction=0), engine=here)
+    written = build.build(raw, tmp_path / "shards", plan.PackOptions(val_fraction=0), runner=here)
     assert written is not None
     assert written.quarantined == []
     assert verify.verify(tmp_path / "shards", deep=True, workers=1)[1] == []
@@ -248,12 +251,12 @@ def test_a_sample_without_depth_is_named_with_its_pixels_and_the_way_out(some: l
     nowhere = np.zeros_like(some[3].depth_valid)
     people.store(changed(some[3], valid=nowhere), raw)
     with pytest.raises(BadSample, match="sample 0000003: none of its 196,608 pixels has a depth.*--on-bad quarantine"):
-        build.build(raw, tmp_path / "shards", OPTIONS, engine=here)
+        build.build(raw, tmp_path / "shards", OPTIONS, runner=here)
     (raw / "alpha_0000003.png").unlink()
     with pytest.raises(BadSample, match="sample 0000003: alpha missing .*--on-bad quarantine"):
-        build.build(raw, tmp_path / "other", OPTIONS, engine=here)
+        build.build(raw, tmp_path / "other", OPTIONS, runner=here)
     policy = build.BadPolicy(quarantine=True)  # one of eight is more than 1 %
-    written = build.build(raw, tmp_path / "shards", OPTIONS, bad=policy, engine=here, restart=True)
+    written = build.build(raw, tmp_path / "shards", OPTIONS, bad=policy, runner=here, restart=True)
     assert written is not None
     assert [one["id"] for one in written.quarantined] == ["0000003"]
     assert "--on-bad" not in written.quarantined[0]["reason"]

@@ -7,16 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from david.pack import DavidError
-from david.pack.raw.archive import Member
+from david.pack.raw.archive import Entry, Found, Member
 from david.pack.shards import codecs
 from david.pack.work import plan
 from david.pack.work.record import compare
 
 
-def found(count: int) -> dict[str, dict[str, Member]]:
+def found(count: int) -> Found:
     """What a scan of `count` samples gives, as far as a plan looks at it."""
-    member = {"rgb": Member(Path("SynthHuman_0000.zip"), "rgb.png", 1, 0, 0, 1, 0)}
-    return dict.fromkeys((f"{number:07d}" for number in range(count)), member)
+    entry = Entry({"rgb": Member(Path("SynthHuman_0000.zip"), "rgb.png", 1, 0, 0, 1, 0)})
+    return dict.fromkeys((f"{number:07d}" for number in range(count)), entry)
 
 
 @settings(max_examples=30, deadline=None)

@@ -53,7 +53,7 @@ def test_a_killed_worker_costs_ray_no_byte(cluster: None, raw: Path, tmp_path: P
     hunter = threading.Thread(target=hunt)
     hunter.start()
     try:
-        build.build(raw, tmp_path / "ray", OPTIONS, engine=ray_engine.run, workers=2)
+        build.build(raw, tmp_path / "ray", OPTIONS, runner=ray_engine.run, workers=2)
     finally:
         over.set()
         hunter.join()
@@ -68,9 +68,9 @@ def test_a_bad_sample_stops_ray_or_goes_to_quarantine(cluster: None, raw: Path, 
         (spoilt / Path(member.name).name).write_bytes(archive.read(member))
     (spoilt / "depth_0000005.exr").write_bytes(b"v/1\x01 and then noise")
     with pytest.raises(BadSample, match="0000005"):
-        build.build(spoilt, tmp_path / "ray", OPTIONS, engine=ray_engine.run, workers=2)
+        build.build(spoilt, tmp_path / "ray", OPTIONS, runner=ray_engine.run, workers=2)
     policy = build.BadPolicy(quarantine=True, max_share=0.5)
-    build.build(spoilt, tmp_path / "ray", OPTIONS, engine=ray_engine.run, workers=2, bad=policy)
+    build.build(spoilt, tmp_path / "ray", OPTIONS, runner=ray_engine.run, workers=2, bad=policy)
     build.build(spoilt, tmp_path / "here", OPTIONS, workers=2, bad=policy)
     assert [one["id"] for one in manifest.load(tmp_path / "ray").quarantined] == ["0000005"]
     assert contents(tmp_path / "ray") == contents(tmp_path / "here")
@@ -83,7 +83,7 @@ def test_a_cluster_without_a_node_is_waited_for_and_that_is_told(
     monkeypatch.setattr(crew, "TOLD_S", 0.0)
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"memory": 1.0})  # as a head that computes nothing has
     few = tiny_raw(tmp_path / "few.zip", samples=2)
-    assert build.build(few, tmp_path / "ray", OPTIONS, engine=ray_engine.run, hear=heard.append)
+    assert build.build(few, tmp_path / "ray", OPTIONS, runner=ray_engine.run, hear=heard.append)
     waits = [event.what.told for event in heard if isinstance(event.what, crew.Waits)]
     assert set(waits) == {ray_engine.NO_NODE}
     assert len(waits) <= sum(isinstance(event.what, record.Done) for event in heard)  # not again and again

@@ -69,13 +69,14 @@ def test_splits_are_disjoint_whole_and_unmoved_by_the_seed(raw: Path, shards: Pa
     keys = {split: [sample.key for sample in read(shards, split)] for split in ("train", "val")}
     assert sorted(keys["train"] + keys["val"]) == sorted(synthhuman.scan(raw))
     assert [shard.samples for shard in dataset.split("train")][:-1] == [7] * (len(dataset.split("train")) - 1)
-    other = plan.plan(synthhuman.scan(raw), plan.PackOptions(val_fraction=0.25, shard_samples=7, seed=5)).shards
+    found = synthhuman.SynthHuman().scan(raw)
+    other = plan.plan(found, plan.PackOptions(val_fraction=0.25, shard_samples=7, seed=5)).shards
     by_split = {"train": [], "val": []}
     for one in other:
         by_split[one.split] += [key for key, _ in one.samples]
     assert {split: sorted(k) for split, k in by_split.items()} == {split: sorted(k) for split, k in keys.items()}
     assert by_split["train"] != keys["train"]
-    stored = plan.plan(synthhuman.scan(raw), plan.PackOptions(val_fraction=0, order="stored")).shards
+    stored = plan.plan(found, plan.PackOptions(val_fraction=0, order="stored")).shards
     assert [key for key, _ in stored[0].samples] == sorted(synthhuman.scan(raw))
 
 

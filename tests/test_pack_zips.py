@@ -15,7 +15,7 @@ from david.pack.fetch import chunks, lock
 from david.pack.fetch.answers import About
 from david.pack.fetch.partial import Partial
 from david.pack.raw import zipcheck, zips
-from david.pack.raw.archive import Member
+from david.pack.raw.archive import Entry, Member
 from david.pack.work import plan
 
 SAMPLES, ZIP_SAMPLES, SCENARIO_ENDS = 298_008, 5_000, (98_040, 198_016, 298_008)
@@ -62,8 +62,8 @@ def test_groups_of_three_mix_scenarios_as_well_as_the_whole_set() -> None:
         members = [[names.index(name) for name in group] for group in chunks.groups(names, at_most)]
         return np.concatenate([chance.permutation(ids[np.isin(zip_number, group)]) for group in members])
 
-    member = Member(Path("SynthHuman_0000.zip"), "rgb.png", 1, 0, 0, 1, 0)
-    planned = plan.plan({str(one): {"rgb": member} for one in ids}, plan.PackOptions(val_fraction=0)).shards
+    entry = Entry({"rgb": Member(Path("SynthHuman_0000.zip"), "rgb.png", 1, 0, 0, 1, 0)})
+    planned = plan.plan({str(one): entry for one in ids}, plan.PackOptions(val_fraction=0)).shards
     whole = np.array([int(key) for shard in planned for key, _ in shard.samples])
     orders = {"stored": ids, "2": grouped(2), "3": grouped(3), "6": grouped(6), "whole": whole}
     expected = {"stored": (0.02, 0.47), "2": (1.03, 1.22), "3": (1.57, 1.71), "6": (1.57, 2.61), "whole": (1.57, 5.39)}

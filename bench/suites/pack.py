@@ -26,7 +26,7 @@ from david.bench.result import Result
 from david.pack import machine
 from david.pack.raw import archive
 from david.pack.shards import codecs
-from david.pack.shards.schema import LOW_PLANES, PLANES
+from david.pack.shards.schema import FIELDS_V1
 from david.pack.shards.shard import encode
 from david.pack.sources import synthhuman
 from david.pack.work.build import build
@@ -106,9 +106,9 @@ def _planes(key: str, kinds: Kinds) -> list[tuple[bytes, bool]]:
     sample = synthhuman.load(key, kinds)
     height, width = sample.depth_valid.shape
     found = []
-    for member, (name, count) in zip(encode(sample, "jpeg", "lz4")[1:4], PLANES.items(), strict=True):
-        planes = codecs.decode_planes(member, count, height, width, "lz4")
-        found += codecs.blocks_of(planes, LOW_PLANES[name])
+    for member, field in zip(encode(sample, "jpeg", "lz4")[1:-1], FIELDS_V1[1:], strict=True):
+        planes = codecs.decode_planes(member, field.planes, height, width, "lz4")
+        found += codecs.blocks_of(planes, field.low)
     return found
 
 

@@ -17,6 +17,8 @@ from david.pack.fetch.download import download_groups
 from david.pack.fetch.fetcher import DownloadOptions, Report
 from david.pack.shards import manifest, shard
 from david.pack.shards.manifest import Manifest
+from david.pack.sources.synthhuman import SynthHuman
+from david.pack.work import repair
 from david.pack.work.build import BadPolicy, build, merge
 from david.pack.work.crew import Event
 from david.pack.work.plan import PackOptions, Plan, encoders
@@ -47,9 +49,7 @@ def download_and_pack(
     groups = chunks.groups(names, at_most=max(3, zips_on_disk // 6 * 3))
     if (shards / manifest.NAME).exists():
         there = manifest.load(shards)
-        _require_same(
-            shards, {"options": there.options, "libraries": there.libraries, "raw": there.raw}, pack_options, names
-        )
+        _require_same(shards, repair.described(there), pack_options, names)
         _delete(out, names)
         return there
     for plan in Record(shards).plans():
@@ -70,6 +70,7 @@ def download_and_pack(
                 list(paths),
                 shards,
                 pack_options,
+                source=SynthHuman(),
                 bad=bad,
                 group=group,
                 groups=len(groups),

@@ -94,7 +94,8 @@ def tables(dataset: Manifest) -> list[Table]:
             if one.counts.any():
                 least, median, (told, tail), most = _numbers(name, one)
                 one_group.add_row(name, least, median, f"{told} {tail}", most, meaning(name))
-        drawn.append(one_group)
+        if one_group.row_count:
+            drawn.append(one_group)
     if odd := _odd(report):
         headings = ("samples", "pixels")
         kept = table("odd", *headings, "meaning", title="odd, kept and counted", right=headings, words=("meaning",))

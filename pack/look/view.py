@@ -20,7 +20,7 @@ from david.pack.files import write_whole
 from david.pack.look import preview
 from david.pack.shards import dataset, manifest
 from david.pack.shards.sample import Sample
-from david.pack.sources import synthhuman
+from david.pack.sources import table
 
 TITLES = {"normals": "normals: X red, Y green, Z blue"}
 WEBP_QUALITY = 80  # a run's sheet of 6 MB as PNG takes a tenth to a twentieth, and its text stays sharp
@@ -50,9 +50,9 @@ def _of_shards(path: Path, start: int, split: str | None) -> Iterator[tuple[str,
 
 
 def _of_raw(path: Path, start: int) -> Iterator[tuple[str, Sample]]:
-    found = synthhuman.scan(path)
-    for key, kinds in islice(found.items(), start, None):
-        yield "raw", synthhuman.load(key, kinds)
+    source = table.chosen(path)
+    for key, entry in islice(source.scan(path).items(), start, None):
+        yield "raw", source.load(key, entry)
 
 
 def gallery(path: Path, out: Path, start: int, count: int, split: str | None) -> int:

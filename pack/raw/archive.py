@@ -22,7 +22,6 @@ THREADS = 8  # that read loose files where these are hashed
 _BLOCK_BYTES = 1 << 20
 _BATCH = 256  # samples hashed by one call
 
-Found = dict[str, dict[str, "Member"]]
 Watch = Callable[[int, int], None]
 
 
@@ -49,6 +48,21 @@ class Member(NamedTuple):
     @property
     def where(self) -> str:
         return f"{self.archive}, {self.name}"
+
+
+class Entry(NamedTuple):
+    """What is listed of one sample. members: by kind, `rgb` among them; split: None where the source tells none."""
+
+    members: dict[str, Member]
+    split: str | None = None
+
+    @property
+    def archive(self) -> Path:
+        """The zip or folder that holds it."""
+        return self.members["rgb"].archive
+
+
+Found = dict[str, Entry]
 
 
 def archives(raw: Path) -> list[Path]:
@@ -135,50 +149,57 @@ def _require_end(link: Path) -> None:
 
 
 def hashed(
-    found: Found, bad: dict[str, BadSample] | None = None, watch: Watch = lambda done, total: None
+    found: Found,
+    bad: dict[str, BadSample] | None = None,
+    watch: Watch = lambda done, total: None,
+    crc32: Callable[[Member], int] | None = None,
 ) -> tuple[Found, dict[str, BadSample] | None]:
     """Samples as a source's scan found them, with the CRC-32 of each loose file: of zips it is listed. So that what is
     packed later can be held against what was there. Reads every loose file once, with a few threads.
 
-    watch: called with the bytes read and those to read. Raises BadSample for a file that can't be read; with `bad` its
+    watch: called with the bytes read and those to read; crc32: of a member that no archive lists it of, by default
+    `crc32_of_file`. Raises BadSample for a file that can't be read; with `bad` its
     sample is left out and put there."""
-    keys = [key for key, kinds in found.items() if any(member.crc is None for member in kinds.values())]
+    keys = [key for key, entry in found.items() if any(member.crc is None for member in entry.members.values())]
     if not keys:
         return found, bad
-    total = sum(member.size for key in keys for member in found[key].values() if member.crc is None)
+    total = sum(member.size for key in keys for member in found[key].members.values() if member.crc is None)
     done = 0
     watch(done, total)
     batches = [keys[start : start + _BATCH] for start in range(0, len(keys), _BATCH)]
-    read: dict[str, dict[str, Member] | BadSample] = {}
+    read: dict[str, Entry | BadSample] = {}
     with ThreadPoolExecutor(THREADS, "hash") as threads:
-        for batch, size in threads.map(lambda batch: _hash({key: found[key] for key in batch}), batches):
+        hashes = threads.map(lambda batch: _hash({key: found[key] for key in batch}, crc32 or crc32_of_file), batches)
+        for batch, size in hashes:
             read |= batch
             done += size
             watch(done, total)
     faults = {key: one for key, one in read.items() if isinstance(one, BadSample)}
     if bad is None and faults:
         raise next(iter(faults.values()))
-    whole = found | {key: kinds for key, kinds in read.items() if not isinstance(kinds, BadSample)}
-    return {key: kinds for key, kinds in whole.items() if key not in faults}, None if bad is None else bad | faults
+    whole = found | {key: entry for key, entry in read.items() if not isinstance(entry, BadSample)}
+    return {key: entry for key, entry in whole.items() if key not in faults}, None if bad is None else bad | faults
 
 
-def _hash(found: Found) -> tuple[dict[str, dict[str, Member] | BadSample], int]:
+def _hash(found: Found, crc32: Callable[[Member], int]) -> tuple[dict[str, Entry | BadSample], int]:
     """The same samples hashed, or why they can't be; and the bytes that were read."""
-    read: dict[str, dict[str, Member] | BadSample] = {}
+    read: dict[str, Entry | BadSample] = {}
     size = 0
-    for key, kinds in found.items():
+    for key, entry in found.items():
         try:
-            read[key] = {
-                kind: member._replace(crc=_crc32_of(member)) if member.crc is None else member
-                for kind, member in kinds.items()
+            members = {
+                kind: member._replace(crc=crc32(member)) if member.crc is None else member
+                for kind, member in entry.members.items()
             }
+            read[key] = entry._replace(members=members)
         except BadSample as error:
             read[key] = error
-        size += sum(member.size for member in kinds.values() if member.crc is None)
+        size += sum(member.size for member in entry.members.values() if member.crc is None)
     return read, size
 
 
-def _crc32_of(member: Member) -> int:
+def crc32_of_file(member: Member) -> int:
+    """Of a loose file. Raises BadSample where it can't be read, Changed where it is of another size than was listed."""
     crc = size = 0
     try:
         with (member.archive / member.name).open("rb", buffering=0) as file:

@@ -92,7 +92,8 @@ def decode(members: list[bytes] | list[memoryview], compression: Compression, fi
     rgb, *stored, about = members
     meta = decode_about(about)
     height, width, ranges = (meta.pop(name) for name in ("height", "width", "fields"))
-    meta.pop("depth_offset_cm", None), meta.pop("depth_scale_cm", None)
+    for name in ("depth_offset_cm", "depth_scale_cm"):
+        meta.pop(name, None)
     values, masks = {}, {}
     for field, data in zip(fields[1:], stored, strict=True):
         found = codings.nothing(field.coding, height, width)

@@ -7,6 +7,7 @@ background 65504), `normal_ID.exr` (float32; B, G, R hold X right, Y up, Z towar
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -15,9 +16,11 @@ import numpy as np
 from david.pack.check.conventions import CameraNormals, Convention, ForegroundAlpha, PlausibleDepth
 from david.pack.errors import BadSample, DavidError
 from david.pack.raw import archive, exr, png
-from david.pack.raw.archive import MAX_PIXELS, Member
+from david.pack.raw.archive import MAX_PIXELS, Entry, Found, Member
 from david.pack.shards.sample import Sample
-from david.pack.shards.schema import CM, SCENARIOS
+from david.pack.shards.schema import CM, FIELDS_V1, SCENARIOS, Fields
+from david.pack.sources.camera import intrinsics
+from david.pack.sources.source import Source
 
 BACKGROUND = np.float32(65504)  # the largest finite float16
 CHECKS: tuple[Convention, ...] = (
@@ -41,10 +44,26 @@ _PIXEL_BYTES = {"rgb": 5, "alpha": 2, "depth": 6, "normal": 16}  # a pixel in a 
 _ROOM_BYTES = 1 << 20  # for a file's headers
 _LOOK_BYTES = 1 << 23  # a file above is read only once its header has been looked at
 _CAM_BYTES = 4096
-_NUMBER = re.compile(rb"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
-_FOCAL_SIDES = 0.01, 1000.0  # a focal length in longer sides of the image: fields of view of 178 and 0.06 degrees
-_CENTRE_SIDES = 10.0  # how far the principal point may lie from the image's centre: it may be cut out of a larger one
-_SKEW = 1e-6  # of a focal length: what is left of zero by rounding
+
+
+@dataclass(frozen=True)
+class SynthHuman(Source):
+    """The functions below, as a source."""
+
+    name = "synthhuman"
+    checks = CHECKS
+
+    def scan(self, raw: Path | list[Path], bad: dict[str, BadSample] | None = None) -> Found:
+        return {key: Entry(kinds) for key, kinds in scan(raw, bad).items()}
+
+    def fields(self, found: Found) -> Fields:
+        return FIELDS_V1
+
+    def read(self, entry: Entry, max_pixels: int = MAX_PIXELS) -> dict[str, bytes]:
+        return read(entry.members, max_pixels)
+
+    def decode(self, key: str, entry: Entry, data: dict[str, bytes], max_pixels: int = MAX_PIXELS) -> Sample:
+        return decode(key, entry.members, data, max_pixels)
 
 
 def scan(raw: Path | list[Path], bad: dict[str, BadSample] | None = None) -> dict[str, dict[str, Member]]:
@@ -73,7 +92,8 @@ def scan(raw: Path | list[Path], bad: dict[str, BadSample] | None = None) -> dic
                 faults[key] = BadSample(f"sample {key}", f"{kind} is there twice, in {other.archive} and in {path}")
     if not found and not faults:
         raise DavidError(
-            f"{raw}: no SynthHuman samples there (rgb_ID.png and so on, in zips or loose); is it the right folder?"
+            f"{raw}: no SynthHuman samples there (rgb_ID.png and so on, in zips or loose); is it the right folder? "
+            "Of other data say --source"
         )
     for key, kinds in found.items():
         missing = [kind for kind in REQUIRED if kind not in kinds]
@@ -147,7 +167,7 @@ def decode(key: str, kinds: dict[str, Member], data: dict[str, bytes], max_pixel
         rgb=cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB),
         values={"alpha": alpha, "depth": np.where(valid, depth, np.float32(np.nan)), "normals": normals},
         masks={"alpha": np.ones_like(valid), "depth": valid, "normals": valid},
-        intrinsics=intrinsics(kinds["cam"], data["cam"], *valid.shape) if "cam" in kinds else None,
+        intrinsics=intrinsics(kinds["cam"].where, data["cam"], *valid.shape) if "cam" in kinds else None,
         meta={
             "scenario": _scenario(kinds["rgb"].archive, key),
             "source": {
@@ -157,38 +177,6 @@ def decode(key: str, kinds: dict[str, Member], data: dict[str, bytes], max_pixel
         },
         step_m=CM,
     )
-
-
-def intrinsics(member: Member, data: bytes, height: int, width: int) -> np.ndarray:
-    """(3, 3) float64 in pixels of an image of height x width. A pinhole camera has positive focal lengths, no skew, and
-    a last row of 0, 0, 1; what lies a hundred times off a lens or ten images off the centre is no camera's either.
-
-    Raises BadSample with what was found."""
-    words = data.split()
-    try:
-        if odd := next((word for word in words if not _NUMBER.fullmatch(word)), None):
-            raise ValueError(f"{odd[:40]!r} is no number")
-        matrix = np.array([float(word) for word in words], np.float64).reshape(3, 3)
-    except ValueError as error:
-        raise BadSample(member.where, f"no 3 x 3 intrinsics: {error}") from error
-    (fx, skew, cx), (below, fy, cy), last = matrix.tolist()
-    side, (least, most) = max(height, width), _FOCAL_SIDES
-    for sense, expected in (
-        (np.isfinite(matrix).all(), "finite numbers"),
-        (min(fx, fy) > 0, "positive focal lengths"),
-        (last == [0, 0, 1], "a last row of 0, 0, 1"),
-        (max(abs(skew), abs(below)) <= _SKEW * max(fx, fy), "no skew"),
-        (least * side <= min(fx, fy) and max(fx, fy) <= most * side, f"focal lengths from {least} to {most:.0f} sides"),
-        (
-            abs(cx - width / 2) <= _CENTRE_SIDES * width and abs(cy - height / 2) <= _CENTRE_SIDES * height,
-            f"a principal point within {_CENTRE_SIDES:.0f} images of the centre",
-        ),
-    ):
-        if not sense:
-            raise BadSample(
-                member.where, f"intrinsics {matrix.tolist()} of {height} rows x {width} columns; expected {expected}"
-            )
-    return matrix
 
 
 def samples(raw: Path) -> Iterator[Sample]:

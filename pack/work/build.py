@@ -18,14 +18,16 @@ from david.pack.look import report_page
 from david.pack.raw import archive
 from david.pack.shards import manifest, shard
 from david.pack.shards.manifest import Manifest
-from david.pack.sources import synthhuman
+from david.pack.shards.schema import VERSION
+from david.pack.sources import table
+from david.pack.sources.source import Source
 from david.pack.work import crew, repair, survey
 from david.pack.work.crew import Event
-from david.pack.work.plan import SPLITS, PackOptions, Plan, ShardPlan, is_name, plan
+from david.pack.work.plan import SPLITS, PackOptions, Plan, ShardPlan, is_name, plan, splits_of
 from david.pack.work.record import FOLDER, Done, Record
 from david.pack.work.worker import Tally
 
-Engine = Callable[..., Iterator[Event]]
+Runner = Callable[..., Iterator[Event]]  # writes shards: `crew.run`, `ray_engine.run`
 Reading = Callable[[str, int, int], None]
 DEFAULT_SHARE, DEFAULT_FREE = 0.01, 10  # of bad samples, see `BadPolicy`
 
@@ -84,12 +86,13 @@ def build(
     shards: Path,
     options: PackOptions | None = None,
     *,
+    source: Source | None = None,
     bad: BadPolicy | None = None,
     part: Part | None = None,
     group: str | None = None,
     groups: int = 1,
     workers: int | None = None,
-    engine: Engine = crew.run,
+    runner: Runner = crew.run,
     restart: bool = False,
     hear: Callable[[Event], None] = lambda event: None,
     planned: Callable[[Plan, list[Done]], None] = lambda plan, done: None,
@@ -100,32 +103,33 @@ def build(
 
     Returns the manifest, or None where other parts or groups have still to write theirs. Of a set that is finished,
     shards that changed since are written again, and nothing else.
-    group: names these zips where a set of `groups` groups is packed as it is downloaded; engine: writes the shards
-    (`crew.run` here, `ray_engine.run` on a cluster); restart: take away what an earlier run wrote; hear: gets every
-    event; planned: gets the plan and the shards that are done already; reading: hears what is read before packing
-    begins, loose files or the shards that are there, with the bytes read and to be read; say: gets sentences for
-    people.
+    source: that the raw data is of, guessed without one; group: names these zips where a set of `groups` groups is
+    packed as it is downloaded; runner: writes the shards (`crew.run` here, `ray_engine.run` on a cluster); restart:
+    take away what an earlier run wrote; hear: gets every event; planned: gets the plan and the shards that are done
+    already; reading: hears what is read before packing begins, loose files or the shards that are there, with the bytes
+    read and to be read; say: gets sentences for people.
     Raises DavidError where the raw data or what is in `shards` does not allow it, or where conventions (`survey.py`)
     are not as expected, BadSample as `bad` says, OSError where the system refuses."""
     options, bad, part = options or PackOptions(), bad or BadPolicy(), part or Part()
-    workers = workers or machine.cores()
+    workers, source = workers or machine.cores(), source or table.chosen(raw)
     listed_bad: dict[str, BadSample] | None = {} if bad.quarantine else None
     try:
-        found, listed_bad = archive.hashed(
-            synthhuman.scan(raw, listed_bad), listed_bad, partial(reading, "loose files")
-        )
+        found = source.scan(raw, listed_bad)
+        found, listed_bad = archive.hashed(found, listed_bad, partial(reading, "loose files"), source.crc32)
     except DavidError as error:
         repair.explain(shards, error)
         raise advised(error) from error
-    whole = plan(found, options, group, listed_bad)
+    there = manifest.load(shards) if (shards / manifest.NAME).exists() and group is None and not restart else None
+    version = there.version if there else VERSION
+    whole = plan(found, options, group, listed_bad, source=source, version=version)
     record = Record(shards)
-    if (shards / manifest.NAME).exists() and group is None and not restart:
-        repair.require_same(shards, manifest.load(shards), whole)
+    if there:
+        repair.require_same(shards, there, whole)
     with ExitStack() as held:
         with record.alone():
             if restart:
                 record.refuse_others()
-                remove(shards)
+                remove(shards, whole.splits)
             finished = (shards / manifest.NAME).exists()
             if finished and group is not None:
                 record.clear()  # a run that was killed between the two left it
@@ -135,7 +139,7 @@ def build(
                 record.agree(whole.as_json() | {"groups": groups}, group)
         mine, watch = part.of_plan(whole), partial(reading, "the shards that are there")
         if finished:
-            repair.repair(whole, mine, shards, engine, workers=workers, hear=hear, planned=planned, watch=watch)
+            repair.repair(whole, mine, shards, runner, workers=workers, hear=hear, planned=planned, watch=watch)
             return _end(shards, required=True)
         try:
             done = _kept(record, mine, workers, watch)
@@ -146,8 +150,8 @@ def build(
             if missing:
                 survey.begin(whole, record, workers, say)
             planned(whole, done)
-            signs = survey.Watch()
-            for event in engine(missing, shards, options, quarantine=bad.quarantine, workers=workers):
+            signs = survey.Watch(source.checks)
+            for event in runner(missing, shards, whole.packing, quarantine=bad.quarantine, workers=workers):
                 if isinstance(event.what, Exception):
                     raise advised(event.what)
                 hear(event)
@@ -233,10 +237,11 @@ def _manifest(shards: Path, plans: list[dict[str, Any]], done: list[Done]) -> Ma
     report = Report()
     for one in done:
         report.merge(one.report)
+    splits = splits_of(split for one in plans for split, _, _ in one["shards"])
     return Manifest(
         folder=shards,
         options=plans[0]["options"],
-        splits={split: tuple(one.shard for one in done if one.split == split and one.shard) for split in SPLITS},
+        splits={split: tuple(one.shard for one in done if one.split == split and one.shard) for split in splits},
         raw={
             "archives": [named for one in plans for named in one["raw"]["archives"]],
             "samples": sum(one["raw"]["samples"] for one in plans),
@@ -246,19 +251,23 @@ def _manifest(shards: Path, plans: list[dict[str, Any]], done: list[Done]) -> Ma
         quarantined=[sample for one in plans for sample in one["quarantined"]]
         + [sample for one in done for sample in one.quarantined],
         libraries=plans[0]["libraries"],
+        fields=manifest.parse_fields(plans[0]["fields"]),
+        version=plans[0]["version"],
     )
 
 
-def remove(shards: Path) -> None:
+def remove(shards: Path, splits: tuple[str, ...]) -> None:
     """Take away what packing wrote to a folder, and nothing else. Call it under the record's lock."""
-    for path in written(shards):
+    for path in written(shards, splits):
         path.unlink(missing_ok=True)
     Record(shards).empty()
 
 
-def written(shards: Path) -> list[Path]:
-    """The files of a set that packing wrote to a folder, the manifest first; not its record."""
-    tars = [path for path in sorted(shards.glob("*")) if path.suffix in (".tar", ".idx") and is_name(path.stem)]
+def written(shards: Path, splits: tuple[str, ...]) -> list[Path]:
+    """The files of a set that packing wrote to a folder, shards of these splits and of the usual ones, the manifest
+    first; not its record."""
+    names = {*SPLITS, *splits}
+    tars = [path for path in sorted(shards.glob("*")) if path.suffix in (".tar", ".idx") and is_name(path.stem, names)]
     return [
         path
         for path in (shards / manifest.NAME, shards / report_page.NAME, *tars)

@@ -21,7 +21,7 @@ import cv2
 
 from david.pack import machine
 from david.pack.errors import BadSample, DavidError
-from david.pack.work.plan import PackOptions, ShardPlan
+from david.pack.work.plan import Packing, ShardPlan
 from david.pack.work.record import Done
 from david.pack.work.worker import Start, Tally, Turn, write_shard
 
@@ -50,7 +50,7 @@ class Event:
 class _Job:
     one: ShardPlan
     folder: Path
-    options: PackOptions
+    packing: Packing
     quarantine: bool
     suspects: dict[str, str]
 
@@ -70,7 +70,7 @@ class _Worker:
         if self.sample is None:
             what, path = "write", self.job.folder / f"{self.job.one.name}.tar"
         else:
-            what, path = f"read sample {self.sample} from", dict(self.job.one.samples)[self.sample]["rgb"].archive
+            what, path = f"read sample {self.sample} from", dict(self.job.one.samples)[self.sample].archive
         return Waits(
             f"has been waiting for the disk for {TOLD_S:.0f} s, to {what} {path}; it goes on once that answers"
         )
@@ -91,7 +91,7 @@ def _work(pipe: connection.Connection) -> None:
                     write_shard(
                         job.one,
                         job.folder,
-                        job.options,
+                        job.packing,
                         quarantine=job.quarantine,
                         suspects=job.suspects,
                         tell=pipe.send,
@@ -115,14 +115,12 @@ def hush() -> None:
             os.dup2(nothing.fileno(), stream)
 
 
-def run(
-    shards: list[ShardPlan], folder: Path, options: PackOptions, *, quarantine: bool, workers: int
-) -> Iterator[Event]:
+def run(shards: list[ShardPlan], folder: Path, packing: Packing, *, quarantine: bool, workers: int) -> Iterator[Event]:
     """Write the shards with so many workers; events as they come, an error as the last. All workers have ended when
     the iterator has."""
     context = get_context("forkserver")
     context.set_forkserver_preload(["david.pack.work.worker"])
-    waiting = deque(_Job(one, folder, options, quarantine, {}) for one in shards)
+    waiting = deque(_Job(one, folder, packing, quarantine, {}) for one in shards)
     strikes: Counter[str] = Counter()
     crew: dict[int, _Worker] = {}
 
@@ -153,10 +151,10 @@ def run(
                 return Event(number, DavidError(f"{at}: {STRIKES} workers ended while they wrote it: {why}"))
             reason = f"brought {STRIKES} workers down: {why}"
             if not quarantine:
-                archive = dict(job.one.samples)[sample]["rgb"].archive
+                archive = dict(job.one.samples)[sample].archive
                 return Event(number, BadSample(f"{archive}, sample {sample}", reason))
             suspects = suspects | {sample: reason}
-        waiting.appendleft(_Job(job.one, job.folder, job.options, job.quarantine, suspects))
+        waiting.appendleft(_Job(job.one, job.folder, job.packing, job.quarantine, suspects))
         hire(number)
         assign(number)
         return None

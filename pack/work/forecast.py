@@ -7,10 +7,13 @@ from pathlib import Path
 from david.pack import machine
 from david.pack.errors import BadSample, DavidError
 from david.pack.shards import manifest, shard
-from david.pack.sources import synthhuman
+from david.pack.shards.schema import VERSION
+from david.pack.sources import table
+from david.pack.sources.source import Source
+from david.pack.sources.synthhuman import SynthHuman
 from david.pack.work import repair
 from david.pack.work.build import BadPolicy, Part, advised, written
-from david.pack.work.plan import SPLITS, PackOptions, Plan, plan
+from david.pack.work.plan import PackOptions, Plan, plan
 from david.pack.work.record import Done, Record, compare
 
 # Bytes of a shard for each byte of its raw members, by image and compression: measured on two of SynthHuman's samples.
@@ -72,6 +75,7 @@ def forecast(
     shards: Path,
     options: PackOptions,
     *,
+    source: Source | None = None,
     bad: BadPolicy,
     part: Part,
     workers: int | None = None,
@@ -82,13 +86,15 @@ def forecast(
 
     Raises what `build.build` would before its first sample: DavidError where raw data or what is in `shards` does not
     allow it."""
+    source = source or table.chosen(raw)
     listed_bad: dict[str, BadSample] | None = {} if bad.quarantine else None
     try:
-        found = synthhuman.scan(raw, listed_bad)
+        found = source.scan(raw, listed_bad)
     except DavidError as error:
         repair.explain(shards, error)
         raise advised(error) from error
-    whole = plan(found, options, None, listed_bad)
+    version = manifest.load(shards).version if (shards / manifest.NAME).exists() and not restart else VERSION
+    whole = plan(found, options, None, listed_bad, source=source, version=version)
     mine, raw_bytes = part.of_plan(whole), sum(one["bytes"] for one in whole.raw["archives"])
     standing = Standing() if restart else _standing(shards, whole, {one.name for one in mine})
     left = [one for one in mine if one.name not in standing.kept]
@@ -96,10 +102,12 @@ def forecast(
     if packed:
         each, estimate = packed_bytes / packed, f"as the {packed:,} samples take that are packed there"
     else:
-        share = SHARE[options.image, options.compression]
+        known = source.name == SynthHuman.name
+        share = SHARE[options.image, options.compression] if known else 1.0
         each = share * raw_bytes / max(len(found), 1)
-        estimate = f"estimated as {share:.0%} of the raw bytes, as two real samples took; give or take a fifth"
-    old = written(shards) if restart else []
+        taken = "as two real samples took; give or take a fifth" if known else "for want of anything packed"
+        estimate = f"estimated as {share:.0%} of the raw bytes, {taken}"
+    old = written(shards, whole.splits) if restart else []
     freed = sum(path.lstat().st_size for path in old)
     disk = next(path for path in (shards.absolute(), *shards.absolute().parents) if path.exists())
     there = standing.told or _removed(old, freed)
@@ -111,7 +119,7 @@ def forecast(
         refused=not bad.allows(len(whole.quarantined), whole.samples),
         mine={
             split: (sum(len(one.samples) for one in mine if one.split == split), count)
-            for split in SPLITS
+            for split in whole.splits
             if (count := sum(one.split == split for one in mine))
         },
         there=there,
@@ -147,7 +155,7 @@ def _standing(shards: Path, whole: Plan, mine: set[str]) -> Standing:
     record = Record(shards)
     if (shards / manifest.NAME).exists():
         there = manifest.load(shards)
-        _require_same(shards, {"options": there.options, "libraries": there.libraries, "raw": there.raw}, whole)
+        _require_same(shards, repair.described(there), whole)
         listed = [one for rows in there.splits.values() for one in rows if one.name in mine]
         packed = tuple(one for one in listed if shard.there(shards, one))
         names = frozenset(mine - {one.name for one in listed} | {one.name for one in packed})
@@ -173,7 +181,7 @@ def _standing(shards: Path, whole: Plan, mine: set[str]) -> Standing:
 def _require_same(shards: Path, there: dict, whole: Plan) -> None:
     """Raises DavidError where what is there was begun otherwise. Of loose files only sizes are compared."""
     asked = whole.as_json()
-    loose = any(m.crc is None for one in whole.shards for _, kinds in one.samples for m in kinds.values())
+    loose = any(m.crc is None for one in whole.shards for _, entry in one.samples for m in entry.members.values())
     theirs, ours = there["raw"], asked["raw"]
     if loose and (theirs["samples"], _bytes(theirs)) == (ours["samples"], _bytes(ours)):
         asked["raw"] = ours | {"digest": theirs["digest"]}

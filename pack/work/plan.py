@@ -5,21 +5,26 @@ Shard k of a split is a pure function of the raw data, the options and k.
 
 import hashlib
 import re
+import shlex
 import zlib
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from david.pack.errors import BadSample, DavidError
-from david.pack.raw.archive import MAX_PIXELS, Member
+from david.pack.raw.archive import MAX_PIXELS, Entry, Found
 from david.pack.shards import codecs
-from david.pack.shards.schema import Compression, ImageCodec
+from david.pack.shards.schema import VERSION, Compression, Fields, ImageCodec
+from david.pack.sources.source import Source
+from david.pack.sources.synthhuman import SynthHuman
 
 SPLITS = ("train", "val")  # of a source that tells none
 ENCODERS = ("opencv-python-headless", "lz4", "zstandard", "openexr", "numpy")  # that shards' bytes depend on
 CODECS = "david's codecs"
-_SHARD_NAME = re.compile(rf"(?:{'|'.join(SPLITS)})(?:-[0-9]{{2,9}})?-[0-9]{{6,9}}")
+_SHARD_NAME = re.compile(r"([a-z0-9_]{1,40})(?:-[0-9]{2,9})?-[0-9]{6,9}")
+_SPLIT = re.compile(r"[a-z0-9_]{1,40}")
 
 
 def encoders() -> dict[str, str]:
@@ -35,7 +40,8 @@ class PackOptions:
     compression: of the planes, "lz4" or "zstd"
     order: "permuted" over the whole set, or "stored"
     seed: of the permutation
-    val_fraction: share of samples in the val split, chosen by a hash of their id that no seed changes
+    val_fraction: share of samples in the val split, chosen by a hash of their id that no seed changes; a source that
+        tells splits of its own has those
     shard_samples: samples a shard
     max_pixels: rows x columns above which a sample is refused before anything is decoded
     """
@@ -66,29 +72,54 @@ class PackOptions:
 
     @staticmethod
     def words(options: dict[str, Any]) -> str:
-        """How `david pack` is told these options: those that are not its defaults, from `as_json`."""
-        words = []
+        """How `david pack` is told these options, its own and its source's: those that are not its defaults, from
+        `Plan.as_json`."""
+        words = [] if options.get("source", SynthHuman.name) == SynthHuman.name else ["--source", options["source"]]
         for name, value in asdict(PackOptions()).items():
             asked = options.get(name, value)
             if name == "image":
                 words += ["--lossless"] * (asked == "webp")
             elif asked != value:
                 words.append(f"--{name.replace('_', '-')} {asked}")
+        own = {"source", *asdict(PackOptions())}
+        words += [
+            f"--{name.replace('_', '-')} {shlex.quote(str(value))}"
+            for name, value in options.items()
+            if name not in own
+        ]
         return " ".join(words)
 
 
 @dataclass(frozen=True)
+class Packing:
+    """How raw samples become members: what reads them, the table of their fields, options, the format's version."""
+
+    source: Source
+    fields: Fields
+    options: PackOptions
+    version: int = VERSION
+
+
+@dataclass(frozen=True)
 class ShardPlan:
-    """One shard to write. name: without `.tar`; samples: (key, kind -> member), in order."""
+    """One shard to write. name: without `.tar`; samples: (key, entry), in order."""
 
     name: str
     split: str
-    samples: tuple[tuple[str, dict[str, Member]], ...]
+    samples: tuple[tuple[str, Entry], ...]
 
 
-def is_name(name: str) -> bool:
+def is_name(name: str, splits: Iterable[str] = SPLITS) -> bool:
     """Whether a shard may have been planned under this name: `SPLIT-NUMBER` or `SPLIT-GROUP-NUMBER`."""
-    return _SHARD_NAME.fullmatch(name) is not None
+    match = _SHARD_NAME.fullmatch(name)
+    return match is not None and match[1] in set(splits)
+
+
+def splits_of(there: Iterable[str]) -> tuple[str, ...]:
+    """The splits of a set whose shards are of these: `train` and `val`, even where they are empty, or a source's own,
+    in order."""
+    names = dict.fromkeys(there)
+    return tuple(names) if names.keys() - set(SPLITS) else SPLITS
 
 
 def _hash(*words: object) -> int:
@@ -114,12 +145,21 @@ class Plan:
     quarantined: samples that the listings alone show to be bad, with reasons; group: names the zips that this plan
     covers where a set is packed as it is downloaded (its shards are `SPLIT-GROUP-NUMBER`), None: the whole set."""
 
-    options: PackOptions
+    packing: Packing
     raw: dict[str, Any]
     contents: dict[str, str]
     shards: tuple[ShardPlan, ...]
     quarantined: tuple[dict[str, str], ...] = ()
     group: str | None = None
+
+    @property
+    def options(self) -> PackOptions:
+        return self.packing.options
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """See `splits_of`."""
+        return splits_of(shard.split for shard in self.shards)
 
     @property
     def samples(self) -> int:
@@ -128,8 +168,11 @@ class Plan:
 
     def as_json(self) -> dict[str, Any]:
         """What a later run must agree with: options, the libraries that encode, raw data; and the shards' names."""
+        packing = self.packing
         return {
-            "options": self.options.as_json(),
+            "version": packing.version,
+            "fields": [asdict(one) for one in packing.fields],
+            "options": packing.options.as_json() | {"source": packing.source.name} | packing.source.options(),
             "libraries": encoders(),
             "raw": self.raw,
             "contents": self.contents,
@@ -139,15 +182,24 @@ class Plan:
 
 
 def plan(
-    found: dict[str, dict[str, Member]],
+    found: Found,
     options: PackOptions,
     group: str | None = None,
     bad: dict[str, BadSample] | None = None,
+    *,
+    source: Source | None = None,
+    version: int = VERSION,
 ) -> Plan:
-    """The shards of a set, train first, from what `synthhuman.scan` found good and bad."""
+    """The shards of a set, train first and val next, from what a source's scan found good and bad.
+
+    Raises DavidError where a split's name is none."""
+    source = source or SynthHuman()
+    splits = {key: entry.split or split_of(key, options.val_fraction) for key, entry in found.items()}
     shards = []
-    for split in SPLITS:
-        keys = [key for key in found if split_of(key, options.val_fraction) == split]
+    for split in sorted(set(splits.values()), key=lambda name: (name not in SPLITS, name)):
+        if not _SPLIT.fullmatch(split):
+            raise DavidError(f"a split is called `{split[:80]}`, expected a-z, 0-9 and _")
+        keys = [key for key in found if splits[key] == split]
         if options.order == "permuted":
             keys.sort(key=lambda key: (_hash("order", options.seed, key), key))
         prefix = split if group is None else f"{split}-{group}"
@@ -157,23 +209,25 @@ def plan(
     set_aside = tuple({"id": key, "where": one.where, "reason": one.reason} for key, one in (bad or {}).items())
     raw = describe_raw(found)
     raw["samples"] += len(set_aside)
-    contents = {key: f"{zlib.crc32(_listed(key, kinds)):08x}" for key, kinds in found.items()}
-    return Plan(options, raw, contents, tuple(shards), set_aside, group)
+    contents = {key: f"{zlib.crc32(_listed(key, entry)):08x}" for key, entry in found.items()}
+    packing = Packing(source, source.fields(found), options, version)
+    return Plan(packing, raw, contents, tuple(shards), set_aside, group)
 
 
-def describe_raw(found: dict[str, dict[str, Member]]) -> dict[str, Any]:
+def describe_raw(found: Found) -> dict[str, Any]:
     """What the set was made from: each archive's name, samples and bytes, and a digest of all members."""
     archives: dict[Path, dict[str, Any]] = {}
     digest = hashlib.sha256()
-    for key, kinds in found.items():
-        for member in kinds.values():
+    for key, entry in found.items():
+        for member in entry.members.values():
             about = archives.setdefault(member.archive, {"name": member.archive.name, "members": 0, "bytes": 0})
             about["members"] += 1
             about["bytes"] += member.size
-        digest.update(_listed(key, kinds))
+        digest.update(_listed(key, entry))
     return {"archives": list(archives.values()), "samples": len(found), "digest": digest.hexdigest()}
 
 
-def _listed(key: str, kinds: dict[str, Member]) -> bytes:
+def _listed(key: str, entry: Entry) -> bytes:
     """What is listed of a sample, in words."""
-    return repr((key, [(kind, m.name, m.size, m.crc) for kind, m in sorted(kinds.items())])).encode()
+    members = [(kind, m.name, m.size, m.crc) for kind, m in sorted(entry.members.items())]
+    return repr((key, members, entry.split) if entry.split else (key, members)).encode()

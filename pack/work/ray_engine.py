@@ -10,14 +10,12 @@ from pathlib import Path
 from david.pack.errors import DavidError
 from david.pack.work import crew
 from david.pack.work.crew import Event
-from david.pack.work.plan import PackOptions, ShardPlan
+from david.pack.work.plan import Packing, ShardPlan
 
 NO_NODE = "has no node of the cluster to run on; it waits for one"
 
 
-def run(
-    shards: list[ShardPlan], folder: Path, options: PackOptions, *, quarantine: bool, workers: int
-) -> Iterator[Event]:
+def run(shards: list[ShardPlan], folder: Path, packing: Packing, *, quarantine: bool, workers: int) -> Iterator[Event]:
     """As `crew.run`; `workers` bounds a local Ray, a cluster has its own size. Events come shard by shard.
 
     Shards of a node that dies are begun again on another; where none is left, that is told and waited for."""
@@ -35,7 +33,7 @@ def run(
 
     @ray.remote(num_cpus=1, max_retries=2)
     def write(one: ShardPlan) -> list[Event]:
-        events = crew.run([one], folder, options, quarantine=quarantine, workers=1)
+        events = crew.run([one], folder, packing, quarantine=quarantine, workers=1)
         return [event for event in events if not isinstance(event.what, crew.Waits)]  # over by the time they are heard
 
     waiting = {write.remote(one): number for number, one in enumerate(shards)}

@@ -22,6 +22,8 @@ from david.pack.check.report import Report
 from david.pack.errors import DavidError
 from david.pack.shards import manifest
 from david.pack.shards.manifest import Shard
+from david.pack.shards.schema import VERSION
+from david.pack.sources.synthhuman import SynthHuman
 from david.pack.work.plan import CODECS
 
 FOLDER = manifest.RECORD
@@ -115,7 +117,11 @@ class Record:
             plan = json.loads(path.read_bytes())
             _ = plan["options"] | plan["libraries"], plan["raw"]["digest"], plan["raw"]["samples"], plan["quarantined"]
             [Shard.parse_name(name) for _, name, _ in plan["shards"]]
-            return plan | {"groups": int(plan["groups"])}
+            plan |= {"groups": int(plan["groups"])}
+            if plan.get("version", 1) != VERSION:
+                raise ValueError(f"begun by another version of david, in format {plan.get('version', 1)}")
+            manifest.parse_fields(plan["fields"])
+            return plan
         except (ValueError, KeyError, TypeError) as error:
             raise DavidError(
                 f"{path}: no plan of a pack ({type(error).__name__}: {error}); start over with --restart"
@@ -173,7 +179,10 @@ class Record:
 
 def compare(shards: Path, there: dict[str, Any], asked: dict[str, Any]) -> None:
     """Raises DavidError that names every difference with both values; plans are alike where none is found."""
-    there = there | {"libraries": {CODECS: "revision 1"} | there["libraries"]}  # the first was not written down
+    # the first codecs and the first source were not written down
+    there = there | {"libraries": {CODECS: "revision 1"} | there["libraries"]}
+    there |= {"options": {"source": SynthHuman.name} | there["options"]}
+    asked = asked | {"options": {"source": SynthHuman.name} | asked["options"]}
     differences = []
     for group in ("options", "libraries"):
         for name in sorted(there[group] | asked[group]):

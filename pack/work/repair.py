@@ -7,6 +7,7 @@ becomes another by being mended.
 import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from david.pack.check.report import Report
 from david.pack.errors import BadSample, DavidError
@@ -19,14 +20,19 @@ from david.pack.work.record import Done, Record, compare
 
 def require_same(shards: Path, there: Manifest, whole: Plan) -> None:
     """Raises DavidError, with both values, where a finished set was packed otherwise than planned now."""
-    compare(shards, {"options": there.options, "libraries": there.libraries, "raw": there.raw}, whole.as_json())
+    compare(shards, described(there), whole.as_json())
+
+
+def described(there: Manifest) -> dict[str, Any]:
+    """What a plan must agree with to mend the set."""
+    return {"options": there.options, "libraries": there.libraries, "raw": there.raw}
 
 
 def repair(
     whole: Plan,
     mine: list[ShardPlan],
     shards: Path,
-    engine: Callable[..., Iterator[Event]],
+    runner: Callable[..., Iterator[Event]],
     *,
     workers: int,
     hear: Callable[[Event], None],
@@ -51,8 +57,8 @@ def repair(
     if missing:
         kept = [one for one in mine if one.name not in changed]
         planned(whole, [Done(one.split, one.name, listed[one.name], Report()) for one in kept])
-    options, quarantine = whole.options, bool(there.quarantined)
-    for event in engine(missing, shards, options, quarantine=quarantine, workers=workers):
+    packing, quarantine = whole.packing, bool(there.quarantined)
+    for event in runner(missing, shards, packing, quarantine=quarantine, workers=workers):
         if isinstance(event.what, Exception):
             raise event.what
         if isinstance(event.what, Done) and event.what.shard != listed[event.what.name]:

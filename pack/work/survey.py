@@ -6,7 +6,7 @@ import json
 import signal
 import sys
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import connection, get_context
 from multiprocessing.context import ForkServerProcess
@@ -17,13 +17,11 @@ import cv2
 
 from david.pack import files, machine
 from david.pack.check import conventions, evidence
-from david.pack.check.conventions import Seen
+from david.pack.check.conventions import Convention, Seen
 from david.pack.errors import BadSample, DavidError
-from david.pack.raw.archive import Member
-from david.pack.shards.schema import FIELDS_V1
-from david.pack.sources import synthhuman
+from david.pack.raw.archive import Entry
 from david.pack.work import crew
-from david.pack.work.plan import Plan
+from david.pack.work.plan import Packing, Plan
 from david.pack.work.record import Record
 
 LEAST, SHARE, MOST = 24, 1 / 20, 256  # samples that are looked at: a share of the set, within bounds
@@ -36,13 +34,13 @@ LOSSES = 8  # of processes, after which what has been seen must do
 NOTHING = "nothing was packed: convert the raw data, and pack again"
 MENDED = "packing was stopped: leave that archive out or mend it, and begin anew with --restart"
 
-Entry = tuple[str, dict[str, Member]]
+Listed = tuple[str, Entry]
 
 
-def chosen(plan: Plan) -> list[Entry]:
+def chosen(plan: Plan) -> list[Listed]:
     """The samples to look at: spread evenly over the set in the order of archives and ids; all of a small set."""
     entries = sorted(
-        (entry for shard in plan.shards for entry in shard.samples), key=lambda one: (one[1]["rgb"].archive, one[0])
+        (entry for shard in plan.shards for entry in shard.samples), key=lambda one: (one[1].archive, one[0])
     )
     number = min(len(entries), max(LEAST, min(MOST, round(len(entries) * SHARE))))
     return [entries[(2 * place + 1) * len(entries) // (2 * number)] for place in range(number)]
@@ -57,21 +55,22 @@ def begin(plan: Plan, record: Record, workers: int, say: Callable[[str], None]) 
         return
     entries = chosen(plan)
     say(f"looking at {len(entries):,} of {plan.samples:,} samples first: are axes, order, signs and units as expected?")
-    seen = look(entries, plan.options.max_pixels, workers)
-    _refuse(seen, f"{len(seen):,} of {plan.samples:,} samples, spread over the set, were looked at", NOTHING)
+    seen = look(entries, plan.packing, workers)
+    checks = plan.packing.source.checks
+    _refuse(seen, checks, f"{len(seen):,} of {plan.samples:,} samples, spread over the set, were looked at", NOTHING)
     by_archive: dict[Path, list[Seen]] = defaultdict(list)
     for one in seen:
         by_archive[one.archive].append(one)
     for archive, part in by_archive.items():
         if len(part) >= LEAST_OF_ARCHIVE:
-            _refuse(part, f"{archive}: {len(part):,} samples of it were looked at", NOTHING)
+            _refuse(part, checks, f"{archive}: {len(part):,} samples of it were looked at", NOTHING)
     files.make_folder(note.parent)
     files.write_whole(note, json.dumps({"looked_at": len(seen)}).encode())
 
 
-def _refuse(seen: Iterable[Seen], told: str, what_now: str) -> None:
-    if faults := conventions.faults(list(seen), synthhuman.CHECKS):
-        expected = "; ".join(one.expected for one in synthhuman.CHECKS)
+def _refuse(seen: Iterable[Seen], checks: Sequence[Convention], told: str, what_now: str) -> None:
+    if faults := conventions.faults(list(seen), checks):
+        expected = "; ".join(one.expected for one in checks)
         raise DavidError(f"{told}, and {'; '.join(faults)}; expected: {expected}; {what_now}")
 
 
@@ -79,6 +78,7 @@ def _refuse(seen: Iterable[Seen], told: str, what_now: str) -> None:
 class Watch:
     """Hears what workers see in each sample, and judges each archive over a sliding body of its latest samples."""
 
+    checks: Sequence[Convention]
     bodies: dict[Path, deque[Seen]] = field(default_factory=dict)
     counts: dict[Path, int] = field(default_factory=lambda: defaultdict(int))
 
@@ -88,22 +88,22 @@ class Watch:
         body.append(one)
         self.counts[one.archive] += 1
         if self.counts[one.archive] % EVERY == 0:
-            _refuse(body, f"{one.archive}: its latest {len(body)} samples were looked at", MENDED)
+            _refuse(body, self.checks, f"{one.archive}: its latest {len(body)} samples were looked at", MENDED)
 
 
-def look(entries: list[Entry], max_pixels: int, workers: int) -> list[Seen]:
+def look(entries: list[Listed], packing: Packing, workers: int) -> list[Seen]:
     """What is seen in these samples, in no order. A sample whose decoder crashes or hangs is left out."""
     context = get_context("forkserver")
     context.set_forkserver_preload(["david.pack.work.worker", "david.pack.work.survey"])
     lost, seen = 0, []
     waiting = [part for number in range(workers) if (part := entries[number::workers])]
-    at_work: dict[Any, tuple[ForkServerProcess, deque[Entry]]] = {}
+    at_work: dict[Any, tuple[ForkServerProcess, deque[Listed]]] = {}
     try:
         while waiting or at_work:
             while waiting:
                 part = waiting.pop()
                 ours, theirs = context.Pipe(duplex=False)
-                process = context.Process(target=_look, args=(theirs, part, max_pixels), daemon=True)
+                process = context.Process(target=_look, args=(theirs, part, packing), daemon=True)
                 process.start()
                 theirs.close()
                 at_work[ours] = process, deque(part)
@@ -136,7 +136,7 @@ def _end(process: ForkServerProcess, pipe: Any) -> None:
     pipe.close()
 
 
-def _look(pipe: Any, entries: list[Entry], max_pixels: int) -> None:
+def _look(pipe: Any, entries: list[Listed], packing: Packing) -> None:
     """In a process of its own: what is seen in each sample, one after the other."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the parent decides
@@ -144,16 +144,16 @@ def _look(pipe: Any, entries: list[Entry], max_pixels: int) -> None:
     machine.keep_heap()
     cv2.setNumThreads(1)
     try:
-        for key, kinds in entries:
-            pipe.send(see(key, kinds, max_pixels))
+        for key, entry in entries:
+            pipe.send(see(key, entry, packing))
     except BrokenPipeError:
         sys.exit(1)
 
 
-def see(key: str, kinds: dict[str, Member], max_pixels: int) -> Seen:
+def see(key: str, entry: Entry, packing: Packing) -> Seen:
     """What is seen in one sample."""
-    archive = kinds["rgb"].archive
     try:
-        return Seen(archive, evidence.examine(synthhuman.load(key, kinds, max_pixels), FIELDS_V1)[2])
+        sample = packing.source.load(key, entry, packing.options.max_pixels)
+        return Seen(entry.archive, evidence.examine(sample, packing.fields)[2])
     except BadSample as error:
-        return Seen(archive, None, error.reason)
+        return Seen(entry.archive, None, error.reason)

@@ -10,12 +10,11 @@ from typing import Literal
 from david.pack.check import evidence
 from david.pack.check.conventions import Seen
 from david.pack.check.report import PRECISION_EVERY, Report
-from david.pack.errors import BadSample
-from david.pack.raw import archive
+from david.pack.errors import BadSample, DavidError
+from david.pack.raw.archive import Entry
 from david.pack.shards import shard
-from david.pack.shards.schema import FIELDS_V1
-from david.pack.sources import synthhuman
-from david.pack.work.plan import PackOptions, ShardPlan, one_in
+from david.pack.shards.sample import Sample
+from david.pack.work.plan import Packing, ShardPlan, one_in
 from david.pack.work.record import Done, Record
 
 STAGES = ("read", "decode", "check", "encode", "write")
@@ -61,7 +60,7 @@ Tell = Callable[[Start | Turn | Tally], None]
 def write_shard(
     one: ShardPlan,
     folder: Path,
-    options: PackOptions,
+    packing: Packing,
     *,
     quarantine: bool = False,
     suspects: dict[str, str] | None = None,
@@ -77,21 +76,21 @@ def write_shard(
     quarantined: list[dict[str, str]] = []
 
     def encoded() -> Iterator[tuple[str, list[bytes]]]:
-        for key, kinds in one.samples:
+        for key, entry in one.samples:
             tell(Start(key))
             tally = Tally(key)
-            where = f"{kinds['rgb'].archive}, sample {key}"
+            where = f"{entry.archive}, sample {key}"
             try:
                 if key in suspects:
                     raise BadSample(where, suspects[key])
-                members = _encode(key, where, kinds, options, report, tally, tell)
+                members = _encode(key, where, entry, packing, report, tally, tell)
             except BadSample as error:
                 if not quarantine:
                     raise
                 quarantined.append({"id": key, "where": error.where, "reason": error.reason})
                 tally.bad = True
                 tell(Turn("write"))  # what is buffered may go to the disk now
-                tally.seen = Seen(kinds["rgb"].archive, None, error.reason)
+                tally.seen = Seen(entry.archive, None, error.reason)
             else:
                 begin = time.perf_counter()
                 tell(Turn("write"))
@@ -100,7 +99,8 @@ def write_shard(
             tell(tally)
 
     path = folder / f"{one.name}.tar"
-    written = shard.write(path, encoded(), options.image, options.compression)
+    options = packing.options
+    written = shard.write(path, encoded(), options.image, options.compression, packing.fields)
     if not written.samples:
         path.unlink()
         path.with_suffix(".idx").unlink()
@@ -112,30 +112,39 @@ def write_shard(
 def _encode(
     key: str,
     where: str,
-    kinds: dict[str, archive.Member],
-    options: PackOptions,
+    entry: Entry,
+    packing: Packing,
     report: Report,
     tally: Tally,
     tell: Tell,
 ) -> list[bytes]:
     """One sample's members; adds to the report and the tally. Raises BadSample."""
+    source, fields, options = packing.source, packing.fields, packing.options
     with tally.stage("read"):
-        data = synthhuman.read(kinds, options.max_pixels)
+        data = source.read(entry, options.max_pixels)
         tally.bytes_in = sum(map(len, data.values()))
     tell(Turn("compute"))
     with tally.stage("decode"):
-        sample = synthhuman.decode(key, kinds, data, options.max_pixels)
+        sample = source.decode(key, entry, data, options.max_pixels)
     with tally.stage("check"):
         try:
-            sample, counts, seen = evidence.examine(sample, FIELDS_V1)
+            sample, counts, seen = evidence.examine(sample, fields)
         except BadSample as error:
             raise BadSample(where, error.reason) from error
-        tally.seen = Seen(kinds["rgb"].archive, seen)
+        tally.seen = Seen(entry.archive, seen)
     with tally.stage("encode"):
-        members = shard.encode(sample, options.image, options.compression)
+        members = _members(sample, where, packing)
         tally.bytes_out = sum(map(len, members))
     with tally.stage("check"):
         report.add_evidence(seen, counts, sample)
         if one_in(PRECISION_EVERY, key):
-            report.add_precision(sample, members, options.compression, FIELDS_V1)
+            report.add_precision(sample, members, options.compression, fields)
     return members
+
+
+def _members(sample: Sample, where: str, packing: Packing) -> list[bytes]:
+    options = packing.options
+    try:
+        return shard.encode(sample, options.image, options.compression, packing.fields, packing.version)
+    except DavidError as error:
+        raise BadSample(where, str(error)) from error

@@ -22,7 +22,7 @@ import OpenEXR
 from david.pack import BadSample
 from david.pack.raw import archive, exr, png
 from david.pack.shards import index, manifest
-from david.pack.sources import synthhuman
+from david.pack.sources import camera
 
 MAX_PIXELS = 1 << 16
 MAX_BYTES = 1 << 20
@@ -62,7 +62,7 @@ def decode_exr(data: bytes) -> None:
 
 
 def read_intrinsics(data: bytes) -> None:
-    assert synthhuman.intrinsics(MEMBER, data, 512, 384).shape == (3, 3)
+    assert camera.intrinsics("a camera", data, 512, 384).shape == (3, 3)
 
 
 def load_index(data: bytes) -> None:

@@ -22,7 +22,6 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from unittest import mock
 
-from people import cm
 from starters import (
     PAIRS,
     STARTS,
@@ -81,7 +80,11 @@ def flips(raw: Path, out: Path, rounds: int) -> str:
         split, one = listed[path.stem]
         there = read(out / "shards", split, start=start[one.name])
         return [
-            repr((s.key, s.meta)).encode() + s.rgb.tobytes() + cm(s).tobytes() + s.normals.tobytes() + s.alpha.tobytes()
+            repr((s.key, s.meta)).encode()
+            + s.rgb.tobytes()
+            + s.depth_m.tobytes()
+            + s.normals.tobytes()
+            + s.alpha.tobytes()
             for s, _ in zip(there, range(one.samples), strict=False)
         ]
 

@@ -60,7 +60,7 @@ def kill_in_pack(raw: Path, shards: Path, node, chance: random.Random) -> bool:
     hunter = threading.Thread(target=hunt)
     hunter.start()
     try:
-        build.build(raw, shards, OPTIONS, engine=ray_engine.run, hear=hear)
+        build.build(raw, shards, OPTIONS, runner=ray_engine.run, hear=hear)
     finally:
         over.set()
         for _ in range(least):

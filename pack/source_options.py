@@ -1,0 +1,33 @@
+"""What `david pack` may be told of its raw data: the options of all sources, by the names of their fields."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+PANEL = "Of one source alone"
+
+
+def _option(*names: str, metavar: str, help: str) -> typer.models.OptionInfo:
+    return typer.Option(*names, metavar=metavar, help=help, rich_help_panel=PANEL, show_default=False)
+
+
+List = Annotated[
+    Path | None, _option("--list", metavar="FILE", help="Folder: CSV with a header, or JSONL, of each sample's files.")
+]
+Rgb = Annotated[str | None, _option(metavar="PATTERN", help="Folder: images, as 'rgb/*.jpg'.")]
+Depth = Annotated[str | None, _option(metavar="PATTERN", help="Folder: depth, as 'depth/*.png', by --rgb's stars.")]
+Normals = Annotated[str | None, _option(metavar="PATTERN", help="Folder: normals.")]
+Alpha = Annotated[str | None, _option(metavar="PATTERN", help="Folder: soft foreground.")]
+Camera = Annotated[str | None, _option(metavar="PATTERN", help="Folder: texts of intrinsics.")]
+Intrinsics = Annotated[str | None, _option(metavar="NUMBERS", help="Folder: fx,fy,cx,cy of all images, in pixels.")]
+DepthScale = Annotated[float | None, _option(metavar="METRES", help="Folder: metres a step of depth, as 0.001.")]
+DepthInvalid = Annotated[
+    str | None, _option(metavar="NUMBERS", help="Folder: numbers that are no depth, and 0 of PNGs.")
+]
+DepthSky = Annotated[float | None, _option(metavar="N", help="Folder: the number that is sky.")]
+NormalsAxes = Annotated[
+    str | None, _option(metavar="AXES", help="Folder: channels that are right, up, to the camera, as x,-y,-z.")
+]
+Splits = Annotated[Path | None, _option(metavar="FILE", help="NYU: splits.mat, if not beside the data.")]
+DepthKind = Annotated[str | None, _option(metavar="raw|filled", help="NYU: depth with holes, or not.")]

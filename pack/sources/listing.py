@@ -1,0 +1,137 @@
+"""Which files make a sample, where its user says so: a list (CSV with a header, or JSONL), or patterns of names.
+
+A row names a sample's files, relative to the folder of raw data; a column that is empty says that this sample has none.
+A pattern matches files by `*` (within a folder's name or a file's), `**` (over folders too) and `{jpg,png}`; what the
+stars of two patterns stand for is what joins two files to one sample.
+"""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from david.pack.errors import BadSample, DavidError
+
+FILES = ("rgb", "depth", "normals", "alpha", "camera")
+COLUMNS = (*FILES, "split", "id")
+_SPLIT = re.compile(r"[a-z0-9_]{1,40}")
+_PART = re.compile(r"\*\*/?|\*|\{[^{}]*\}|[^*{]+|\{")
+
+
+class Row(NamedTuple):
+    """One sample as it is listed. where: for errors; files: by kind, relative to the raw folder; id: None where none is
+    told."""
+
+    where: str
+    files: dict[str, str]
+    split: str | None
+    id: str | None
+
+
+def rows(path: Path) -> tuple[tuple[str, ...], Iterator[Row | BadSample]]:
+    """The columns of a list, and its rows; one that makes no sense comes as BadSample.
+
+    Raises DavidError where the file can't be read or has no such header."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        told = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise DavidError(f"{path}: the list can't be read ({told})") from error
+    if path.suffix.lower() in (".jsonl", ".ndjson", ".json"):
+        return _of_json(path, text)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        header = tuple(name.strip().lower() for name in next(reader))
+    except (StopIteration, csv.Error) as error:
+        raise DavidError(f"{path}: an empty list; expected a header of {','.join(COLUMNS)}") from error
+    _require_columns(header, f"{path}, line 1")
+    return header, _of_csv(path, header, reader)
+
+
+def _require_columns(names: Iterable[str], where: str) -> None:
+    names = list(names)
+    unknown = [name for name in names if name not in COLUMNS]
+    if unknown or "rgb" not in names or len(set(names)) < len(names):
+        raise DavidError(
+            f"{where}: the columns are {', '.join(names)[:200]}; expected rgb, and each once any of "
+            f"{', '.join(COLUMNS[1:])}"
+        )
+
+
+def _of_csv(path: Path, header: tuple[str, ...], reader: Iterator[list[str]]) -> Iterator[Row | BadSample]:
+    while True:
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield BadSample(f"{path}, line {reader.line_num}", f"no CSV: {error}")  # type: ignore[attr-defined]
+            return
+        where = f"{path}, line {reader.line_num}"  # type: ignore[attr-defined]
+        if not any(cell.strip() for cell in cells):
+            continue
+        if len(cells) != len(header):
+            yield BadSample(where, f"{len(cells)} cells, the header has {len(header)}")
+            continue
+        yield _row(where, {name: cell.strip() for name, cell in zip(header, cells, strict=True)})
+
+
+def _of_json(path: Path, text: str) -> tuple[tuple[str, ...], Iterator[Row | BadSample]]:
+    found: list[Row | BadSample] = []
+    there: dict[str, None] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        where = f"{path}, line {number}"
+        if not line.strip():
+            continue
+        try:
+            content = json.loads(line)
+            cells = {str(name).lower(): value for name, value in content.items() if value is not None}
+            if any(type(value) not in (str, int) for value in cells.values()):
+                raise TypeError("a value is no text")
+        except (ValueError, AttributeError, TypeError, RecursionError) as error:
+            found.append(BadSample(where, f"no JSON object of texts: {error}"))
+            continue
+        _require_columns({"rgb": None} | cells, where)
+        there |= dict.fromkeys(cells)
+        found.append(_row(where, {name: str(value) for name, value in cells.items()}))
+    return tuple(there), iter(found)
+
+
+def _row(where: str, cells: dict[str, str]) -> Row | BadSample:
+    files = {kind: cells[kind] for kind in FILES if cells.get(kind)}
+    if "rgb" not in files:
+        return BadSample(where, "names no rgb")
+    for kind, name in files.items():
+        parts = PurePosixPath(name).parts
+        if name.startswith("/") or ".." in parts or "\0" in name:
+            return BadSample(where, f"{kind} is `{name[:200]}`, expected a path within the folder of raw data")
+        files[kind] = str(PurePosixPath(name))
+    split = cells.get("split")
+    if split is not None and not _SPLIT.fullmatch(split):
+        return BadSample(where, f"the split is `{split[:40]}`, expected a-z, 0-9 and _")
+    return Row(where, files, split, cells.get("id") or None)
+
+
+def matches(names: Iterable[str], pattern: str) -> Iterator[tuple[tuple[str, ...], str]]:
+    """(what the stars stand for, name) of each name that fits a pattern, in order. Raises DavidError where it is
+    none."""
+    expression = "".join(_piece(part) for part in _PART.findall(pattern))
+    compiled = re.compile(expression, re.IGNORECASE)
+    if not compiled.groups:
+        raise DavidError(f"pattern `{pattern}`: has no *, so that it names one file; expected one such as rgb/*.jpg")
+    for name in names:
+        if match := compiled.fullmatch(name):
+            yield match.groups(), name
+
+
+def _piece(part: str) -> str:
+    if part == "**/":
+        return "((?:.*/)?)"
+    if part.startswith("*"):
+        return "(.*)" if part == "**" else "([^/]*)"
+    if part.startswith("{") and part.endswith("}"):
+        return f"(?:{'|'.join(re.escape(one) for one in part[1:-1].split(','))})"
+    return re.escape(part)

@@ -1,0 +1,155 @@
+"""NYU Depth V2's labelled part, `nyu_depth_v2_labeled.mat`: 1,449 rooms of 480 x 640, as Silberman and others publish
+it. Units and axes are converted here.
+
+An HDF5 file (MATLAB 7.3) whose arrays lie transposed: `images` (N, 3, 640, 480) uint8, `depths` (N, 640, 480) float32
+metres with holes filled in, and `rawDepths` likewise, 0 in the sensor's holes. `splits.mat` beside it holds the
+official split, `trainNdxs` and `testNdxs`, counted from 1; older than HDF5, it is read by SciPy.
+"""
+
+import io
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from isal.isal_zlib import crc32
+
+from david.pack.check.conventions import PlausibleDepth
+from david.pack.errors import BadSample, DavidError
+from david.pack.raw import archive
+from david.pack.raw.archive import MAX_PIXELS, Changed, Entry, Found, Member
+from david.pack.raw.zip_faults import STORED
+from david.pack.shards.sample import Sample
+from david.pack.shards.schema import RGB, Field, Fields
+from david.pack.sources.source import Raw, Source
+
+FILE, SPLITS = "nyu_depth_v2_labeled.mat", "splits.mat"
+ADVICE = "install what reads it: pip install -e '.[nyu]' in the folder of david"
+DEPTHS = {"raw": "rawDepths", "filled": "depths"}
+# of the toolbox's camera_params.m, for the pixels of 480 x 640; it counts from 1, so that 0.5 is the image's corner
+INTRINSICS = np.array([[518.85790117, 0, 325.58244941 - 0.5], [0, 519.46961112, 253.73616633 - 0.5], [0, 0, 1]])
+
+
+@dataclass(frozen=True)
+class NyuLabeled(Source):
+    """splits: the file of the official split, by default `splits.mat` beside the data; depth_kind: `raw` as the sensor
+    saw it, with holes, or `filled`"""
+
+    name = "nyu_labeled"
+    checks = (PlausibleDepth((0.5, 15.0), (0.3, 20.0), invalid="0", smooth=False),)
+
+    splits: Path | None = None
+    depth_kind: str = "raw"
+
+    def __post_init__(self) -> None:
+        if self.depth_kind not in DEPTHS:
+            raise DavidError(f"--depth-kind is `{self.depth_kind}`, but can only be {' or '.join(DEPTHS)}")
+
+    @classmethod
+    def recognises(cls, raw: Path) -> bool:
+        return (raw / FILE).is_file() or (raw.is_file() and raw.suffix == ".mat")
+
+    def scan(self, raw: Raw, bad: dict[str, BadSample] | None = None) -> Found:
+        path = raw / FILE if isinstance(raw, Path) and raw.is_dir() else raw
+        if not isinstance(path, Path) or not path.is_file():
+            raise DavidError(f"{raw}: no {FILE} there")
+        kinds = {"rgb": "images", "depth": DEPTHS[self.depth_kind]}
+        shapes = {kind: self._shape(path, name) for kind, name in kinds.items()}
+        (count, channels, *size), (depths, *depth_size) = shapes["rgb"], shapes["depth"]
+        if (channels, depths, depth_size) != (3, count, size):
+            raise DavidError(f"{path}: images of {shapes['rgb']} and {kinds['depth']} of {shapes['depth']} don't agree")
+        splits = _official(self.splits or path.with_name(SPLITS))
+        if sorted(splits) != list(range(1, count + 1)):
+            raise DavidError(f"{self.splits or path.with_name(SPLITS)}: does not split the {count} samples of {path}")
+        area = size[0] * size[1]
+        sizes = {"rgb": 3 * area, "depth": 4 * area}
+        return {
+            f"{number:04}": Entry(
+                {
+                    kind: Member(path, f"{name}/{number - 1}", sizes[kind], None, None, sizes[kind], STORED)
+                    for kind, name in kinds.items()
+                },
+                splits[number],
+            )
+            for number in range(1, count + 1)
+        }
+
+    @staticmethod
+    def _shape(path: Path, name: str) -> tuple[int, ...]:
+        try:
+            return tuple(_opened(path)[name].shape)
+        except (OSError, KeyError, AttributeError) as error:
+            raise DavidError(f"{path}: no HDF5 file with an array `{name}` ({error})") from error
+
+    def fields(self, found: Found) -> Fields:
+        return (RGB, Field("depth", "f16-affine"))
+
+    def crc32(self, member: Member) -> int:
+        return crc32(_array(member).tobytes())
+
+    def read(self, entry: Entry, max_pixels: int = MAX_PIXELS) -> dict[str, bytes]:
+        data = {}
+        for kind, member in entry.members.items():
+            array, file = _array(member), io.BytesIO()
+            if member.crc not in (None, crc32(array.tobytes())):
+                raise Changed(f"{member.where}: changed while it was being packed; start over with --restart")
+            np.save(file, array, allow_pickle=False)
+            data[kind] = file.getvalue()
+        return data
+
+    def decode(self, key: str, entry: Entry, data: dict[str, bytes], max_pixels: int = MAX_PIXELS) -> Sample:
+        rgb, depth = (np.load(io.BytesIO(data[kind]), allow_pickle=False) for kind in ("rgb", "depth"))
+        rgb, depth = np.ascontiguousarray(rgb.T), np.ascontiguousarray(depth.T, np.float32)
+        try:
+            archive.require_pixels(depth.shape[0], depth.shape[1], max_pixels)
+        except ValueError as error:
+            raise BadSample(entry.members["rgb"].where, str(error)) from error
+        known = depth != 0
+        told = {member.name: member.crc for member in entry.members.values()}
+        return Sample(
+            key=key,
+            rgb=rgb,
+            values={"depth": np.where(known, depth, np.float32(np.nan))},
+            masks={"depth": known},
+            intrinsics=INTRINSICS if depth.shape == (480, 640) else None,
+            meta={"source": {"archive": entry.archive.name, "members": told}},
+        )
+
+
+@lru_cache(maxsize=2)
+def _opened(path: Path) -> Any:
+    """The file, open for the life of this process. Raises DavidError without h5py, OSError where it is none."""
+    try:
+        import h5py
+    except ImportError as error:
+        raise DavidError(f"{path}: an HDF5 file; {ADVICE}") from error
+    return h5py.File(path, "r")
+
+
+def _array(member: Member) -> np.ndarray:
+    """One sample's part of an array. Raises BadSample where it can't be read."""
+    name, _, number = member.name.partition("/")
+    try:
+        return np.asarray(_opened(member.archive)[name][int(number)])
+    except (OSError, KeyError, ValueError, IndexError) as error:
+        raise BadSample(member.where, f"can't be read: {error}") from error
+
+
+def _official(path: Path) -> dict[int, str]:
+    """Number, from 1, to `train` or `test`. Raises DavidError where the file is none."""
+    if not path.is_file():
+        raise DavidError(f"{path}: the official split is not there; download splits.mat beside the data, or --splits")
+    try:
+        from scipy.io import loadmat
+    except ImportError as error:
+        raise DavidError(f"{path}: a MATLAB file; {ADVICE}") from error
+    try:
+        content = loadmat(path)
+        return {
+            int(number): split
+            for split, name in (("train", "trainNdxs"), ("test", "testNdxs"))
+            for number in np.ravel(content[name])
+        }
+    except (ValueError, KeyError, TypeError, NotImplementedError, OSError) as error:
+        raise DavidError(f"{path}: no split of NYU Depth V2 ({type(error).__name__}: {error})") from error
