@@ -30,11 +30,9 @@ typedef struct {
     int64_t x_by_x, x_by_y, x_start, y_by_x, y_by_y, y_start; /* fixed point, of pixels of the source */
 } Where;
 
-typedef struct {
-    float cosine, sine, mirror;
-} Turn;
+typedef struct { float cosine, sine, mirror; } Turn;
 
-enum Coding { WHOLE, F16, U16, OCTAHEDRAL, CODINGS }; /* as in `planes.CODINGS` */
+enum Coding { WHOLE, F16, U16, OCTAHEDRAL, CODINGS }; /* as in `layout.OPERATIONS` */
 static const int PLANES[CODINGS] = {0, 2, 2, 3}, CHANNELS[CODINGS] = {0, 1, 1, 3};
 
 typedef struct {
@@ -42,48 +40,57 @@ typedef struct {
     float centre, factor;         /* of U16: (steps - centre) * factor */
 } Step;
 
-static inline int64_t clamp(int64_t value, int64_t most) { return value < 0 ? 0 : value > most ? most : value; }
-
 static inline int64_t index_of(int64_t fixed) { return fixed >> SHIFT; } /* rounded down, as all compilers shift */
 
-/* For row y of the target which pixels of the source it shows, and whether they are of it: 0 or 1. */
-FAST static void look_up(int64_t h, int64_t w, int64_t y, const Where *at, int64_t *restrict pixels,
-                         uint8_t *restrict within, int64_t W)
+/* A row whose pixels all lie within the source. */
+static inline void pick(const uint8_t *restrict planes, int64_t count, int64_t size, int64_t w, int64_t x_fixed,
+                        int64_t y_fixed, const Where *at, uint8_t *restrict row, int64_t W)
 {
-    int64_t x_fixed = at->x_by_y * y + at->x_start, y_fixed = at->y_by_y * y + at->y_start;
-    for (int64_t x = 0; x < W; x++) {
-        int64_t column = index_of(x_fixed + at->x_by_x * x), line = index_of(y_fixed + at->y_by_x * x);
-        within[x] = column >= 0 && column < w && line >= 0 && line < h;
-        pixels[x] = clamp(line, h - 1) * w + clamp(column, w - 1);
+    for (int64_t x = 0; x < W; x++, x_fixed += at->x_by_x, y_fixed += at->y_by_x) {
+        const uint8_t *restrict source = planes + index_of(y_fixed) * w + index_of(x_fixed);
+        for (int64_t plane = 0; plane < count; plane++)
+            row[plane * W + x] = source[plane * size];
     }
 }
 
-/* Row y of the target, (P, W), from planes (P, h, w), and which of its pixels lie within the source; those beyond have
-   all bits set. */
-FAST static void gather(const uint8_t *restrict planes, int64_t count, int64_t h, int64_t w, int64_t y, const Where *at,
-                        uint8_t *restrict row, uint8_t *restrict within, int64_t *restrict pixels, int64_t W)
+/* A row of which some pixels lie beyond the source: there all bits are set. */
+static void pick_some(const uint8_t *restrict planes, int64_t count, int64_t h, int64_t w, int64_t x_fixed,
+                      int64_t y_fixed, const Where *at, uint8_t *restrict row, uint8_t *restrict within, int64_t W)
 {
-    int64_t first = index_of(at->x_by_y * y + at->x_start), line = index_of(at->y_by_y * y + at->y_start);
-    int level = at->y_by_x == 0 && line >= 0 && line < h;
-    int straight = level && at->x_by_x == ONE && first >= 0 && first + W <= w;
-    int mirrored = level && at->x_by_x == -ONE && first - W >= -1 && first < w;
-    if (straight || mirrored)
-        memset(within, 1, (size_t)W);
-    else
-        look_up(h, w, y, at, pixels, within, W);
-    for (int64_t plane = 0; plane < count; plane++) {
-        const uint8_t *restrict source = planes + plane * h * w;
-        uint8_t *restrict target = row + plane * W;
-        if (straight) {
-            memcpy(target, source + line * w + first, (size_t)W);
-        } else if (mirrored) {
-            source += line * w + first - (W - 1);
+    for (int64_t x = 0; x < W; x++, x_fixed += at->x_by_x, y_fixed += at->y_by_x) {
+        int64_t column = index_of(x_fixed), line = index_of(y_fixed);
+        within[x] = column >= 0 && column < w && line >= 0 && line < h;
+        for (int64_t plane = 0; plane < count; plane++)
+            row[plane * W + x] = within[x] ? planes[(plane * h + line) * w + column] : 255;
+    }
+}
+
+/* Row y of the target, (P, W), from planes (P, h, w), and which of its pixels lie within the source. */
+FAST static void gather(const uint8_t *restrict planes, int64_t count, int64_t h, int64_t w, int64_t y, const Where *at,
+                        uint8_t *restrict row, uint8_t *restrict within, int64_t W)
+{
+    int64_t x_fixed = at->x_by_y * y + at->x_start, y_fixed = at->y_by_y * y + at->y_start;
+    int64_t first = index_of(x_fixed), last = index_of(x_fixed + at->x_by_x * (W - 1));
+    int64_t line = index_of(y_fixed), end = index_of(y_fixed + at->y_by_x * (W - 1));
+    if (first < 0 || first >= w || last < 0 || last >= w || line < 0 || line >= h || end < 0 || end >= h) {
+        pick_some(planes, count, h, w, x_fixed, y_fixed, at, row, within, W);
+        return;
+    }
+    memset(within, 1, (size_t)W); /* what lies between two pixels of the source does too */
+    if (at->y_by_x == 0 && at->x_by_x == ONE) {
+        for (int64_t plane = 0; plane < count; plane++)
+            memcpy(row + plane * W, planes + (plane * h + line) * w + first, (size_t)W);
+    } else if (at->y_by_x == 0 && at->x_by_x == -ONE) {
+        for (int64_t plane = 0; plane < count; plane++) {
+            const uint8_t *restrict source = planes + (plane * h + line) * w + last;
+            uint8_t *restrict target = row + plane * W;
             for (int64_t x = 0; x < W; x++)
                 target[x] = source[W - 1 - x];
-        } else {
-            for (int64_t x = 0; x < W; x++)
-                target[x] = (uint8_t)(source[pixels[x]] | (within[x] - 1));
         }
+    } else if (count == 5) { /* as most sets have, and faster where the compiler knows */
+        pick(planes, 5, h * w, w, x_fixed, y_fixed, at, row, W);
+    } else {
+        pick(planes, count, h * w, w, x_fixed, y_fixed, at, row, W);
     }
 }
 
@@ -126,38 +133,39 @@ static void halves(const float *values, int64_t count, uint16_t *out)
     halves_anywhere(values, count, out);
 }
 
-/* The steps of a program on a row (P, W), from a field's first plane on. `valid` holds which pixels may be valid, and
-   then which are; what is not is 0. */
+/* The steps of a program on a row (P, W), from a field's first plane on. `may` is where it may be valid; what is not
+   comes as 0. */
 
-FAST static void join_f16(const uint8_t *restrict row, int64_t W, uint8_t *restrict valid, uint16_t *restrict out)
+FAST static void join_f16(const uint8_t *restrict row, int64_t W, const uint8_t *restrict may, uint8_t *restrict valid,
+                          uint16_t *restrict out)
 {
     for (int64_t x = 0; x < W; x++) {
         uint16_t bits = (uint16_t)(row[x] << 8 | row[W + x]);
-        uint16_t real = (uint16_t)(valid[x] & ((bits & MAGNITUDE) < INFINITE));
+        uint16_t real = (uint16_t)(may[x] & ((bits & MAGNITUDE) < INFINITE));
         valid[x] = (uint8_t)real;
         out[x] = (uint16_t)(bits & -real);
     }
 }
 
-FAST static void join_u16(const uint8_t *restrict row, int64_t W, const Step *step, uint8_t *restrict valid,
-                          float *restrict out)
+FAST static void join_u16(const uint8_t *restrict row, int64_t W, const Step *step, const uint8_t *restrict may,
+                          uint8_t *restrict valid, float *restrict out)
 {
     float centre = step->centre, factor = step->factor;
     for (int64_t x = 0; x < W; x++) {
         int32_t steps = row[x] << 8 | row[W + x];
         float relative = ((float)steps - centre) * factor;
         relative = relative > LARGEST ? LARGEST : relative < -LARGEST ? -LARGEST : relative;
-        valid[x] = (uint8_t)(valid[x] & (steps != 0) & (steps != SKY));
+        valid[x] = (uint8_t)(may[x] & (steps != 0) & (steps != SKY));
         out[x] = valid[x] ? relative : 0;
     }
 }
 
 /* Which normals mean something: not all 24 bits of the codes are set. */
-FAST static void know_normals(const uint8_t *restrict row, int64_t W, uint8_t *restrict valid)
+FAST static void know_normals(const uint8_t *restrict row, int64_t W, const uint8_t *restrict may,
+                              uint8_t *restrict valid)
 {
-    const uint8_t *restrict tops = row, *restrict us = row + W, *restrict vs = row + 2 * W;
     for (int64_t i = 0; i < W; i++)
-        valid[i] = (uint8_t)(valid[i] & ((tops[i] & us[i] & vs[i]) != 255));
+        valid[i] = (uint8_t)(may[i] & ((row[i] & row[W + i] & row[2 * W + i]) != 255));
 }
 
 /* (3, W) float32 */
@@ -187,27 +195,28 @@ typedef struct {
     Py_buffer out[2 * MOST_STEPS]; /* of each step its mask, then its value */
 } Job;
 
-/* row: (P + 1, W) bytes, the last of what lies within the source; pixels: (W); floats: (3, W) */
-static void run(const Job *job, const uint8_t *planes, uint8_t *row, int64_t *pixels, float *floats)
+/* row: (P + 1, W) bytes, the last of what lies within the source; floats: (3, W) */
+static void run(const Job *job, const uint8_t *planes, uint8_t *row, float *floats)
 {
     int64_t H = job->H, W = job->W;
     uint8_t *within = row + job->planes * W;
     for (int64_t line = 0; line < H; line++) {
-        gather(planes, job->planes, job->h, job->w, line, &job->at, row, within, pixels, W);
+        gather(planes, job->planes, job->h, job->w, line, &job->at, row, within, W);
         for (Py_ssize_t number = 0; number < job->steps; number++) {
             const Step *step = &job->program[number];
             const uint8_t *first = row + step->plane * W;
             uint8_t *valid = (uint8_t *)job->out[2 * number].buf + line * W;
             uint16_t *value = (uint16_t *)job->out[2 * number + 1].buf + line * W;
-            const uint8_t *bound = step->bound < 0 ? within : (uint8_t *)job->out[2 * step->bound].buf + line * W;
-            memcpy(valid, bound, (size_t)W);
-            if (step->coding == F16) {
-                join_f16(first, W, valid, value);
+            const uint8_t *may = step->bound < 0 ? within : (uint8_t *)job->out[2 * step->bound].buf + line * W;
+            if (step->coding == WHOLE) {
+                memcpy(valid, may, (size_t)W);
+            } else if (step->coding == F16) {
+                join_f16(first, W, may, valid, value);
             } else if (step->coding == U16) {
-                join_u16(first, W, step, valid, floats);
+                join_u16(first, W, step, may, valid, floats);
                 halves(floats, W, value);
-            } else if (step->coding == OCTAHEDRAL) {
-                know_normals(first, W, valid);
+            } else {
+                know_normals(first, W, may, valid);
                 join_normals(first, W, &job->turn, valid, floats);
                 for (int64_t axis = 0; axis < 3; axis++)
                     halves(floats + axis * W, W, value + axis * H * W);
@@ -231,14 +240,13 @@ static int fits(const Job *job, Py_ssize_t bytes, Py_ssize_t outs)
     return 1;
 }
 
-static PyObject *join(PyObject *module, PyObject *arguments)
+static PyObject *join(PyObject *Py_UNUSED(module), PyObject *arguments)
 {
     Py_buffer planes, where, program;
     Py_ssize_t outs, taken = 0;
     PyObject *filled;
     int flip;
     Job *job = calloc(1, sizeof *job);
-    (void)module;
     if (job == NULL)
         return PyErr_NoMemory();
     if (!PyArg_ParseTuple(arguments, "y*nnny*ffpy*O!nn", &planes, &job->planes, &job->h, &job->w, &where,
@@ -247,7 +255,6 @@ static PyObject *join(PyObject *module, PyObject *arguments)
         return NULL;
     }
     uint8_t *row = NULL;
-    int64_t *pixels = NULL;
     float *floats = NULL;
     outs = PyTuple_Size(filled);
     job->steps = program.len / (Py_ssize_t)sizeof(Step);
@@ -265,17 +272,15 @@ static PyObject *join(PyObject *module, PyObject *arguments)
     if (!fits(job, planes.len, outs)) {
         PyErr_SetString(PyExc_ValueError, "the buffers do not have the sizes that the program, (h, w) and (H, W) ask for");
     } else if ((row = malloc((size_t)((job->planes + 1) * job->W))) == NULL ||
-               (pixels = malloc(sizeof(int64_t) * (size_t)job->W)) == NULL ||
                (floats = malloc(3 * sizeof(float) * (size_t)job->W)) == NULL) {
         PyErr_NoMemory();
     } else {
         Py_BEGIN_ALLOW_THREADS
-        run(job, planes.buf, row, pixels, floats);
+        run(job, planes.buf, row, floats);
         Py_END_ALLOW_THREADS
     }
 done:
     free(row);
-    free(pixels);
     free(floats);
     while (taken > 0)
         PyBuffer_Release(&job->out[--taken]);
@@ -283,14 +288,11 @@ done:
     PyBuffer_Release(&planes);
     PyBuffer_Release(&where);
     PyBuffer_Release(&program);
-    if (PyErr_Occurred())
-        return NULL;
-    Py_RETURN_NONE;
+    return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
 }
 
 static PyMethodDef methods[] = {
-    {"join", join, METH_VARARGS,
-     "join(planes, P, h, w, where, cosine, sine, flip, program, (valid, value, ...), H, W)"},
+    {"join", join, METH_VARARGS, "join(planes, P, h, w, where, cosine, sine, flip, program, (valid, value, ...), H, W)"},
     {NULL, NULL, 0, NULL},
 };
 static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_planes", NULL, 0, methods, NULL, NULL, NULL, NULL};

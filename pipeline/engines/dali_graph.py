@@ -27,7 +27,8 @@ def _dali() -> Any:
 
 def graph(batch_size: int, threads: int, device_id: int | None, inflate: bool) -> Any:
     """Images (h, w, 3) and the bytes of planes, all uint8 and each filled up to the batch's largest, on the GPU of that
-    number. Without a number CPU operators do the same, `inflate` excepted.
+    number; and on the CPU the images' shapes before that. Without a number CPU operators do the same, `inflate`
+    excepted.
 
     Inputs, for each sample:
 
@@ -50,6 +51,7 @@ def graph(batch_size: int, threads: int, device_id: int | None, inflate: bool) -
         if inflate:
             sizes = source("blocks", dali.types.INT32)
             planes = fn.reshape(fn.decoders.inflate(planes, shape=[BLOCK_BYTES], chunk_sizes=sizes), shape=[-1])
-        pipe.set_outputs(fn.pad(image, axes=(0, 1)), fn.pad(planes), image.shape())
+        told = fn.peek_image_shape(rgb, adjust_orientation=False)
+        pipe.set_outputs(fn.pad(image, axes=(0, 1)), fn.pad(planes), told)
     pipe.build()
     return pipe
