@@ -4,7 +4,8 @@
 
     with Loader("/shards", "train", DataConfig(height=512, width=384), batch_size=32, seed=0) as loader:
         for batch in loader:  # endless, shuffled and augmented; see `Batch` for shapes and dtypes
-            batch.image, batch.targets["depth"].value, batch.targets["depth"].valid
+            depth = batch.targets["depth"]
+            batch.image, depth.value, depth.valid
 
 The names are loaded when they are first asked for: a loader needs torch, the command line's help does not wait for it.
 """

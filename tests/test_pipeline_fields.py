@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from david.pack import BadSample, DavidError
-from david.pack.shards import codecs, manifest, shard
+from david.pack.shards import codecs, index, manifest, shard
 from david.pack.shards.schema import FIELDS_V1, RGB, Compression, Field, Fields, ImageCodec
 from david.pipeline import reference
 from david.pipeline.batch import Batch
@@ -186,6 +186,21 @@ def test_a_range_that_tells_no_values_names_the_sample(tmp_path: Path, told: dic
     folder = packed(tmp_path / "set", SENSOR, [(9, 9)] * 4, ranges={"depth": told})
     with pytest.raises(BadSample, match=r"sample \d \(000000\d\): its JSON member tells a \w+ of .* for depth"):
         on_cpu([folder], DataConfig(), 0)
+
+
+@pytest.mark.parametrize("engine", ["cpu", "dali"])
+def test_an_image_of_another_size_than_its_fields_is_named(tmp_path: Path, engine: str) -> None:
+    folder = packed(tmp_path / "set", SENSOR, [(9, 9), (9, 9), (9, 8), (9, 9)])
+    path = folder / "train-000000.tar"
+    rows, keys = index.entries(path.with_suffix(".idx"), manifest.load(folder).extensions)
+    data = path.read_bytes()
+    samples = [(key, [data[at : at + size] for at, size in row.tolist()]) for row, key in zip(rows, keys, strict=True)]
+    samples[0][1][0] = samples[2][1][0]  # an image from another sample
+    listed = shard.write(path, samples, "webp", "lz4", SENSOR)
+    manifest.Manifest(folder, manifest.load(folder).options, {"train": (listed,)}, fields=SENSOR).write()
+    config = DataConfig(height=9, width=9)
+    with pytest.raises(BadSample, match=r"sample 0 \(0000000\):? ?.*its image (is 9 x 8|has not the 9 x 9)"):
+        on_cpu([folder], config, 0) if engine == "cpu" else on_dali([folder], config, 0, (9, 9))
 
 
 def test_metres_of_a_sensor_come_out_as_they_went_in(tmp_path: Path) -> None:

@@ -37,6 +37,10 @@ def test_the_recipe_of_ones_own_is_six_lines_and_resolves(tmp_path: Path) -> Non
     assert (mine.name, mine.batch_size, mine.optim.rate) == ("mine", 48, 5e-5)
 
 
+def test_the_loop_of_ones_own_is_below_fifteen_lines() -> None:
+    assert len([line for line in code("loader").splitlines() if line]) < 15
+
+
 @pytest.mark.parametrize("marker", ["read", "loader"])
 def test_the_code_for_ones_own_loop_runs(marker: str, shards: Path) -> None:
     names: dict[str, object] = {}
