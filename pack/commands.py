@@ -84,8 +84,9 @@ def view(
         int, typer.Option("--start-idx", metavar="N", min=0, help="Position of the first sample.")
     ] = 0,
     count: Annotated[int, typer.Option(metavar="N", min=1, help="Samples to show.")] = 60,
-    split: Annotated[
-        str | None, typer.Option(metavar="train|val", help="Split of a shard set.", show_default="all")
+    split: Annotated[str | None, typer.Option(metavar="NAME", help="Split of a shard set.", show_default="all")] = None,
+    source: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What raw data is, as david pack has it.", show_default="guessed")
     ] = None,
     contact_sheet: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a PNG of the samples instead of a page.")
@@ -100,9 +101,9 @@ def view(
             f"{path}: a run; its sheets are in {path / 'pictures'}; a contact sheet is of a shard set or raw data"
         )
     if contact_sheet:
-        shown = [sample for _, sample in views.samples(path, start_idx, count, split)]
+        shown = [sample for _, sample in views.samples(path, start_idx, count, split, source)]
         preview.contact_sheet(shown, contact_sheet)
         console.print(f"{len(shown)} samples on {contact_sheet}")
     else:
-        entries = views.gallery(path, out, start_idx, count, split)
+        entries = views.gallery(path, out, start_idx, count, split, source)
         console.print(f"{entries} entries in {out}; open it in a browser", soft_wrap=True)

@@ -111,7 +111,8 @@ def test_images_alone_pack(own: Path, tmp_path: Path) -> None:
     assert manifest.load(folder).extensions == ("rgb.jpg", "json")
     assert [one.values for one in read(folder)] == [{}] * COUNT
     assert verify(folder, deep=True, workers=1)[1] == []
-    assert view.gallery(folder, tmp_path / "page.html", 0, 9, None) == COUNT
+    assert view.gallery(folder, tmp_path / "page.html", 0, 9) == COUNT
+    assert view.gallery(own / "photos", tmp_path / "raw.html", 0, 9, source="folder") == COUNT
 
 
 LISTED = [
@@ -147,6 +148,18 @@ def test_a_list_names_files_and_splits_and_what_is_not_there(kind: str, own: Pat
 
 
 PHOTO = "photos/IMG 000.jpg"
+
+
+def test_a_split_that_changes_in_the_list_is_refused(own: Path, tmp_path: Path) -> None:
+    path = tmp_path / "list.csv"
+    source = Folder(list=path)
+    path.write_text("rgb,split\n" + "".join(f"photos/IMG 00{n}.jpg,train\n" for n in range(COUNT)))
+    assert build.build(own, tmp_path / "shards", OPTIONS, source=source, part=build.Part(1, 2), workers=1) is None
+    path.write_text(path.read_text().replace("002.jpg,train", "002.jpg,test"))
+    with pytest.raises(DavidError, match=r"1 sample changed \(photos-IMG_002\)"):
+        packed(own, tmp_path / "shards", source)
+
+
 WRONG_LISTS = {
     "no rgb column": ("depth\nd.png\n", "line 1: the columns are depth; expected rgb"),
     "an unknown column": ("rgb,deph\na.jpg,b.png\n", "line 1: the columns are rgb, deph; expected rgb"),

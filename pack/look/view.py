@@ -27,11 +27,14 @@ WEBP_QUALITY = 80  # a run's sheet of 6 MB as PNG takes a tenth to a twentieth, 
 SCRIPT, STYLE = Path(__file__).with_name("view.js"), Path(__file__).with_name("view.css")
 
 
-def samples(path: Path, start: int, count: int, split: str | None = None) -> list[tuple[str, Sample]]:
-    """(split, sample) of a shard set, a raw folder or a zip, from position `start` on; raw data has the split `raw`.
+def samples(
+    path: Path, start: int, count: int, split: str | None = None, source: str | None = None
+) -> list[tuple[str, Sample]]:
+    """(split, sample) of a shard set, a raw folder or a zip, from position `start` on; raw data has the split `raw`,
+    and is of `source`, guessed without one.
 
     Raises DavidError where nothing of the kind is there, or no sample at that position."""
-    found = list(islice(_of_shards(path, start, split) if _is_shards(path) else _of_raw(path, start), count))
+    found = list(islice(_of_shards(path, start, split) if _is_shards(path) else _of_raw(path, start, source), count))
     if not found:
         raise DavidError(f"{path}: no sample at position {start} there; begin with a smaller --start-idx")
     return found
@@ -49,16 +52,18 @@ def _of_shards(path: Path, start: int, split: str | None) -> Iterator[tuple[str,
         start = max(0, start - there.samples(name))
 
 
-def _of_raw(path: Path, start: int) -> Iterator[tuple[str, Sample]]:
-    source = table.chosen(path)
+def _of_raw(path: Path, start: int, name: str | None) -> Iterator[tuple[str, Sample]]:
+    source = table.chosen(path, name)
     for key, entry in islice(source.scan(path).items(), start, None):
         yield "raw", source.load(key, entry)
 
 
-def gallery(path: Path, out: Path, start: int, count: int, split: str | None) -> int:
+def gallery(path: Path, out: Path, start: int, count: int, split: str | None = None, source: str | None = None) -> int:
     """Write the page of a shard set, raw data or a run's folder; returns how many entries it shows."""
     entries = (
-        _run_entries(path) if _is_run(path) else [_entry(where, s) for where, s in samples(path, start, count, split)]
+        _run_entries(path)
+        if _is_run(path)
+        else [_entry(where, s) for where, s in samples(path, start, count, split, source)]
     )
     page = _page(path.name, entries)
     write_whole(out, page.encode())

@@ -127,9 +127,6 @@ FIELDS_V1: Fields = (
     Field("depth", "f16-affine"),
     Field("normals", "octahedral-12", within="depth"),
 )
-FIELDS = tuple(one.name for one in FIELDS_V1)
-PLANES = {one.name: one.planes for one in FIELDS_V1 if one.planes}
-LOW_PLANES = {one.name: one.low for one in FIELDS_V1 if one.planes}
 
 
 def extensions(image: ImageCodec, compression: Compression, fields: Fields = FIELDS_V1) -> tuple[str, ...]:

@@ -92,8 +92,8 @@ def scan(raw: Path | list[Path], bad: dict[str, BadSample] | None = None) -> dic
                 faults[key] = BadSample(f"sample {key}", f"{kind} is there twice, in {other.archive} and in {path}")
     if not found and not faults:
         raise DavidError(
-            f"{raw}: no SynthHuman samples there (rgb_ID.png and so on, in zips or loose); is it the right folder? "
-            "Of other data say --source"
+            f"{raw}: no SynthHuman samples there (rgb_ID.png and so on, in zips or loose); is it the right folder, "
+            "or is it data of another --source?"
         )
     for key, kinds in found.items():
         missing = [kind for kind in REQUIRED if kind not in kinds]
