@@ -18,7 +18,7 @@
 
 enum { AXES = 3, INFINITE = 0x7F800000, LEAST = -INFINITE - 1, CENTRE = 2047, NONE = 4095 }; /* codes of 0, and of no normal; real ones run from 0 to 4094 */
 
-static const uint16_t NOT_A_NUMBER = 0x7E00;
+static const uint16_t NOT_A_NUMBER = 0x7E00, ENDLESS = 0x7C00;
 static const double SHIFT = 268435456; /* 2**28, whose last bit is float16's smallest subnormal, 2**-24 */
 
 /* A double in -1 .. 1 to the bits of the nearest float16, halves to even. */
@@ -62,7 +62,8 @@ FAST static void normalise_all(const float *restrict depth, const uint8_t *restr
 {
     for (int64_t i = 0; i < count; i++) {
         uint16_t bits = half(((double)depth[i] - offset) / scale);
-        relative[i] = valid[i] ? bits : NOT_A_NUMBER;
+        uint16_t none = depth[i] == INFINITY ? ENDLESS : NOT_A_NUMBER;
+        relative[i] = valid[i] ? bits : none;
     }
 }
 
@@ -188,9 +189,9 @@ static PyObject *judge(PyObject *module, PyObject *arguments)
 }
 
 static PyMethodDef methods[] = {
-    {"normalise", normalise, METH_VARARGS, "normalise(depth_cm, valid, relative): offset_cm, scale_cm"},
+    {"normalise", normalise, METH_VARARGS, "normalise(depth, valid, relative): offset, scale"},
     {"split", split, METH_VARARGS, "split(x, y, z, valid, planes)"},
-    {"judge", judge, METH_VARARGS, "judge(depth_cm, x, y, z, valid, normals_valid): nearest_cm, farthest_cm"},
+    {"judge", judge, METH_VARARGS, "judge(depth, x, y, z, valid, normals_valid): nearest, farthest"},
     {NULL, NULL, 0, NULL},
 };
 static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_codecs", NULL, 0, methods, NULL, NULL, NULL, NULL};

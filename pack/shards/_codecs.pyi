@@ -2,10 +2,10 @@
 
 import numpy as np
 
-def normalise(depth_cm: np.ndarray, valid: np.ndarray, relative: np.ndarray, /) -> tuple[float, float]: ...
+def normalise(depth: np.ndarray, valid: np.ndarray, relative: np.ndarray, /) -> tuple[float, float]: ...
 def split(x: np.ndarray, y: np.ndarray, z: np.ndarray, valid: np.ndarray, planes: np.ndarray, /) -> None: ...
 def judge(
-    depth_cm: np.ndarray,
+    depth: np.ndarray,
     x: np.ndarray,
     y: np.ndarray,
     z: np.ndarray,

@@ -199,7 +199,8 @@ def known_normals(planes: np.ndarray) -> np.ndarray:
 
 def normalise_depth(depth: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, float, float]:
     """Depth in any unit (H, W) float32 to (relative (H, W) float16, offset, scale): the middle and half range of the
-    valid pixels, whose depth is finite, in that unit; relative depth is NaN where invalid.
+    valid pixels, whose depth is finite, in that unit; relative depth is NaN where invalid,
+    and infinite where that is sky, of infinite depth.
 
     Raises DavidError where no pixel is valid."""
     if not valid.any():

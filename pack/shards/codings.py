@@ -41,15 +41,13 @@ def _join_u8(planes: np.ndarray, about: Range) -> Values:
 
 
 def _split_f16(value: np.ndarray, mask: np.ndarray, step_m: float) -> Planes:
-    sky = (value == np.inf) & ~mask
     if mask.any():
         relative, offset, scale = codecs.normalise_depth(value, mask)
-    elif sky.any():
-        relative, offset, scale = np.full(mask.shape, np.nan, np.float16), 0.0, 1.0
+    elif np.isposinf(value).any():
+        relative = np.where(np.isposinf(value), np.float16(np.inf), np.float16(np.nan))
+        offset, scale = 0.0, 1.0
     else:
         return Planes(None, {})
-    if sky.any():
-        relative[sky] = np.inf
     return Planes(codecs.split_depth(relative), {"offset_m": offset * step_m, "scale_m": scale * step_m})
 
 
