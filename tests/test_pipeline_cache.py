@@ -24,6 +24,7 @@ from typing import Any, ClassVar
 import numpy as np
 import power_cut
 import pytest
+from batches import bits
 from starters import at_once
 
 from david.pack import DavidError
@@ -136,7 +137,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def seen(folder: Path, steps: int, config: DataConfig = CONFIG, **arguments: Any) -> list[bytes]:
     with Loader(folder, "train", config, **{"batch_size": 6, "seed": 3, **arguments}) as loader:
         batches = [next(loader) for _ in range(steps)]
-    return [b"".join(one.numpy().tobytes() for one in (b.ids, b.image, b.depth, b.intrinsics)) for b in batches]
+    return [b"".join([batch.ids.numpy().tobytes(), *bits(batch).values()]) for batch in batches]
 
 
 def left_over(root: Path) -> list[Path]:

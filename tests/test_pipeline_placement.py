@@ -84,8 +84,11 @@ def test_cover_cuts_and_contain_pads_one_side_alone(
     (h, w), (height, width) = source, target
     spans = {}
     for fit in ("cover", "contain", "stretch"):
-        columns, rows = corners(place(drawn(flip=flip), 0, source, target, fit))
+        placement = place(drawn(flip=flip), 0, source, target, fit)
+        columns, rows = corners(placement)
         spans[fit] = np.ptp(columns), np.ptp(rows)
+        for span, side, samples in zip(spans[fit][::-1], target, placement.samples, strict=True):
+            assert span / side <= samples + 1e-9 and samples - 1 < span / side + 1e-9  # no pixel is skipped
         np.testing.assert_allclose([columns.mean(), rows.mean()], [w / 2, h / 2])  # undrawn, it is the middle
     np.testing.assert_allclose(spans["stretch"], (w, h))
     scale_cover, scale_contain = min(w / width, h / height), max(w / width, h / height)

@@ -64,9 +64,12 @@ class Stored:
         value = torch.zeros((len(have), kind.channels, *self._size), dtype=kind.dtype, device=self._device)
         valid = torch.zeros_like(self.within)
         for coding in sorted({field.coding for field in have if field is not None}):
-            chosen = self._each([field is not None and field.coding == coding for field in have])
+            chosen = [field is not None and field.coding == coding for field in have]
             made, known = self._decoded(name, Field(name, coding))
-            value, valid = torch.where(chosen, made, value), torch.where(chosen, known & self.within, valid)
+            if all(chosen):
+                return made, known & self.within
+            these = self._each(chosen)
+            value, valid = torch.where(these, made, value), torch.where(these, known & self.within, valid)
         return value, valid
 
     def _decoded(self, name: str, field: Field) -> tuple[torch.Tensor, torch.Tensor]:
