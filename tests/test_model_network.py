@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from david.model import Network, Prediction, build
 from david.model.config import configure, from_json
 from david.model.heads.dense import ACTIVATIONS
-from david.model.heads.table import HEADS
+from david.model.heads.table import HEADS, Head
 from david.model.layers import layer_ids
 from david.pack.errors import DavidError
 from david.pack.lazy import load
@@ -181,6 +181,25 @@ def test_a_network_says_what_it_has_heads_for(heads):
     prediction = build("david-smoke", heads)(images(1, 16, 16))
     said = {head: HEADS[head].output in prediction for head in HEADS}
     assert said == {head: head in heads for head in HEADS}
+
+
+class Widths(torch.nn.Module):
+    """Says how wide each map is that it was given."""
+
+    def __init__(self, channels: int, width: int, head_widths: tuple[int, int], activation: str):
+        super().__init__()
+
+    def forward(self, pyramid: list[torch.Tensor], size: torch.Size) -> torch.Tensor:
+        return torch.tensor([float(each.shape[-1]) for each in pyramid]).view(1, -1, 1, 1).expand(1, -1, *size)
+
+
+def test_a_head_that_asks_for_the_pyramid_is_given_all_maps_finest_first(monkeypatch):
+    monkeypatch.setitem(HEADS, "widths", Head(Widths, output="widths", channels=4, needs="pyramid"))
+    network = build("david-smoke", ("depth", "widths"))
+    prediction = network(images(1, 64, 48))
+    assert prediction["widths"][0, :, 0, 0].tolist() == [24, 12, 6, 3]
+    assert prediction["relative_depth"].shape == (1, 1, 64, 48)
+    assert network.config.parameters() is None  # nobody counts its parameters
 
 
 def test_a_single_task_network_is_the_multi_task_one_without_the_other_heads(smoke):

@@ -10,6 +10,7 @@ B images, H rows, W columns.
 import torch
 from torch import nn
 
+from david.model.configs.base import ModelConfig
 from david.model.configs.david import DavidConfig
 from david.model.heads.table import HEADS
 from david.model.networks.backbone import Backbone
@@ -24,26 +25,21 @@ from david.pack.lazy import load
 class David(Network):
     """Image to `Prediction`. Any H and W; normalisation is inside."""
 
-    config: DavidConfig  # pyright: ignore[reportIncompatibleVariableOverride]: narrower, and never changed
     mean: torch.Tensor
     std: torch.Tensor
 
     def __init__(self, config: DavidConfig):
         super().__init__()
-        self.config = config
+        self.config: ModelConfig = config
         self.backbone = Backbone(config.backbone, config.backbone_size, config.taps)
         self.reassemble = Reassemble(self.backbone.channels, self.backbone.grid, config.reassemble, config.width)
         self.resizer = Resizer(config.width)
         self.decoder = Decoder(config.width)
-        self.heads = nn.ModuleDict({name: self._head(name) for name in config.heads})
+        self.heads = nn.ModuleDict({name: _head(name, config) for name in config.heads})
         # The statistics that the backbone's weights were trained with (0.5 and 0.5 for the augreg ViTs, ImageNet's own
         # for others): with any other the first layer sees what it has never seen. Not in the state: config says them.
         self.register_buffer("mean", torch.tensor(self.backbone.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(self.backbone.std).view(3, 1, 1), persistent=False)
-
-    def _head(self, name: str) -> nn.Module:
-        head, config = HEADS[name], self.config
-        return load(head.module)(head.channels, config.width, config.head_widths, config.activation(name))
 
     def forward(self, image: torch.Tensor) -> Prediction:
         image = self.normalise(image)
@@ -58,3 +54,8 @@ class David(Network):
         """To float32 of the mean and standard deviation that the backbone expects."""
         image = image.float() / 255 if image.dtype == torch.uint8 else image.float()
         return (image - self.mean) / self.std
+
+
+def _head(name: str, config: DavidConfig) -> nn.Module:
+    head = HEADS[name]
+    return load(head.module)(head.channels, config.width, config.head_widths, config.activation(name))
