@@ -36,7 +36,7 @@ def test_the_parts_are_those_of_the_step_and_reading_them_changes_nothing(batch:
     for number in (1, 2, 1, 2, 3):  # the warm-up, and what was measured
         outcome = other(batch, number)
     assert all(a.equal(b) for a, b in zip(step.parameters, other.parameters, strict=True))
-    assert set(found) == {*parts.PARTS, *step.terms, "arithmetic", "of the matrix rate"}
+    assert set(found) == {*parts.PARTS, *step.task.terms, "arithmetic", "of the matrix rate"}
     assert all(value > 0 for value, _ in found.values())
     assert outcome.norm.isfinite() and step(batch, 4).losses.equal(other(batch, 4).losses)
     clock = parts.Clock(ALONE.device)
