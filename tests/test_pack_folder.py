@@ -9,6 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from people import exr_of
 
 from david.pack import BadSample, DavidError, read, synth
@@ -368,3 +370,26 @@ def test_a_list_of_json_names_a_line_that_is_none(tmp_path: Path) -> None:
     assert first == Row(f"{tmp_path}/list.jsonl, line 1", {"rgb": "a.jpg"}, None, None)
     assert isinstance(second, BadSample) and second.where.endswith("line 3")
     assert isinstance(third, BadSample) and third.where.endswith("line 4")
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    st.binary(max_size=200),
+    st.sampled_from([b"", b"\xff\xd8\xff\xe1\x00\x40Exif\0\0II*\0", b"\xff\xd8\xff\xe1\x00\x40Exif\0\0MM\0*"]),
+)
+def test_any_bytes_tell_an_orientation_or_none(data: bytes, head: bytes) -> None:
+    assert 1 <= jpeg.orientation(head + data) <= 8
+
+
+@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(["csv", "jsonl"]), st.one_of(st.binary(max_size=80), st.text(max_size=80).map(str.encode)))
+def test_any_list_gives_rows_or_names_what_is_wrong(tmp_path: Path, kind: str, data: bytes) -> None:
+    path = tmp_path / f"list.{kind}"
+    for head in (b"", b"rgb,split\n", b'{"rgb": '):
+        path.write_bytes(head + data)
+        try:
+            _, rows = listing.rows(path)
+            for row in rows:
+                assert isinstance(row, Row | BadSample)
+        except DavidError as error:
+            assert str(path) in str(error)
