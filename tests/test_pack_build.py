@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import faulthandler
 import itertools
 import json
 import multiprocessing
@@ -239,6 +240,7 @@ def test_the_terminal_shows_davids_words_on_bad_samples_and_no_librarys(raw: Pat
 
 
 def crash(*_: object, **__: object) -> None:
+    faulthandler.disable()  # pytest would print where
     os.kill(os.getpid(), signal.SIGSEGV)
 
 
