@@ -11,6 +11,11 @@ from david.pipeline.sampling.order import LastBatch, Order, Shuffle
 from david.pipeline.sampling.placement import Fit
 
 
+def fit_before(height: int | None, width: int | None) -> Fit:
+    """What became of samples before there was a choice: they all were SynthHuman's, 512 x 384, and were stretched."""
+    return "cover" if height is None or width is None or height * 384 == width * 512 else "stretch"
+
+
 @dataclass(frozen=True)
 class DataConfig:
     """height, width: of the batch, in pixels; both None for the samples' own size
@@ -62,8 +67,10 @@ class DataConfig:
 
     def content(self) -> dict[str, Any]:
         """What decides on the batches, without what only decides on their speed; without `fit` where it is as it was
-        before there was a choice."""
-        left_out = {"threads", "prefetch"} | ({"fit"} if self.fit in ("cover", "own") else set())
+        before there was a choice, so that loaders of then are still known."""
+        left_out = {"threads", "prefetch"}
+        if self.fit in ("own", fit_before(self.height, self.width)):
+            left_out.add("fit")
         return {name: value for name, value in asdict(self).items() if name not in left_out}
 
     def order(self, sets: Sequence[Sequence[int]], batch_size: int, seed: int, train: bool = True) -> Order | Mixture:

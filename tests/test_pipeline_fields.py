@@ -113,7 +113,7 @@ def test_sets_of_other_fields_sizes_codecs_and_compressions_mix(tmp_path: Path, 
         packed(tmp_path / "odd", ODD, sizes[1:], 4, "webp", "lz4", missing=0.4),
     ]
     config = DataConfig(height=64, width=48, augment=MOVES, weights=(1, 1, 1, 1), fit=fit)
-    for step in range(3):
+    for step in range(3 if engine == "cpu" else 1):
         batch = on_cpu(folders, config, step) if engine == "cpu" else on_dali(folders, config, step, (64, 48))
         twin = reference.batch(folders, "train", config, batch_size=4, seed=5, step=step)
         require_same(batch, twin, turned=True)

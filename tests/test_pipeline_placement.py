@@ -10,6 +10,8 @@ from david.pipeline.config import DataConfig
 from david.pipeline.engines import planes
 from david.pipeline.sampling import draws
 from david.pipeline.sampling.placement import Fit, Placement, cameras, place
+from david.train import recipe as forms
+from david.train import recipes
 
 CAMERA = np.array([[500.0, 0, 180], [0, 500, 260], [0, 0, 1]])
 SIDES = st.integers(1, 700)
@@ -133,6 +135,18 @@ def test_fits_that_make_no_sense_are_refused() -> None:
 
 
 def test_content_is_what_it_was_before_there_were_fits() -> None:
-    assert "fit" not in DataConfig(height=9, width=9).content()
+    """Then SynthHuman was all there was, and stretched."""
+    assert "fit" not in DataConfig(height=64, width=48).content()
+    assert "fit" not in DataConfig(height=9, width=9, fit="stretch").content()
     assert DataConfig(fit="own").content() == DataConfig().content()
-    assert DataConfig(height=9, width=9, fit="stretch").content()["fit"] == "stretch"
+    assert DataConfig(height=9, width=9).content()["fit"] == "cover"
+    assert DataConfig(height=64, width=48, fit="stretch").content()["fit"] == "stretch"
+
+
+@pytest.mark.parametrize(("size", "fit"), [((512, 384), "cover"), ((224, 224), "stretch"), ((None, None), "cover")])
+def test_a_recipe_of_before_places_its_samples_as_before(size: tuple[int | None, int | None], fit: Fit) -> None:
+    stored = forms.to_json(recipes.recipe("smoke"))
+    stored["data"] |= {"height": size[0], "width": size[1]}
+    del stored["data"]["fit"]
+    data = forms.from_json(stored).data
+    assert data.fit == fit and "fit" not in data.content()

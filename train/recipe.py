@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from david.model.configs.base import ModelConfig
 from david.pack.errors import DavidError
-from david.pipeline.config import DataConfig
+from david.pipeline.config import DataConfig, fit_before
 from david.train import trees
 from david.train.config import ObjectiveConfig, OptimConfig
 from david.train.metrics import best
@@ -96,6 +96,9 @@ def to_json(recipe: Recipe) -> dict[str, Any]:
 def from_json(content: dict[str, Any]) -> Recipe:
     """The recipe that `to_json` gave, an older version's too. Raises DavidError for a field that is unknown, missing or
     unfit, by its path."""
+    data = content.get("data")
+    if isinstance(data, dict) and "fit" not in data:  # of before there was a choice
+        content = content | {"data": data | {"fit": fit_before(data.get("height"), data.get("width"))}}
     return trees.from_json(Recipe, content, RENAMED)
 
 

@@ -1,4 +1,4 @@
-"""From places in a split to batches: what the CPU's way and the GPU's have in common.
+"""From picked samples to batches: what the CPU's way and the GPU's have in common.
 
 Threads read and prepare samples, of a few batches at once; whoever iterates collects the batches in order.
 
