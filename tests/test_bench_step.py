@@ -40,8 +40,8 @@ def test_the_parts_are_those_of_the_step_and_reading_them_changes_nothing(batch:
     assert all(value > 0 for value, _ in found.values())
     assert outcome.norm.isfinite() and step(batch, 4).losses.equal(other(batch, 4).losses)
     clock = parts.Clock(ALONE.device)
-    with parts.watched(step, clock):
-        step(batch, 5, between=lambda: clock.read("backward"))
+    with parts.watched(step, clock) as between:
+        step(batch, 5, between)
     assert [name for name, _ in clock.readings] == ["begin", *parts.PARTS]
     step(batch, 6)
     assert len(clock.readings) == 6  # nothing reads it any more

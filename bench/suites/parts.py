@@ -6,6 +6,7 @@ events, so that nothing waits for anything that it would not wait for.
 """
 
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from typing import Any
@@ -56,8 +57,9 @@ class Clock:
 
 
 @contextmanager
-def watched(step: Step, clock: Clock):
-    """Meanwhile the step reads the clock between its parts. It must sum by DDP's way, without micro-batches."""
+def watched(step: Step, clock: Clock) -> Iterator[Callable[[], None]]:
+    """Meanwhile the step reads the clock between its parts; what it is to be called with as `between` comes back. It
+    must sum by DDP's way, without micro-batches."""
     learner = learner_of(step)
     predict = learner.predict
 
@@ -75,7 +77,7 @@ def watched(step: Step, clock: Clock):
     ]
     learner.predict = timed
     try:
-        yield
+        yield lambda: clock.read("backward")
     finally:
         learner.predict = predict
         for hook in hooks:
@@ -99,9 +101,9 @@ def parts(step: Step, batch: Batch, steps: int, world: World, rate: float) -> Me
     clock = Clock(device)
     finish(device)
     begin = time.perf_counter()
-    with watched(step, clock):
+    with watched(step, clock) as between:
         for number in range(1, 1 + steps):
-            step(batch, number, between=lambda: clock.read("backward"))
+            step(batch, number, between)
             clock.read("rest")
     finish(device)
     step_s = (time.perf_counter() - begin) / steps
