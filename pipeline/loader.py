@@ -35,7 +35,8 @@ from david.pipeline.stages import Stages
 class Loader:
     """An iterator over this rank's batches; a context manager that ends its threads.
 
-    shards: the folder of a shard set, a text or a Path, or several; split: `train` or `val`
+    shards: the folder of a shard set, a text or a Path, or several, which may differ in fields, sizes and codecs
+    split: as the sets call it, such as `train`
     batch_size: global, over all ranks; start: the first step
     train: endless, shuffled and augmented; otherwise one pass in stored order, each sample once, the last batch padded
     device: where batches are made, `cpu` or a CUDA device

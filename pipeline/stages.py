@@ -4,7 +4,7 @@
 |---------|-----------------------------------------------------------------------|--------------------------------|
 | read    | CPU threads: one `pread` for each sample, and its checksums           | slow disk: copy shards nearer  |
 | inflate | CPU threads: compressed planes to bytes                               | more threads; lz4, not zstd    |
-| join    | CPU threads: planes placed and joined to depth, validity and normals  | more threads                   |
+| join    | CPU threads: planes placed and joined to values and their masks        | more threads                   |
 | decode  | CPU threads: images                                                   | more threads; jpeg, not webp   |
 | augment | CPU threads: images and alpha placed, coloured, blurred, ...          | fewer of them, or more threads |
 | prepare | the loader's thread waits for the five above                          | they bound the loader          |
