@@ -65,8 +65,8 @@ static void pick_some(const uint8_t *restrict planes, int64_t count, int64_t h, 
     }
 }
 
-/* Row y of the target, (P, W), from planes (P, h, w), and which of its pixels lie within the source. */
-FAST static void gather(const uint8_t *restrict planes, int64_t count, int64_t h, int64_t w, int64_t y, const Where *at,
+/* Row y of the target, (P, W), from planes (P, h, w), and whether all of it lies within the source: else which pixels. */
+FAST static int gather(const uint8_t *restrict planes, int64_t count, int64_t h, int64_t w, int64_t y, const Where *at,
                         uint8_t *restrict row, uint8_t *restrict within, int64_t W)
 {
     int64_t x_fixed = at->x_by_y * y + at->x_start, y_fixed = at->y_by_y * y + at->y_start;
@@ -74,9 +74,8 @@ FAST static void gather(const uint8_t *restrict planes, int64_t count, int64_t h
     int64_t line = index_of(y_fixed), end = index_of(y_fixed + at->y_by_x * (W - 1));
     if (first < 0 || first >= w || last < 0 || last >= w || line < 0 || line >= h || end < 0 || end >= h) {
         pick_some(planes, count, h, w, x_fixed, y_fixed, at, row, within, W);
-        return;
-    }
-    memset(within, 1, (size_t)W); /* what lies between two pixels of the source does too */
+        return 0;
+    } /* what lies between two pixels of the source does too */
     if (at->y_by_x == 0 && at->x_by_x == ONE) {
         for (int64_t plane = 0; plane < count; plane++)
             memcpy(row + plane * W, planes + (plane * h + line) * w + first, (size_t)W);
@@ -92,6 +91,7 @@ FAST static void gather(const uint8_t *restrict planes, int64_t count, int64_t h
     } else {
         pick(planes, count, h * w, w, x_fixed, y_fixed, at, row, W);
     }
+    return 1;
 }
 
 /* A float32 of float16's range to the bits of the nearest float16, halves to even. */
@@ -195,13 +195,14 @@ typedef struct {
     Py_buffer out[2 * MOST_STEPS]; /* of each step its mask, then its value */
 } Job;
 
-/* row: (P + 1, W) bytes, the last of what lies within the source; floats: (3, W) */
+/* row: (P + 2, W) bytes, the last two of what lies within the source: some of a row, or all; floats: (3, W) */
 static void run(const Job *job, const uint8_t *planes, uint8_t *row, float *floats)
 {
     int64_t H = job->H, W = job->W;
-    uint8_t *within = row + job->planes * W;
+    uint8_t *some = row + job->planes * W, *all = some + W;
+    memset(all, 1, (size_t)W);
     for (int64_t line = 0; line < H; line++) {
-        gather(planes, job->planes, job->h, job->w, line, &job->at, row, within, W);
+        uint8_t *within = gather(planes, job->planes, job->h, job->w, line, &job->at, row, some, W) ? all : some;
         for (Py_ssize_t number = 0; number < job->steps; number++) {
             const Step *step = &job->program[number];
             const uint8_t *first = row + step->plane * W;
@@ -271,7 +272,7 @@ static PyObject *join(PyObject *Py_UNUSED(module), PyObject *arguments)
             goto done;
     if (!fits(job, planes.len, outs)) {
         PyErr_SetString(PyExc_ValueError, "the buffers do not have the sizes that the program, (h, w) and (H, W) ask for");
-    } else if ((row = malloc((size_t)((job->planes + 1) * job->W))) == NULL ||
+    } else if ((row = malloc((size_t)((job->planes + 2) * job->W))) == NULL ||
                (floats = malloc(3 * sizeof(float) * (size_t)job->W)) == NULL) {
         PyErr_NoMemory();
     } else {
