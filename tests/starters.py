@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from people import made
 
+from david.pack.errors import DavidError
 from david.pack.shards import shard
 from david.pack.shards.manifest import Manifest
 from david.pack.synth import layout, scene
@@ -38,9 +39,13 @@ PAIRS = [("1/1", "1/1"), ("1/2", "2/2"), ("1/8", "1/16"), ("merge", "merge")]
 def quick(
     shards: list[plan.ShardPlan], folder: Path, packing: plan.Packing, *, quarantine: bool, workers: int
 ) -> Iterator[crew.Event]:
-    """A runner that writes shards in this very process."""
+    """A runner that writes shards in this very process, and tells errors as `crew.run` does."""
     for one in shards:
-        yield crew.Event(0, worker.write_shard(one, folder, packing, quarantine=quarantine))
+        try:
+            yield crew.Event(0, worker.write_shard(one, folder, packing, quarantine=quarantine))
+        except (DavidError, OSError) as error:
+            yield crew.Event(0, error)
+            return
 
 
 def small(key: str, *_: object) -> list[bytes]:

@@ -43,7 +43,15 @@ def test_more_samples_leave_the_others_in_their_split() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"image": "gif"}, {"compression": "xz"}, {"val_fraction": 1.0}, {"shard_samples": 0}]
+    "wrong",
+    [
+        {"image": "gif"},
+        {"compression": "xz"},
+        {"val_fraction": 1.0},
+        {"shard_samples": 0},
+        {"max_pixels": 0},
+        {"max_pixels": -1},
+    ],
 )
 def test_impossible_options_are_refused(wrong: dict) -> None:
     with pytest.raises(DavidError):

@@ -5,6 +5,8 @@ import os
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from starters import contents, quick, tiny_raw
 
@@ -104,3 +106,50 @@ def test_a_disk_that_is_full_for_a_drawn_zip_or_a_page_is_a_sentence(say, full, 
         assert not list(tmp_path.rglob(f"*{name}*"))
         full("")
         assert say(*words) == (0, "")
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """Four photos with depth in millimetres, in PNGs."""
+    for kind in ("rgb", "depth"):
+        (tmp_path / "own" / kind).mkdir(parents=True)
+    ramp = np.linspace(900, 2100, 48 * 36).reshape(48, 36).astype(np.uint16)
+    for number in range(4):
+        cv2.imwrite(str(tmp_path / "own" / "rgb" / f"{number}.png"), np.full((48, 36, 3), 40 * number, np.uint8))
+        cv2.imwrite(str(tmp_path / "own" / "depth" / f"{number}.png"), ramp)
+    return tmp_path / "own"
+
+
+WORDS = "--source", "folder", "--rgb", "rgb/*.png", "--depth", "depth/*.png", "--val-fraction", 0, "--depth-scale"
+
+
+def test_a_refused_pack_leaves_room_for_the_mended_data(say, own: Path, tmp_path: Path) -> None:
+    shards, photo = tmp_path / "shards", own / "rgb" / "2.png"
+    code, told = say("pack", own, shards, *WORDS, 1000)
+    assert code == 2 and "nothing was packed" in told
+    good, bad = photo.read_bytes(), b"a text"
+    photo.write_bytes(bad)
+    code, told = say("pack", own, shards, *WORDS, 0.001)
+    assert code == 2 and "mend it, or set it aside with --on-bad quarantine" in told
+    photo.write_bytes(good)
+    assert say("pack", own, shards, *WORDS, 0.001) == (0, "")
+    assert say("pack", own, tmp_path / "alone", *WORDS, 0.001) == (0, "")
+    assert contents(shards) == contents(tmp_path / "alone")
+
+
+def test_where_shards_are_finished_a_bad_sample_says_what_mending_it_costs(say, own: Path, tmp_path: Path) -> None:
+    shards, words = tmp_path / "shards", (*WORDS, 0.001, "--shard-samples", 1, "--order", "stored")
+    photo = own / "rgb" / "2.png"
+    good = photo.read_bytes()
+    photo.write_bytes(b"a text")
+    code, told = say("pack", own, shards, *words)
+    assert code == 2 and "mend it and pack all again with --restart, or set it aside" in told
+    assert "with --on-bad quarantine, which keeps what is packed" in told
+    before = contents(shards)
+    photo.write_bytes(good)
+    code, told = say("pack", own, shards, *words)
+    assert code == 2 and "was begun otherwise: the raw data is" in told and "1 sample changed" in told
+    assert contents(shards) == before
+    photo.write_bytes(b"a text")
+    assert say("pack", own, shards, *words, "--on-bad", "quarantine") == (0, "")
+    assert contents(shards).items() >= {name: data for name, data in before.items() if name.endswith(".tar")}.items()

@@ -6,11 +6,13 @@ import shutil
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import power_cut
 import pytest
 from starters import (
+    OPTIONS,
     STARTS,
     at_once,
     contents,
@@ -95,6 +97,34 @@ def test_of_two_that_start_over_one_does(
     outcomes = at_once([packs(few, shards, restart=True)] * 2)
     assert all(map(understood, outcomes)), outcomes
     assert contents(shards) == expected
+
+
+def test_a_plan_without_a_shard_makes_room_unless_a_job_holds_a_part_or_may_yet_finish_one(
+    few: Path, tmp_path: Path
+) -> None:
+    shards, other = tmp_path / "shards", replace(OPTIONS, seed=1)
+    mine = Record(shards)
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        packs(few, shards, planned=stop)()
+    agreed = mine.plan_path(None).read_bytes()
+    with mine.claim("all", 1, 2), pytest.raises(DavidError, match="was begun otherwise: seed is 0 there and 1 now"):
+        packs(few, shards, "2/2", other)()
+    (left := shards / ".train-000000.tar.0123456789abcdef.part").touch()  # of a worker that outlived its pack
+    with pytest.raises(DavidError, match="was begun otherwise: seed is 0 there and 1 now"):
+        packs(few, shards, options=other)()
+    assert mine.plan_path(None).read_bytes() == agreed
+    left.unlink()
+    packs(few, tmp_path / "alone", options=other)()
+    (note := mine.folder / "conventions-all.json").write_text("{}")
+    with pytest.raises(KeyboardInterrupt):
+        packs(few, shards, options=other, planned=stop)()
+    assert not note.exists(), "the other data was looked at, not this"
+    packs(few, shards, options=other)()
+    assert contents(shards) == contents(tmp_path / "alone")
 
 
 def test_a_part_that_shares_shards_with_one_at_work_is_refused(few: Path, tmp_path: Path) -> None:

@@ -134,9 +134,10 @@ def build(
             if finished and group is not None:
                 record.clear()  # a run that was killed between the two left it
                 return manifest.load(shards)
+            replaceable = not finished and record.replaceable()
             held.enter_context(record.claim(group or "all", part.number, part.of))
             if not finished:
-                record.agree(whole.as_json() | {"groups": groups}, group)
+                record.agree(whole.as_json() | {"groups": groups}, group, replaceable)
         mine, watch = part.of_plan(whole), partial(reading, "the shards that are there")
         if finished:
             repair.repair(whole, mine, shards, runner, workers=workers, hear=hear, planned=planned, watch=watch)
@@ -153,7 +154,7 @@ def build(
             signs = survey.Watch(source.checks)
             for event in runner(missing, shards, whole.packing, quarantine=bad.quarantine, workers=workers):
                 if isinstance(event.what, Exception):
-                    raise advised(event.what)
+                    raise advised(event.what, record.begun())
                 hear(event)
                 if isinstance(event.what, Tally) and event.what.seen:
                     signs.hear(event.what.seen)
@@ -176,11 +177,13 @@ def _kept(record: Record, shards: list[ShardPlan], threads: int, watch: archive.
     return [one for one in done if one.name not in changed]
 
 
-def advised(error: Exception) -> Exception:
-    """With what a user can do about a bad sample."""
+def advised(error: Exception, begun: bool = False) -> Exception:
+    """With what a user can do about a bad sample. begun: shards are finished, which other raw data would not give."""
     if not isinstance(error, BadSample):
         return error
-    return BadSample(error.where, f"{error.reason}; mend it, or set it aside with --on-bad quarantine")
+    mend = "mend it and pack all again with --restart" if begun else "mend it"
+    keep = ", which keeps what is packed" if begun else ""
+    return BadSample(error.where, f"{error.reason}; {mend}, or set it aside with --on-bad quarantine{keep}")
 
 
 def _refuse_too_many(shards: Path, set_aside: int, samples: int, bad: BadPolicy) -> None:

@@ -167,7 +167,7 @@ def _standing(shards: Path, whole: Plan, mine: set[str]) -> Standing:
             packed,
         )
     agreed = record.plan(None)
-    if agreed is None:
+    if agreed is None or not record.begun():  # without a shard it binds nobody
         return Standing()
     _require_same(shards, agreed, whole)
     lines: list[Done] = [one for name in sorted(mine) if (one := record.done(name))]

@@ -66,6 +66,8 @@ class PackOptions:
             raise DavidError(f"the val fraction is {self.val_fraction}, but must lie in 0 .. 1 (1 left out)")
         if self.shard_samples < 1:
             raise DavidError(f"a shard would hold {self.shard_samples} samples, but must hold at least 1")
+        if self.max_pixels < 1:
+            raise DavidError(f"--max-pixels is {self.max_pixels}, but a sample has at least 1")
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -1,8 +1,9 @@
 """The record of a pack under way: `SHARDS/.pack/`, gone once the manifest is written.
 
 `plan.json` (or `plan-GROUP.json`, see `plan.plan`) holds what the shards depend on; a run with other options or other
-raw data is refused against it. `NAME.json` is one finished shard: written last, so that where it is, the shard is
-whole. Shards are pure functions of the plan, so whoever finds one missing may write it.
+raw data is refused against it once a shard is finished, and replaces it before. `NAME.json` is one finished shard:
+written last, so that where it is, the shard is whole. Shards are pure functions of the plan, so whoever finds one
+missing may write it.
 
 Jobs that share the work meet at two kinds of lock (`alone.py`): `lock`, held for a moment to agree on a plan, to claim
 a part and to end; and `lock-GROUP-I-of-N`, held by the job that writes part I of N.
@@ -29,6 +30,7 @@ from david.pack.work.plan import CODECS
 FOLDER = manifest.RECORD
 SHOWN = 5  # samples named in a message
 LOCK = "lock"
+Claim = tuple[str, int, int]  # group, number, of
 _CLAIM = re.compile(r"lock-(?P<group>.+)-(?P<number>[0-9]{1,9})-of-(?P<of>[0-9]{1,9})")
 
 
@@ -93,15 +95,32 @@ class Record:
         """Raises DavidError where any job holds a part. Ask under `alone`."""
         self._refuse_others(lambda _: True, "it")
 
-    def _refuse_others(self, meets: Callable[[tuple[str, int, int]], bool], what: str) -> None:
+    def _refuse_others(self, meets: Callable[[Claim], bool], what: str) -> None:
+        if theirs := next(self._held(meets), None):
+            raise DavidError(
+                f"{self.shards}: another david pack is at work on {what}, as part {theirs[1]}/{theirs[2]}; "
+                "wait for its end"
+            )
+
+    def _held(self, meets: Callable[[Claim], bool]) -> Iterator[Claim]:
+        """The parts that jobs hold now, of those that `meets` takes."""
         for path in sorted(self.folder.glob("lock-*")):
             if match := _CLAIM.fullmatch(path.name):
                 theirs = match["group"], int(match["number"]), int(match["of"])
                 if meets(theirs) and alone.is_held(path):
-                    raise DavidError(
-                        f"{self.shards}: another david pack is at work on {what}, as part {theirs[1]}/{theirs[2]}; "
-                        "wait for its end"
-                    )
+                    yield theirs
+
+    def replaceable(self) -> bool:
+        """Whether what was agreed on binds nobody: no shard of it is finished, and no job holds a part. Ask under
+        `alone`, before a part is claimed. Raises DavidError where a plan is damaged."""
+        return not self.begun() and next(self._held(lambda _: True), None) is None
+
+    def begun(self) -> bool:
+        """Whether any shard of the plans has a line, or a file that is whole, or one that a worker may yet finish whose
+        pack was killed. Raises DavidError where a plan is damaged."""
+        names = {name for one in self.plans() for _, name, _ in one["shards"]}
+        there = [path for folder in (self.shards, self.folder) if folder.is_dir() for path in folder.iterdir()]
+        return not names.isdisjoint(path.name.removeprefix(".").partition(".")[0] for path in there)
 
     def plans(self) -> list[dict[str, Any]]:
         """The plans agreed on so far, by name. Raises DavidError where one is damaged."""
@@ -127,15 +146,21 @@ class Record:
                 f"{path}: no plan of a pack ({type(error).__name__}: {error}); start over with --restart"
             ) from error
 
-    def agree(self, plan: dict[str, Any], group: str | None) -> None:
-        """Write the plan, or compare it with the one there; call it under `alone`.
+    def agree(self, plan: dict[str, Any], group: str | None, replaceable: bool = False) -> None:
+        """Write the plan, or compare it with the one there; call it under `alone`. replaceable: what is there, as that
+        function told: where the plans differ it makes room for this one.
 
-        Raises DavidError with both values where they differ."""
+        Raises DavidError with both values where they differ and it is not."""
         there = self.plan(group)
         if there is not None:
-            compare(self.shards, there, plan)
-        else:
-            files.write_whole(self.plan_path(group), json.dumps(plan).encode())
+            try:
+                compare(self.shards, there, plan)
+                return
+            except DavidError:
+                if not replaceable:
+                    raise
+            self.empty()
+        files.write_whole(self.plan_path(group), json.dumps(plan).encode())
 
     def finish(self, done: Done) -> None:
         files.make_folder(self.folder)  # another job may have ended the set meanwhile
