@@ -235,6 +235,31 @@ def test_a_power_cut_at_any_moment_of_a_pack_costs_no_byte(
         assert contents(after) == expected, cut.when
 
 
+def test_mending_that_gives_other_bytes_touches_no_file_and_leaves_nothing(
+    few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shards = tmp_path / "shards"
+    assert isinstance(packs(few, shards)(), Manifest)
+    whole = contents(shards)
+    monkeypatch.setattr(worker, "_encode", lambda key, *_: small(str(int(key) + 1)))  # as another library would
+    for name in ("train-000000.idx", "train-000001.tar"):  # a sound tar beside a damaged index; a damaged tar
+        damaged = bytearray(whole[name])
+        damaged[len(damaged) // 2] ^= 1
+        (shards / name).write_bytes(damaged)
+        before = contents(shards)
+        with pytest.raises(DavidError, match=r"tar: packed again it has other bytes than the manifest lists, and was"):
+            packs(few, shards)()
+        assert contents(shards) == before
+        assert not (shards / record.FOLDER).exists()
+        (shards / name).write_bytes(whole[name])
+    (shards / "train-000000.tar").unlink()
+    with pytest.raises(DavidError, match="other bytes"):
+        packs(few, shards)()
+    monkeypatch.setattr(worker, "_encode", small)
+    packs(few, shards)()
+    assert contents(shards) == whole
+
+
 def test_a_power_cut_while_a_set_is_mended_costs_no_byte(
     few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -154,8 +154,11 @@ def write(
     image: ImageCodec,
     compression: Compression,
     fields: Fields = FIELDS_V1,
+    expected: Shard | None = None,
 ) -> Shard:
-    """A shard and its index from (key, members) pairs, each file whole or absent. `path` ends in `.tar`."""
+    """A shard and its index from (key, members) pairs, each file whole or absent. `path` ends in `.tar`.
+
+    expected: what it has to be. Raises DavidError where it is not, and leaves what is there as it was."""
     names = extensions(image, compression, fields)
     with files.whole(path) as file:
         tar = _TarWriter(file)
@@ -164,9 +167,16 @@ def write(
             for key, members in samples
         ]
         tar.close()
-    listing = index.dump(rows)
+        listing = index.dump(rows)
+        index_sha256 = hashlib.sha256(listing).hexdigest()
+        written = Shard(path.stem, len(rows), tar.length, tar.digest.hexdigest(), index_sha256)
+        if expected not in (None, written):
+            raise DavidError(
+                f"{path}: packed again it has other bytes than the manifest lists, and was left as it is: the raw data "
+                "or what reads it has changed; start over with --restart"
+            )
     files.write_whole(path.with_suffix(".idx"), listing)
-    return Shard(path.stem, len(rows), tar.length, tar.digest.hexdigest(), hashlib.sha256(listing).hexdigest())
+    return written
 
 
 def there(folder: Path, one: Shard) -> bool:

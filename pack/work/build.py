@@ -140,8 +140,13 @@ def build(
                 record.agree(whole.as_json() | {"groups": groups}, group, replaceable)
         mine, watch = part.of_plan(whole), partial(reading, "the shards that are there")
         if finished:
-            repair.repair(whole, mine, shards, runner, workers=workers, hear=hear, planned=planned, watch=watch)
-            return _end(shards, required=True)
+            try:
+                return repair.repair(
+                    whole, mine, shards, runner, workers=workers, hear=hear, planned=planned, watch=watch
+                )
+            finally:
+                with record.alone():
+                    record.clear()
         try:
             done = _kept(record, mine, workers, watch)
             kept = {one.name for one in done}

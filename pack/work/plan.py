@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 from david.pack.errors import BadSample, DavidError
 from david.pack.raw.archive import MAX_PIXELS, Entry, Found
 from david.pack.shards import codecs
+from david.pack.shards.manifest import Shard
 from david.pack.shards.schema import VERSION, Compression, Fields, ImageCodec
 from david.pack.sources.source import Source
 from david.pack.sources.synthhuman import SynthHuman
@@ -104,11 +105,13 @@ class Packing:
 
 @dataclass(frozen=True)
 class ShardPlan:
-    """One shard to write. name: without `.tar`; samples: (key, entry), in order."""
+    """One shard to write. name: without `.tar`; samples: (key, entry), in order; expected: of a set that is finished,
+    what its manifest lists; other bytes than those never take its place."""
 
     name: str
     split: str
     samples: tuple[tuple[str, Entry], ...]
+    expected: Shard | None = None
 
 
 def is_name(name: str, splits: Iterable[str] = SPLITS) -> bool:

@@ -1,11 +1,12 @@
 """Mending a finished shard set: shards that changed since they were packed are packed again, to the same bytes.
 
-Every byte is held against the manifest, and whole shards stay as they are. The manifest stays as well: a set never
-becomes another by being mended.
+Every byte is held against the manifest, and whole shards stay as they are. What is packed again to other bytes takes
+nothing's place. The manifest stays as well: a set never becomes another by being mended.
 """
 
 import shlex
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,20 +54,19 @@ def repair(
     for one in mine:
         record.sweep(one.name)
     changed = {one.name for one in shard.changed(shards, (listed[one.name] for one in mine), workers, watch)}
-    missing = [one for one in mine if one.name in changed]
+    missing = [replace(one, expected=listed[one.name]) for one in mine if one.name in changed]
     if missing:
         kept = [one for one in mine if one.name not in changed]
         planned(whole, [Done(one.split, one.name, listed[one.name], Report()) for one in kept])
     packing, quarantine = whole.packing, bool(there.quarantined)
-    for event in runner(missing, shards, packing, quarantine=quarantine, workers=workers):
-        if isinstance(event.what, Exception):
-            raise event.what
-        if isinstance(event.what, Done) and event.what.shard != listed[event.what.name]:
-            raise DavidError(
-                f"{shards / event.what.name}.tar: packed again it has other bytes than the manifest lists: the raw "
-                "data or what reads it has changed; start over with --restart"
-            )
-        hear(event)
+    try:
+        for event in runner(missing, shards, packing, quarantine=quarantine, workers=workers):
+            if isinstance(event.what, Exception):
+                raise event.what
+            hear(event)
+    finally:
+        for one in missing:
+            record.sweep(one.name)  # of workers that were ended
     return there
 
 

@@ -100,7 +100,7 @@ def write_shard(
 
     path = folder / f"{one.name}.tar"
     options = packing.options
-    written = shard.write(path, encoded(), options.image, options.compression, packing.fields)
+    written = shard.write(path, encoded(), options.image, options.compression, packing.fields, one.expected)
     if not written.samples:
         path.unlink()
         path.with_suffix(".idx").unlink()
