@@ -8,8 +8,9 @@ import typer
 from rich.console import Console
 
 from david.pack import tables
-from david.pack.errors import DavidError, shown
+from david.pack.errors import DavidError, many, shown
 from david.pack.fetch.download_command import download
+from david.pack.files import require_place
 from david.pack.options import AsJson, Workers
 from david.pack.pack_command import merge, pack, tell
 from david.pack.progress import progress_bar
@@ -72,8 +73,7 @@ def verify(
     for fault in faults:
         console.print(shown(fault), soft_wrap=True, style="red", highlight=False, markup=False)
     if faults:
-        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
-        raise DavidError(f"{shards}: {count}, listed above; {repair.advice(dataset)}")
+        raise DavidError(f"{shards}: {many(len(faults), 'fault')}, listed above; {repair.advice(dataset)}")
     console.print("[bold green]whole:[/] every byte is as packed" + (" and every sample decodes" if deep else ""))
 
 
@@ -101,6 +101,7 @@ def view(
             f"{path}: a run; its sheets are in {path / 'pictures'}; a contact sheet is of a shard set or raw data"
         )
     if contact_sheet:
+        require_place(contact_sheet.parent)
         shown = [sample for _, sample in views.samples(path, start_idx, count, split, source)]
         preview.contact_sheet(shown, contact_sheet)
         console.print(f"{len(shown)} samples on {contact_sheet}")

@@ -31,3 +31,8 @@ class BadSample(DavidError):
 def shown(text: str) -> str:
     """`text` as it may be shown, printed or written: what moves a cursor, colours or can't be encoded is spelt out."""
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+
+def many(count: int, one: str, more: str = "") -> str:
+    """A number of things in words: `1 fault`, `1,200 faults`."""
+    return f"{count:,} {one if count == 1 else more or f'{one}s'}"

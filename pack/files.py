@@ -23,7 +23,7 @@ _TAIL = re.compile(r"\.[0-9a-f]{16}\.part")
 def whole(path: Path) -> Iterator[BinaryIO]:
     """A file to write that appears under `path` only once it is complete and on the disk.
 
-    Raises OSError, which names `path`, where it can't be written."""
+    Raises OSError, which names `path` and says so, where it can't be written."""
     try:
         sweep(path)
         temporary, handle = _begin(path)
@@ -38,7 +38,7 @@ def whole(path: Path) -> Iterator[BinaryIO]:
         sync(path.parent)
     except OSError as error:
         if error.filename is None or Path(error.filename).name.startswith(f".{path.name}."):
-            error.filename, error.filename2 = str(path), None
+            raise _refused(error, path, "written") from error
         raise
 
 
@@ -61,15 +61,33 @@ def sweep(path: Path) -> None:
 def make_folder(path: Path) -> None:
     """Make a folder and those above it where they are missing, whoever makes it or takes it away meanwhile.
 
-    Raises OSError where it can't be made."""
+    Raises OSError, which names it and says so, where it can't be made."""
     while True:
         try:
             path.mkdir(parents=True, exist_ok=True)
             return
-        except FileExistsError:  # a file in the way; or a folder that was there, and gone when mkdir looked again
+        except FileExistsError as error:  # a file in the way; or a folder that has gone since mkdir met it
             with suppress(FileNotFoundError):
                 if not stat.S_ISDIR(path.lstat().st_mode):
-                    raise
+                    raise _refused(error, path, "made") from error
+        except OSError as error:
+            raise _refused(error, path, "made") from error
+
+
+def require_place(path: Path) -> None:
+    """Raise OSError where nothing can be made at `path`: the folder that it is, or the nearest above it that is there,
+    takes no file. Nothing is left."""
+    while True:
+        there = next(one for one in (path, *path.absolute().parents) if one.exists())
+        try:
+            temporary, handle = _begin(there / "david")
+        except OSError as error:
+            if there.exists():  # else it was taken away meanwhile
+                raise _refused(error, path, "written") from error
+        else:
+            temporary.unlink(missing_ok=True)
+            os.close(handle)
+            return
 
 
 def sync(path: Path) -> None:
@@ -102,6 +120,11 @@ def stands(handle: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(handle), path.stat())
     except FileNotFoundError:
         return False
+
+
+def _refused(error: OSError, path: Path, what: str) -> OSError:
+    """The same error, as one that says of `path` what can't be done."""
+    return OSError(error.errno, f"can't be {what} ({error.strerror or error})", str(path))
 
 
 def _begin(path: Path) -> tuple[Path, int]:

@@ -15,7 +15,7 @@ from david.pack import source_options as told
 from david.pack import tables
 from david.pack.errors import DavidError, shown
 from david.pack.options import Workers
-from david.pack.shards.manifest import NAME, Manifest
+from david.pack.shards.manifest import NAME, Manifest, require_folder
 from david.pack.sources.table import SOURCES, chosen
 from david.pack.work import build as work
 from david.pack.work import crew, ray_engine
@@ -150,6 +150,7 @@ def merge(
 
     The last part to end does so by itself.
     """
+    require_folder(shards)
     tell(work.merge(shards))
 
 

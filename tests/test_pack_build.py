@@ -125,7 +125,7 @@ def test_other_options_or_raw_data_are_refused_with_both_values(raw: Path, tmp_p
         build.build(raw, shards, plan.PackOptions(val_fraction=0.25, shard_samples=3, seed=1))
     one_zip = sorted(raw.glob("*.zip"))[0]
     with pytest.raises(
-        DavidError, match="the raw data is 24 samples in 2 archives .* there and 12 samples in 1 archives"
+        DavidError, match="the raw data is 24 samples in 2 archives .* there and 12 samples in 1 archive "
     ):
         build.build(one_zip, shards, OPTIONS)
     build.build(one_zip, shards, OPTIONS, restart=True, workers=1)

@@ -79,7 +79,7 @@ def test_a_disk_that_is_full_for_any_file_of_a_pack_is_a_sentence_and_nothing_is
         full(name)
         code, told = say("pack", raw, shards)
         assert code == 1, told
-        assert told.startswith("david: ") and f"{name}: No space left on device; make room" in told
+        assert told.startswith("david: ") and f"{name}: can't be written (No space left on device); make room" in told
         assert told.count("\n") == 1
         left = {one for one, data in contents(shards).items() if expected.get(one) == data}
         assert before <= left, "what was whole is gone"
@@ -102,7 +102,7 @@ def test_a_disk_that_is_full_for_a_drawn_zip_or_a_page_is_a_sentence(say, full, 
         full(name)
         code, told = say(*words)
         assert (code, told.count("\n")) == (1, 1), told
-        assert f"{name}: No space left on device; make room" in told
+        assert f"{name}: can't be written (No space left on device); make room" in told
         assert not list(tmp_path.rglob(f"*{name}*"))
         full("")
         assert say(*words) == (0, "")

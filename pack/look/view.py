@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from david.pack.errors import DavidError, shown
-from david.pack.files import write_whole
+from david.pack.files import make_folder, require_place, write_whole
 from david.pack.look import preview
 from david.pack.shards import dataset, manifest
 from david.pack.shards.sample import Sample
@@ -59,13 +59,17 @@ def _of_raw(path: Path, start: int, name: str | None) -> Iterator[tuple[str, Sam
 
 
 def gallery(path: Path, out: Path, start: int, count: int, split: str | None = None, source: str | None = None) -> int:
-    """Write the page of a shard set, raw data or a run's folder; returns how many entries it shows."""
+    """Write the page of a shard set, raw data or a run's folder; returns how many entries it shows.
+
+    Raises OSError, before anything is looked at, where it can't be written."""
+    require_place(out.parent)
     entries = (
         _run_entries(path)
         if _is_run(path)
         else [_entry(where, s) for where, s in samples(path, start, count, split, source)]
     )
     page = _page(path.name, entries)
+    make_folder(out.parent)
     write_whole(out, page.encode())
     return len(entries)
 

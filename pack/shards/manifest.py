@@ -122,6 +122,7 @@ class Manifest:
 
 def load(folder: Path) -> Manifest:
     """The manifest of a shard set. Raises DavidError where the folder holds none that this version reads."""
+    require_folder(Path(folder))
     path = Path(folder) / NAME
     try:
         text = path.read_bytes()
@@ -149,6 +150,12 @@ def load(folder: Path) -> Manifest:
             f"{path}: not a manifest of shards ({type(error).__name__}: {error}); copy it again, or pack the set anew "
             "with --restart"
         ) from error
+
+
+def require_folder(path: Path) -> None:
+    """Raise DavidError where a file is given for a shard set."""
+    if path.is_file():
+        raise DavidError(f"{path}: a file; expected the folder of a shard set")
 
 
 def parse_fields(rows: list[dict[str, Any]]) -> Fields:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from david.pack import machine
-from david.pack.errors import BadSample, DavidError
+from david.pack.errors import BadSample, DavidError, many
 from david.pack.shards import manifest, shard
 from david.pack.shards.schema import VERSION
 from david.pack.sources import table
@@ -196,7 +196,3 @@ def size(count: float) -> str:
     """Bytes for people: kB, MB or GB."""
     unit, name = next(((u, n) for u, n in ((1e9, "GB"), (1e6, "MB")) if count >= u), (1e3, "kB"))
     return f"{count / unit:,.1f} {name}"
-
-
-def many(count: int, one: str, more: str = "") -> str:
-    return f"{count:,} {one if count == 1 else more or f'{one}s'}"

@@ -20,7 +20,7 @@ from typing import Any
 
 from david.pack import alone, files
 from david.pack.check.report import Report
-from david.pack.errors import DavidError
+from david.pack.errors import DavidError, many
 from david.pack.shards import manifest
 from david.pack.shards.manifest import Shard
 from david.pack.shards.schema import VERSION
@@ -228,7 +228,7 @@ def compare(shards: Path, there: dict[str, Any], asked: dict[str, Any]) -> None:
 
 
 def _told(raw: dict[str, Any]) -> str:
-    return f"{raw['samples']:,} samples in {len(raw['archives'])} archives (digest {raw['digest'][:12]})"
+    return f"{many(raw['samples'], 'sample')} in {many(len(raw['archives']), 'archive')} (digest {raw['digest'][:12]})"
 
 
 def _samples(there: dict[str, str] | None, asked: dict[str, str] | None) -> str:

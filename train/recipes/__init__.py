@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 from david.pack.errors import DavidError
 from david.train.recipe import Recipe
@@ -51,6 +52,8 @@ def recipe(name: str) -> Recipe:
     """The recipe of that name, or of a user's own file. Raises DavidError, listing those there are, for any other."""
     if own.is_path(name):
         return own.recipe(name)
+    if name not in RECIPES and Path(name.partition(":")[0]).is_file():
+        raise DavidError(f"{name}: the file of a recipe ends in .py; give it as FILE.py:FUNCTION")
     if name not in RECIPES:
         raise DavidError(f"no recipe `{name}`; there are {', '.join(RECIPES)}, and your own as FILE.py:FUNCTION")
     return RECIPES[name]()
