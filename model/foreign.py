@@ -19,6 +19,7 @@ from huggingface_hub.file_download import repo_folder_name
 from safetensors.torch import load_file
 from timm.models import load_state_dict_from_hf
 
+from david.model import readable
 from david.model.networks.backbone import ViT
 from david.pack.errors import DavidError
 
@@ -58,11 +59,8 @@ def ask_once(hub_id: str) -> None:
 
 def from_file(vit: ViT, name: str, path: Path) -> State:
     """The weights in a file for the timm model `name`. Raises DavidError where they cannot be read."""
-    read = READERS.get(path.suffix.lower())
-    if read is None:
-        raise DavidError(f"{path}: expected backbone weights ending in {', '.join(READERS)}, found {path.suffix!r}")
-    if not path.is_file():
-        raise DavidError(f"{path}: no such file; expected backbone weights of {name}")
+    readable.as_backbone(path)
+    read = READERS[path.suffix.lower()]
     try:
         _refuse_bomb(path)
         state = read(path, vit, name)
@@ -119,7 +117,7 @@ def _npz(path: Path, vit: ViT, name: str) -> State:
     return whole.state_dict()
 
 
-READERS: dict[str, Callable[[Path, ViT, str], State]] = {
+READERS: dict[str, Callable[[Path, ViT, str], State]] = {  # of `readable.BACKBONE`
     ".safetensors": _safetensors,
     ".npz": _npz,
     ".pth": _pickle,

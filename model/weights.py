@@ -18,7 +18,7 @@ from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import nn
 
 from david.model import config as configs
-from david.model import foreign, label
+from david.model import foreign, label, readable
 from david.model.configs.base import ModelConfig
 from david.model.networks.backbone import ViT
 from david.model.networks.network import Network, build
@@ -96,8 +96,7 @@ def load_whole(network: Network, source: Path) -> KeyReport:
     """Fill the network from another one's file, `save`'s or a checkpoint's: whatever has the same name and shape.
 
     Raises DavidError, with the network as it was, where less than half of its parameters are there."""
-    if source.suffix != ".safetensors":
-        raise DavidError(f"{source}: expected a network's weights ending in .safetensors, found {source.suffix!r}")
+    readable.as_network(source)
     try:
         state = safetensors.torch.load_file(source)
     except (OSError, SafetensorError) as error:

@@ -85,6 +85,7 @@ def test_a_folder_that_cannot_be_made_is_said(raw: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize("swallowed", [False, True])
 @pytest.mark.parametrize("module", ["typer", "numpy", "david.pack.commands", "torch"])
 def test_ctrl_c_while_modules_are_imported(module: str, swallowed: bool, tmp_path: Path) -> None:
+    (tmp_path / "bundle.json").touch()
     words = ["replay", "--bundle", str(tmp_path)]  # needs torch at once
     code = INTERRUPTED_IMPORT.format(module=module, swallowed=swallowed, words=words)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)

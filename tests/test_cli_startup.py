@@ -6,9 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
+from safetensors.numpy import save_file
 
+from david.model import label
 from david.pack.progress import progress_bar
+from david.train import recipes
+from david.train.recipe import to_json
 from david.train.recipes import ABOUT, RECIPES
 
 SLOW = {"torch", "timm", "nvidia.dali", "matplotlib"}
@@ -73,6 +78,52 @@ def test_wrong_names_and_paths_are_refused_before_anything_slow_is_loaded(shards
         assert code == 2, (words, said)
         assert said.startswith("david: ") and said.count("\n") == 1, (words, said)
         assert not loaded, (words, loaded)
+
+
+def test_what_the_words_and_files_alone_tell_is_refused_before_anything_slow_is_loaded(
+    shards: Path, tmp_path: Path
+) -> None:
+    smoke, there = recipes.recipe("smoke"), ["--shards", str(shards)]
+    (tmp_path / "file.txt").write_text("text")
+    (tmp_path / "empty").mkdir()
+    save_file({"tensor": np.zeros(1)}, tmp_path / "w.safetensors", label.metadata(smoke.model))
+    (tmp_path / "run" / "checkpoints" / "step-00000002").mkdir(parents=True)
+    (tmp_path / "run" / "recipe.json").write_text(json.dumps({"recipe": to_json(smoke), "shards": ""}))
+    (tmp_path / "run" / "journal.jsonl").write_text("{}\n")
+    weights = ["eval", "--weights", "w.safetensors", *there]
+    calls = [
+        (2, "name either a run or a file", ["eval", *there]),
+        (2, "name either a run or a file", [*weights, "--run", "run"]),
+        (2, "does not say what to measure it on", weights[:3]),
+        (2, "fp8: there are auto, fp32, bf16, fp16", [*weights, "--precision", "fp8"]),
+        (2, "no samples in a split `test`", [*weights, "--split", "test"]),
+        (2, "height is -3", [*weights, "--height", "-3", "--width", "64"]),
+        (2, "height is 64 and width is None", [*weights, "--height", "64"]),
+        (2, "no checkpoint of step 7; there are 2", ["eval", "--run", "run", "--checkpoint", "7", *there]),
+        (2, "--checkpoint last: give a step", ["eval", "--run", "run", "--checkpoint", "last", *there]),
+        (2, "file.txt: expected weights", ["eval", "--weights", "file.txt", *there]),
+        (2, "empty: no run there", ["eval", "--weights", "empty", *there]),
+        (1, "/proc/x: can't be written", [*weights, "--out", "/proc/x"]),
+        (1, "/proc/x: can't be written", ["train", *there, "--out", "/proc/x"]),
+        (2, "file.txt: expected a network's weights ending in", ["train", *there, "--from", "file.txt"]),
+        (2, "empty: no run there", ["train", *there, "--from", "empty"]),
+        (2, "file.txt: expected backbone weights ending in", ["train", *there, "--backbone-weights", "file.txt"]),
+        (2, "gone.pth: no such file", ["train", *there, "--backbone-weights", "gone.pth"]),
+        (2, "there are wandb and mlflow", ["train", *there, "--track", "neptune"]),
+        (2, "file.txt: the file of a recipe ends in .py", ["train", *there, "--recipe", "file.txt"]),
+        (2, "empty: no bundle of a step", ["replay", "--bundle", "empty"]),
+        (2, "file.txt: a file; expected the folder", ["verify", "file.txt"]),
+        (2, "file.txt: a file; expected the folder", ["info", "file.txt"]),
+        (2, "file.txt: a file; expected the folder", ["merge", "file.txt"]),
+        (1, "/proc: can't be written", ["view", str(shards), "--out", "/proc/x.html"]),
+        (1, "file.txt: can't be written", ["view", str(shards), "--contact-sheet", "file.txt/x.png"]),
+    ]
+    before = sorted(tmp_path.rglob("*"))
+    found = ask([words for _, _, words in calls], tmp_path)
+    for (expected, why, words), (_, code, said, loaded) in zip(calls, found, strict=True):
+        assert code == expected and why in " ".join(said.replace("│", " ").split()), (words, code, said)
+        assert not loaded, (words, loaded)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_lists_need_nothing_slow(shards: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from david.model import build
 from david.pack.errors import DavidError
 from david.pipeline.batch import Batch
 from david.pipeline.loader import Loader
-from david.train import checkpoint, distributed, loop, recipes
+from david.train import distributed, loop, recipes, shelf
 from david.train.distributed import World
 from david.train.journal import read
 from david.train.recipe import Recipe, override
@@ -69,12 +69,12 @@ def poisoned(recipe: Recipe, shards: Path, out: Path, steps: tuple[int, ...] = (
 
 
 def weights(out: Path, step: int) -> dict[str, torch.Tensor]:
-    return load_file(checkpoint.path_of(out / "checkpoints", step) / checkpoint.MODEL)
+    return load_file(shelf.path_of(out / "checkpoints", step) / shelf.MODEL)
 
 
 def unchanged(out: Path, before: int, after: int) -> bool:
     """Whether weights and moments are the same, to the bit."""
-    files = (checkpoint.path_of(out / "checkpoints", step) / checkpoint.OPTIMISER for step in (before, after))
+    files = (shelf.path_of(out / "checkpoints", step) / shelf.OPTIMISER for step in (before, after))
     one, other = (load_file(path) for path in files)
     return all(weights(out, before)[name].equal(value) for name, value in weights(out, after).items()) and all(
         one[name].equal(value) for name, value in other.items() if not name.startswith("step/")

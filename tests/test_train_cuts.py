@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from david.train import checkpoint, run
+from david.train import checkpoint, run, shelf
 from david.train.journal import Journal, read
 
 
@@ -39,22 +39,22 @@ def test_a_power_cut_while_saving_leaves_a_whole_checkpoint_its_records_and_weig
     advance(3)
     weights = {3: (out / run.WEIGHTS).read_bytes()}
     if damaged:  # the checkpoint of a step that the run comes past again
-        path = checkpoint.path_of(out / "checkpoints", 6)
+        path = shelf.path_of(out / "checkpoints", 6)
         path.mkdir()
-        (path / checkpoint.MODEL).write_bytes(b"rubbish")
+        (path / shelf.MODEL).write_bytes(b"rubbish")
     states = list(power_cut.cuts(out, lambda: advance(6)))
     weights[6] = (out / run.WEIGHTS).read_bytes()
     seen = set()
     for cut in states:
         left = cut.lay(tmp_path / "left")
-        step, notes = checkpoint.newest_whole(left / "checkpoints")
+        step, notes = shelf.newest_whole(left / "checkpoints")
         assert step in (3, 6) and (damaged or not notes), cut.when
-        whole = checkpoint.path_of(left / "checkpoints", step)
-        marks = json.loads((whole / checkpoint.STATE).read_text())["records"]
+        whole = shelf.path_of(left / "checkpoints", step)
+        marks = json.loads((whole / shelf.STATE).read_text())["records"]
         assert run.cut_back(left, step, marks) == [], cut.when
         for name in run.RECORDS:
             assert [record["step"] for record in read(left / name)] == list(range(1, step + 1)), cut.when
-        assert load_file(whole / checkpoint.MODEL).keys() == network.state_dict().keys()
+        assert load_file(whole / shelf.MODEL).keys() == network.state_dict().keys()
         assert (left / run.WEIGHTS).read_bytes() in weights.values(), cut.when
         checkpoint.publish(whole, left / run.WEIGHTS)
         assert (left / run.WEIGHTS).read_bytes() == weights[step], cut.when

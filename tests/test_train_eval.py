@@ -19,16 +19,15 @@ from david.model import label
 from david.pack import read
 from david.pack.errors import DavidError
 from david.pack.shards import manifest
-from david.train import checkpoint, distributed, journal, recipes
+from david.train import distributed, journal, recipes, shelf
 from david.train.eval import measure
 from david.train.eval.evaluate import Scores
-from david.train.eval.subject import Subject, of_path, of_run
 from david.train.loop import train
 from david.train.metrics import best
 from david.train.metrics.table import METRICS
 from david.train.recipe import override
 from david.train.start import Start
-from david.train.step import precision as precision_module
+from david.train.subject import Subject, of_path, of_run
 
 pytestmark = pytest.mark.usefixtures("warm")
 TINY = override(
@@ -93,7 +92,7 @@ def test_any_ranks_and_batches_score_each_sample_alike(run: Path, shards: Path, 
 def test_the_checkpoint_that_is_best_by_the_named_metric_is_kept(run: Path, shards: Path, tmp_path: Path):
     records = list(journal.read(run / "metrics.jsonl"))
     step = min(records, key=lambda record: record["normals_mean_deg"])["step"]
-    assert checkpoint.steps(run / "checkpoints") == sorted({10, step}, reverse=True)
+    assert shelf.steps(run / "checkpoints") == sorted({10, step}, reverse=True)
     lines = measured(run, tmp_path, "--checkpoint", "best", "--worst", "0")
     value = np.mean([line["normals_mean_deg"] for line in lines.values()])
     assert value == pytest.approx(min(record["normals_mean_deg"] for record in records), rel=1e-5)
@@ -135,8 +134,8 @@ def test_checkpoints_are_weights_too_also_those_that_older_versions_saved(run: P
     folder = newest.source.parent
     expected = newest.network().state_dict()
     old = shutil.copytree(folder, tmp_path / "checkpoints" / folder.name)
-    save_file(load_file(old / checkpoint.MODEL), old / checkpoint.MODEL)  # without a word about itself
-    for path in (folder, folder / checkpoint.MODEL, old / checkpoint.MODEL):
+    save_file(load_file(old / shelf.MODEL), old / shelf.MODEL)  # without a word about itself
+    for path in (folder, folder / shelf.MODEL, old / shelf.MODEL):
         subject = of_path(path)
         assert subject.data == TINY.data and subject.folder.name == folder.name and not subject.folder.is_dir()
         assert all(value.equal(expected[name]) for name, value in subject.network().state_dict().items())
@@ -149,12 +148,12 @@ def test_averaged_weights_are_the_ones_that_are_measured(shards: Path, tmp_path:
     recipe = override(TINY, ["optim.ema=0.5", "steps=4", "evaluate_every=0", "best=none"])
     train(recipe, shards, tmp_path / "run", device="cpu", speaks=False)
     subject = of_run(tmp_path / "run", "newest")
-    assert subject.source.name == checkpoint.AVERAGE
+    assert subject.source.name == shelf.AVERAGE
     (told,) = journal.read(tmp_path / "run" / "metrics.jsonl")  # by training, on the average too
     how = {"shards": shards, "split": "val", "batch_size": 4, "worst": 0, "device": "cpu", "out": tmp_path / "out"}
     means = measure.measure(subject, **how).means()
     assert means == pytest.approx({name: told[name] for name in means}, rel=1e-5)
-    learnt = replace(subject, source=subject.source.with_name(checkpoint.MODEL))
+    learnt = replace(subject, source=subject.source.with_name(shelf.MODEL))
     assert measure.measure(learnt, **how).means()["alpha_mae"] != pytest.approx(told["alpha_mae"], rel=1e-5)
 
 
@@ -172,7 +171,7 @@ def test_evaluation_computes_as_training_did_and_says_so(run: Path, shards: Path
     assert found["bf16"] == {name: told[name] for name in found["bf16"]}
     assert found["fp32"] != found["bf16"] and found["fp32"] == pytest.approx(found["bf16"], rel=0.1, abs=0.01)
     with pytest.raises(DavidError, match="precision fp8: there are auto, fp32, bf16, fp16"):
-        precision_module.known("fp8")
+        replace(of_run(run, "newest"), precision="fp8")
 
 
 def test_what_is_not_there_is_named(run: Path, shards: Path, tmp_path: Path):

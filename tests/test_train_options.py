@@ -15,7 +15,7 @@ from torch._dynamo.backends.common import aot_autograd
 from david.model import Network, build
 from david.pipeline.batch import Batch
 from david.pipeline.loader import Loader
-from david.train import checkpoint, distributed, recipes
+from david.train import checkpoint, distributed, recipes, shelf
 from david.train.config import ObjectiveConfig
 from david.train.distributed import World
 from david.train.journal import read
@@ -179,9 +179,9 @@ def test_learnt_weights_that_had_an_optimiser_of_their_own_go_on(batch: Batch, t
         step(batch, number)
     how = {"extra": step.state(), "named": step.named}
     path = checkpoint.save(tmp_path, 2, network, step.optimiser, {"step": 2}, keep=1, **how)
-    optimiser, task = load_file(path / checkpoint.OPTIMISER), load_file(path / "task.safetensors")
+    optimiser, task = load_file(path / shelf.OPTIMISER), load_file(path / "task.safetensors")
     moments = {key: optimiser.pop(f"{key}/task.log_variances") for key in ("step", "exp_avg", "exp_avg_sq")}
-    save_file(optimiser, path / checkpoint.OPTIMISER)
+    save_file(optimiser, path / shelf.OPTIMISER)
     save_file(task | moments, path / "balance.safetensors")
     (path / "task.safetensors").unlink()
     other, other_step = made(recipe)
@@ -276,13 +276,11 @@ def test_a_run_with_everything_on_resumes_to_the_bit_on_any_number_of_ranks(shar
     for head in ("depth", "normals", "alpha"):
         assert len({record[f"log_variance_{head}"] for record in records}) > 3
     for name in ("model", "average", "scaling", "task", "optimiser"):
-        ours, theirs = (
-            load_file(checkpoint.path_of(r / "checkpoints", 6) / f"{name}.safetensors") for r in (one, other)
-        )
+        ours, theirs = (load_file(shelf.path_of(r / "checkpoints", 6) / f"{name}.safetensors") for r in (one, other))
         assert ours.keys() == theirs.keys() and all(ours[key].equal(theirs[key]) for key in ours), name
-    path = checkpoint.path_of(one / "checkpoints", 6)
-    assert checkpoint.weights_of(path).name == "average.safetensors"
-    assert load_file(checkpoint.weights_of(path)).keys() == load_file(path / checkpoint.MODEL).keys()
+    path = shelf.path_of(one / "checkpoints", 6)
+    assert shelf.weights_of(path).name == "average.safetensors"
+    assert load_file(shelf.weights_of(path)).keys() == load_file(path / shelf.MODEL).keys()
 
 
 @pytest.mark.gpu

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from david.cli import app
 from david.pack.errors import DavidError
 from david.pipeline.loader import Loader
-from david.train import checkpoint, ledger, loop, recipes
+from david.train import checkpoint, ledger, loop, recipes, shelf
 from david.train.eval import pictures
 from david.train.journal import Journal, Mark, cut_back, read
 from david.train.recipe import override
@@ -151,23 +151,23 @@ def test_extra_tensors_come_back_by_their_names_and_are_watched_over(tmp_path: P
     path = checkpoint.save(tmp_path, 3, *trained(), {"step": 3}, keep=2, extra=extra)
     _, found = checkpoint.restore(path, *trained(seed=1))
     assert found.keys() == extra.keys() and found["ema"]["a"].equal(extra["ema"]["a"]) and found["scaler"]["scale"] == 8
-    assert checkpoint.damage(path) is None
+    assert shelf.damage(path) is None
     (path / "ema.safetensors").unlink()
-    assert "ema.safetensors" in (checkpoint.damage(path) or "")
+    assert "ema.safetensors" in (shelf.damage(path) or "")
 
 
 def test_the_best_checkpoint_outlives_the_newest(tmp_path: Path):
     network, optimiser = trained()
     for step, best in ((3, 3), (6, 3), (9, 3), (12, 12), (15, 12)):
         checkpoint.save(tmp_path, step, network, optimiser, {"step": step}, keep=1, best=best)
-        assert checkpoint.steps(tmp_path) == sorted({step, best}, reverse=True)
+        assert shelf.steps(tmp_path) == sorted({step, best}, reverse=True)
 
 
 def test_the_last_checkpoints_are_kept(tmp_path: Path):
     network, optimiser = trained()
     for step in (3, 6, 9, 12):
         checkpoint.save(tmp_path, step, network, optimiser, {"step": step}, keep=2)
-    assert checkpoint.steps(tmp_path) == [12, 9]
+    assert shelf.steps(tmp_path) == [12, 9]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000009", "step-00000012"]
 
 
@@ -177,21 +177,21 @@ def test_a_damaged_newest_checkpoint_is_told_and_the_last_good_one_taken(tmp_pat
     network, optimiser = trained()
     for step in (3, 6):
         checkpoint.save(tmp_path, step, network, optimiser, {"step": step}, keep=3)
-    file = checkpoint.path_of(tmp_path, 6) / name
+    file = shelf.path_of(tmp_path, 6) / name
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
     if harm == "remove":
         file.unlink()
     else:
         file.write_bytes(data if harm == "flip" else data[:-1])
-    step, notes = checkpoint.newest_whole(tmp_path)
+    step, notes = shelf.newest_whole(tmp_path)
     assert step == 3 and len(notes) == 1 and "step-00000006" in notes[0]
     checkpoint.save(tmp_path, 6, network, optimiser, {"step": 6}, keep=3)  # the run comes past it again
-    assert checkpoint.newest_whole(tmp_path) == (6, [])
+    assert shelf.newest_whole(tmp_path) == (6, [])
     for step in (3, 6):
-        (checkpoint.path_of(tmp_path, step) / name).unlink()
+        (shelf.path_of(tmp_path, step) / name).unlink()
     with pytest.raises(DavidError, match="no whole checkpoint among 2"):
-        checkpoint.newest_whole(tmp_path)
+        shelf.newest_whole(tmp_path)
 
 
 def test_whatever_else_is_called_as_a_checkpoint_is_told_and_left(tmp_path: Path):
@@ -202,12 +202,12 @@ def test_whatever_else_is_called_as_a_checkpoint_is_told_and_left(tmp_path: Path
     (tmp_path / "step-00000009").symlink_to(tmp_path / "nowhere")
     (tmp_path / ".step-00000012.part").write_text("a file")
     (tmp_path / "step-00000001").symlink_to(tmp_path / "step-00000003")  # moved to another disk, say
-    step, notes = checkpoint.newest_whole(tmp_path)
+    step, notes = shelf.newest_whole(tmp_path)
     names = ["step-00000006", "step-00000009", "step-abcdefgh"]
     assert step == 3 and notes == [f"{tmp_path / name} is no checkpoint and is left out" for name in names]
     for step in (6, 9, 12):  # which the run comes past
         checkpoint.save(tmp_path, step, network, optimiser, {"step": step}, keep=3)
-    assert checkpoint.steps(tmp_path) == [12, 9, 6] and all(not checkpoint.damage(p) for p in tmp_path.glob("step-0*"))
+    assert shelf.steps(tmp_path) == [12, 9, 6] and all(not shelf.damage(p) for p in tmp_path.glob("step-0*"))
     assert sorted(path.name for path in tmp_path.iterdir()) == [*(f"step-{n:08}" for n in (6, 9, 12)), "step-abcdefgh"]
 
 
@@ -222,7 +222,7 @@ def test_a_full_disk_leaves_the_checkpoints_as_they_were(tmp_path: Path, monkeyp
     with pytest.raises(OSError, match="No space left on device: '.*model.safetensors'"):
         checkpoint.save(tmp_path, 6, network, optimiser, {"step": 6}, keep=1)
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000003"]
-    assert checkpoint.newest_whole(tmp_path) == (3, [])
+    assert shelf.newest_whole(tmp_path) == (3, [])
 
 
 def test_weights_have_a_name_of_their_own_that_outlives_the_checkpoint(tmp_path: Path, monkeypatch):
@@ -270,7 +270,7 @@ def test_a_kill_at_any_call_of_saving_leaves_a_whole_checkpoint(tmp_path: Path, 
         checkpoint.save(folder, 3, network, optimiser, {"step": 3}, keep=1)
         if damaged:  # the checkpoint of a step that the run comes past again
             checkpoint.save(folder, 6, network, optimiser, {"step": 6}, keep=2)
-            (checkpoint.path_of(folder, 6) / checkpoint.MODEL).write_bytes(b"rubbish")
+            (shelf.path_of(folder, 6) / shelf.MODEL).write_bytes(b"rubbish")
         calls = 0
         with monkeypatch.context() as patch:
             for owner, name in (
@@ -285,12 +285,12 @@ def test_a_kill_at_any_call_of_saving_leaves_a_whole_checkpoint(tmp_path: Path, 
                 done = True
             except Killed:
                 done = False
-        step, notes = checkpoint.newest_whole(folder)
+        step, notes = shelf.newest_whole(folder)
         assert step in (3, 6) and (damaged or not notes)
         checkpoint.clean(folder)
         assert all(path.name.startswith("step-") for path in folder.iterdir())
         if done:
-            assert (step, checkpoint.steps(folder), notes) == (6, [6], []) and last > 12
+            assert (step, shelf.steps(folder), notes) == (6, [6], []) and last > 12
             return
     raise AssertionError("saving made more calls than were tried")
 

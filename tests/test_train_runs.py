@@ -18,7 +18,7 @@ from david import cli
 from david.pack.errors import DavidError
 from david.pack.shards import manifest
 from david.pipeline.sampling.order import Order
-from david.train import checkpoint, distributed, ledger, recipes
+from david.train import distributed, ledger, recipes, shelf
 from david.train.journal import read
 from david.train.loop import Finished, train
 from david.train.recipe import Recipe, override, to_json
@@ -70,7 +70,7 @@ def assert_same_run(run: Path, unbroken: Path) -> None:
     assert [record["step"] for record in read(run / "journal.jsonl")] == list(range(1, 15))
     assert losses(run) == losses(unbroken) and len(set(losses(run))) == 14
     assert seen(run) == seen(unbroken)
-    one, other = (load_file(checkpoint.path_of(r / "checkpoints", 14) / checkpoint.MODEL) for r in (run, unbroken))
+    one, other = (load_file(shelf.path_of(r / "checkpoints", 14) / shelf.MODEL) for r in (run, unbroken))
     assert one.keys() == other.keys() and all(one[name].equal(other[name]) for name in one)
     assert list(read(run / "metrics.jsonl")) == list(read(unbroken / "metrics.jsonl"))
 
@@ -109,7 +109,7 @@ def test_a_killed_run_goes_on_to_the_bit(shards: Path, unbroken: Path, tmp_path:
     said = (tmp_path / "said").read_text()
     if number == signal.SIGTERM:
         assert process.exitcode == EXIT_STOPPED, said
-        assert f"saved after step {after}" in said and checkpoint.steps(out / "checkpoints")[0] == after
+        assert f"saved after step {after}" in said and shelf.steps(out / "checkpoints")[0] == after
     else:
         assert process.exitcode == -number, said
     assert len(losses(out)) == after
@@ -128,14 +128,14 @@ def test_a_signal_to_a_run_of_several_ranks_saves_and_leaves_with_75(shards: Pat
         process.send_signal(signal.SIGUSR1)
         said = process.communicate()[1]
     assert process.returncode == EXIT_STOPPED, said
-    (kept,) = checkpoint.steps(out / "checkpoints")
+    (kept,) = shelf.steps(out / "checkpoints")
     assert f"stopped by a signal and saved after step {kept}" in said and len(losses(out)) == kept
 
 
 def test_a_run_goes_on_past_a_damaged_checkpoint(shards: Path, unbroken: Path, tmp_path: Path, capfd):
     out = tmp_path / "run"
     go(shards, out, stop=8)
-    (checkpoint.path_of(out / "checkpoints", 8) / checkpoint.OPTIMISER).write_bytes(b"rubbish")
+    (shelf.path_of(out / "checkpoints", 8) / shelf.OPTIMISER).write_bytes(b"rubbish")
     train(TINY, shards, out, device="cpu")
     said = capfd.readouterr().err
     assert "step-00000008 is damaged" in said and "on from step 6" in said

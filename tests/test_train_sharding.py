@@ -13,7 +13,7 @@ from david.model import build
 from david.pack.errors import DavidError
 from david.pipeline.batch import Batch
 from david.pipeline.loader import Loader
-from david.train import checkpoint, distributed, recipes, run
+from david.train import checkpoint, distributed, recipes, run, shelf
 from david.train.distributed import World
 from david.train.journal import read
 from david.train.loop import train
@@ -60,11 +60,11 @@ def test_shared_out_weights_train_as_whole_ones(shards: Path, shared_out: Path, 
 
 
 def test_a_checkpoint_of_shared_out_weights_is_whole(shards: Path, shared_out: Path):
-    path, plain = checkpoint.path_of(shared_out / "checkpoints", 4), build(TINY.model)
-    assert checkpoint.damage(path) is None
+    path, plain = shelf.path_of(shared_out / "checkpoints", 4), build(TINY.model)
+    assert shelf.damage(path) is None
     for name in ("model", "average"):
         plain.load_state_dict(load_file(path / f"{name}.safetensors"))
-    moments = load_file(path / checkpoint.OPTIMISER)
+    moments = load_file(path / shelf.OPTIMISER)
     for name, parameter in plain.named_parameters():
         assert moments[f"exp_avg/{name}"].shape == parameter.shape and moments[f"exp_avg/{name}"].any(), name
     assert len(load_file(path / "task.safetensors")["log_variances"]) == 3
@@ -77,11 +77,11 @@ def check_rank(shards: Path, out: Path, recipe: Recipe) -> tuple[tuple[int, floa
     with distributed.joined("cpu") as world, Loader(shards, "train", recipe.data, batch_size=4, seed=0) as loader:
         batch = next(loader)
         share = batch.slice(2 * world.rank, 2 * world.rank + 2)
-        network, path = build(recipe.model), checkpoint.path_of(out / "checkpoints", 4)
+        network, path = build(recipe.model), shelf.path_of(out / "checkpoints", 4)
         step = Step(network, recipe, world)
         _, extra = checkpoint.restore(path, network, step.optimiser, step.named)
         step.restore(extra)
-        stored = load_file(path / checkpoint.MODEL)
+        stored = load_file(path / shelf.MODEL)
         held = 0
         for name, parameter in network.named_parameters():
             assert isinstance(parameter, DTensor)

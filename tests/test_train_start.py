@@ -11,11 +11,11 @@ from typer.testing import CliRunner
 from david.cli import app
 from david.model import build, weights
 from david.pack.errors import DavidError
-from david.train import checkpoint, recipes, run
-from david.train.eval.subject import file_of
+from david.train import recipes, run, shelf
 from david.train.loop import train
 from david.train.recipe import override
 from david.train.start import Start
+from david.train.subject import file_of
 
 TINY = override(
     recipes.recipe("smoke"),
@@ -40,9 +40,9 @@ def source(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_run_a_checkpoint_and_a_file_name_the_same_weights(source: Path, tmp_path: Path):
-    step = checkpoint.path_of(source / "checkpoints", 2)
+    step = shelf.path_of(source / "checkpoints", 2)
     assert file_of(source) == file_of(step) == step / "average.safetensors"
-    assert file_of(step / checkpoint.MODEL) == step / checkpoint.MODEL
+    assert file_of(step / shelf.MODEL) == step / shelf.MODEL
     with pytest.raises(DavidError, match="no run there"):
         file_of(tmp_path)
     with pytest.raises(DavidError, match="--from and --backbone-weights: give one"):
@@ -57,7 +57,7 @@ def test_a_fine_tuned_run_begins_where_the_other_ended_with_its_recipe(source: P
     stored = run.stored(out)
     assert stored and stored[0] == override(TINY, ["optim.rate=1e-12", "parallel=exact"])  # auto on a CPU
     theirs = load_file(file_of(source))
-    ours = load_file(checkpoint.path_of(out / "checkpoints", 2) / checkpoint.MODEL)
+    ours = load_file(shelf.path_of(out / "checkpoints", 2) / shelf.MODEL)
     assert all(tensor.allclose(theirs[name], atol=1e-9) for name, tensor in ours.items())
     shutil.rmtree(out / "pictures")
     assert CliRunner().invoke(app, [*words, "--steps", "3"]).exit_code == 0  # goes on; --from is for a beginning

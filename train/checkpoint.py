@@ -13,7 +13,6 @@ generators are seeded anew for every step from (seed, step, rank), so the step s
 
 import json
 import os
-import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,31 +26,12 @@ from david.model import tensors as tensor_file
 from david.pack.errors import DavidError
 from david.pack.files import sha256, sync, write_whole
 from david.pack.files import whole as whole_file
+from david.train import shelf
 from david.train.distributed import whole
 from david.train.step.sharding import laid_out_as
 
-MODEL, OPTIMISER, STATE, SUMS = "model.safetensors", "optimiser.safetensors", "state.json", "SHA256SUMS"
-AVERAGE = "average.safetensors"  # the whole state again, of a recipe that averages its weights
-NAME = re.compile(r"step-(\d{8,})")
-
-
 Tensors = dict[str, torch.Tensor]  # by name
 Named = Mapping[str, nn.Parameter]
-
-
-def path_of(folder: Path, step: int) -> Path:
-    return folder / f"step-{step:08d}"
-
-
-def steps(folder: Path) -> list[int]:
-    """The steps of the checkpoints that stand in `folder`, newest first, whole or damaged: folders named as such."""
-    found = ((NAME.fullmatch(path.name), path) for path in folder.glob("step-*"))
-    return sorted((int(match[1]) for match, path in found if match and path.is_dir()), reverse=True)
-
-
-def strangers(folder: Path) -> list[Path]:
-    """What is called as a checkpoint and is none: other names, files, links to nowhere."""
-    return sorted(p for p in folder.glob("step-*") if not (NAME.fullmatch(p.name) and p.is_dir()))
 
 
 def save(
@@ -79,21 +59,21 @@ def save(
     try:
         for name, tensors in groups(network, optimiser, extra or {}, named).items():
             file = f"{name}.safetensors"
-            tensor_file.write(_stored(tensors), aside / file, label if file in (MODEL, AVERAGE) else None)
-        write_whole(aside / STATE, json.dumps(state, indent=1).encode() + b"\n")
+            tensor_file.write(_stored(tensors), aside / file, label if file in (shelf.MODEL, shelf.AVERAGE) else None)
+        write_whole(aside / shelf.STATE, json.dumps(state, indent=1).encode() + b"\n")
         names = sorted(path.name for path in aside.iterdir())
-        write_whole(aside / SUMS, "".join(f"{sha256(aside / name)}  {name}\n" for name in names).encode())
+        write_whole(aside / shelf.SUMS, "".join(f"{sha256(aside / name)}  {name}\n" for name in names).encode())
     except Exception:  # a full disk: give back what was taken
         shutil.rmtree(aside, ignore_errors=True)
         raise
-    final = path_of(folder, step)
+    final = shelf.path_of(folder, step)
     if final.exists() or final.is_symlink():  # a damaged one that the run has come past again
         _remove(final)
     aside.rename(final)
     sync(folder)
-    for old in steps(folder)[keep:]:
+    for old in shelf.steps(folder)[keep:]:
         if old != best:
-            _remove(path_of(folder, old))
+            _remove(shelf.path_of(folder, old))
     return final
 
 
@@ -105,38 +85,6 @@ def groups(
     return {"model": network.state_dict(), "optimiser": stored, **extra}
 
 
-def damage(checkpoint: Path) -> str | None:
-    """What is wrong with a checkpoint, or None where every byte is as it was written."""
-    try:
-        lines = (checkpoint / SUMS).read_text().splitlines()
-        sums = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
-        if not {MODEL, OPTIMISER, STATE} <= set(sums):
-            return f"{SUMS} does not name {MODEL}, {OPTIMISER} and {STATE}"
-        for name, digest in sums.items():
-            if sha256(checkpoint / name) != digest:
-                return f"{name} is not what {SUMS} says"
-    except (OSError, ValueError) as error:
-        return f"{type(error).__name__}: {error}"
-    return None
-
-
-def newest_whole(folder: Path) -> tuple[int, list[str]]:
-    """The newest undamaged checkpoint's step (0: start at the beginning), and a sentence for each damaged one and for
-    whatever else has such a name.
-
-    Raises DavidError where there are checkpoints and none is whole.
-    """
-    damaged, odd = [], [f"{path} is no checkpoint and is left out" for path in strangers(folder)]
-    for step in steps(folder):
-        fault = damage(path_of(folder, step))
-        if fault is None:
-            return step, odd + damaged
-        damaged.append(f"{path_of(folder, step)} is damaged and is left out: {fault}")
-    if damaged:
-        raise DavidError(f"{folder}: no whole checkpoint among {len(damaged)} ({damaged[0]}); use another --out folder")
-    return 0, odd
-
-
 def restore(
     checkpoint: Path, network: nn.Module, optimiser: torch.optim.Optimizer, named: Named | None = None
 ) -> tuple[dict[str, Any], dict[str, Tensors]]:
@@ -144,14 +92,15 @@ def restore(
     try:
         own = network.state_dict()
         stored = {
-            name: laid_out_as(own.get(name, value), value) for name, value in load_file(checkpoint / MODEL).items()
+            name: laid_out_as(own.get(name, value), value)
+            for name, value in load_file(checkpoint / shelf.MODEL).items()
         }
         network.load_state_dict(stored)
         parameters = dict(named or network.named_parameters())
-        _restore_optimiser(parameters, optimiser, load_file(checkpoint / OPTIMISER))
-        others = {path for path in checkpoint.glob("*.safetensors") if path.name not in (MODEL, OPTIMISER)}
+        _restore_optimiser(parameters, optimiser, load_file(checkpoint / shelf.OPTIMISER))
+        others = {path for path in checkpoint.glob("*.safetensors") if path.name not in (shelf.MODEL, shelf.OPTIMISER)}
         extra = {path.stem: load_file(path) for path in sorted(others)}
-        return json.loads((checkpoint / STATE).read_text()), extra
+        return json.loads((checkpoint / shelf.STATE).read_text()), extra
     except OSError as error:
         raise DavidError(
             f"{checkpoint}: cannot be read ({error.strerror}); every rank reads the run, so it must be in a folder "
@@ -159,16 +108,10 @@ def restore(
         ) from error
 
 
-def weights_of(checkpoint: Path) -> Path:
-    """The file of the weights to measure and to predict with: their moving average where the run keeps one."""
-    average = checkpoint / AVERAGE
-    return average if average.is_file() else checkpoint / MODEL
-
-
 def publish(checkpoint: Path, path: Path) -> None:
     """Give the weights that a checkpoint is measured by a name of their own, whole or absent, whatever becomes of the
     checkpoint: a link, which takes no room, or a copy where the file system has none."""
-    source, aside = weights_of(checkpoint), path.with_name(f".{path.name}.link")
+    source, aside = shelf.weights_of(checkpoint), path.with_name(f".{path.name}.link")
     aside.unlink(missing_ok=True)
     try:
         os.link(source, aside)

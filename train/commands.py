@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from david.pack import tables
+from david.pack.files import require_place
 from david.pack.options import AsJson, Device, Ranks, Settings
 from david.pipeline.options import DEFAULT_CACHE_GB, CacheFolder, CacheGB, MaybeShardNames
 from david.train.eval.command import register as register_eval
@@ -89,7 +90,8 @@ def train(
     A rank is missed (--patience) where it is stopped or its machine is gone, however long its steps take.
     """
     from david.pipeline.reading import sets
-    from david.train import first_look, recipes, run
+    from david.train import first_look, recipes, run, writers
+    from david.train.start import Start
 
     chosen = recipes.recipe(recipe) if recipe else None
     fit, assignments = batch_size == "auto", assignments or []
@@ -97,26 +99,26 @@ def train(
         assignments.append(f"batch_size={batch_size}")
     if not shards and (out is None or run.stored(out) is None):
         raise typer.BadParameter("name a shard set, or a run that goes on with --out", param_hint="--shards")
-    first_look.before_training(chosen, assignments, shards or (), start_from, backbone_weights, out)
+    writers.check(tuple(track or ()))
+    begin = Start(start_from, backbone_weights)
+    default = begin.recipe() or recipes.recipe("smoke")
+    first_look.before_training(chosen or default, assignments, shards or (), begin, out)
+    if out and not dry_run:
+        require_place(out)
 
-    from david.train import distributed, identity, loop, writers  # torch and timm: seconds, that no refusal waits for
+    from david.train import distributed, identity, loop  # torch and timm: seconds, that no refusal waits for
     from david.train.forecast import forecast
     from david.train.metrics import table
     from david.train.recipe import to_json
     from david.train.signals import EXIT_STOPPED, Stopped
-    from david.train.start import Start
     from david.train.step.gradients import settled
 
     if dry_run and (cache or not any("://" in name for name in shards or ())):  # manifests come from addresses, too
         cache = Path(context.with_resource(tempfile.TemporaryDirectory()))
-    begin = Start(start_from, backbone_weights)
-    default = begin.recipe() or recipes.recipe("smoke")
     folders = run.shards_of(out, shards, cache, cache_gb) if out else sets.located(shards or (), cache, cache_gb)
     folder, resolved, fit = identity.resolve(out, chosen, default, assignments, steps or 1, folders, begin, fit)
     resolved = settled(resolved, distributed.device_of(device, 0))
     notes, begins = [], run.stored(folder) is None
-    if begins:
-        begin.check()
     if begins and chosen is None and start_from is None:
         notes.append("no --recipe: this trains `smoke`, a toy for a first look; `david recipes` lists the others")
     if fit and resolved.parallel == "exact":
@@ -125,7 +127,6 @@ def train(
     if out is None:
         notes.append(f"no --out: the run's folder is {folder}; the same command goes on there")
     if dry_run:
-        writers.check(tuple(track or ()))
         place = distributed.place(os.environ)
         found = forecast(resolved, folders, folder, steps, max(nproc, place.size))
         if place.rank == 0:

@@ -5,7 +5,7 @@ from pathlib import Path
 from david.model.size import STATE_BYTES
 from david.pipeline.reading import sets
 from david.pipeline.reading.sets import Shards
-from david.train import checkpoint, run
+from david.train import run, shelf
 from david.train.recipe import Recipe
 
 AVERAGE_BYTES = 4  # a parameter: float32, of a recipe that averages its weights
@@ -18,7 +18,7 @@ def forecast(recipe: Recipe, shards: Shards, out: Path, stop: int | None, ranks:
     run.check(recipe, shards, out, ranks)
     dataset = sets.load(shards)
     samples, held_out = dataset.samples("train"), dataset.samples("val")
-    stop, (start, notes) = min(stop or recipe.steps, recipe.steps), checkpoint.newest_whole(out / "checkpoints")
+    stop, (start, notes) = min(stop or recipe.steps, recipe.steps), shelf.newest_whole(out / "checkpoints")
     size, each = recipe.data, recipe.batch_size // ranks
     if start >= stop:
         then = f"step {start:,} of {stop:,} is done: nothing would be trained; --steps asks for more"

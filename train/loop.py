@@ -17,7 +17,7 @@ from david.pack.errors import DavidError
 from david.pipeline.loader import Loader
 from david.pipeline.reading import sets
 from david.pipeline.reading.sets import Shards
-from david.train import checkpoint, distributed, identity, run, writers
+from david.train import checkpoint, distributed, identity, run, shelf, writers
 from david.train import recipe as recipes
 from david.train.distributed import World
 from david.train.eval import pictures
@@ -158,7 +158,7 @@ def claim(recipe: Recipe, shards: Shards, out: Path, world: World, stack: ExitSt
     if world.leads:
         stack.enter_context(run.claimed(out, recipe, shards))
         checkpoint.clean(out / "checkpoints")
-        step, notes = checkpoint.newest_whole(out / "checkpoints")
+        step, notes = shelf.newest_whole(out / "checkpoints")
     return world.from_leader(step), notes
 
 
@@ -166,7 +166,7 @@ def restore(out: Path, start: int, network: Network, step: Step, loader: Loader)
     """Fill network and optimiser from the checkpoint, and return its marks of what the run had told until then.
 
     Raises DavidError where its order of samples is another."""
-    path = checkpoint.path_of(out / "checkpoints", start)
+    path = shelf.path_of(out / "checkpoints", start)
     state, extra = checkpoint.restore(path, network, step.optimiser, step.named)
     stored = state["loader"]
     if stored["fingerprint"] != loader.fingerprint or stored["state"] != loader.state:
@@ -206,9 +206,9 @@ def saving(
 
 def publish(out: Path, newest: int, best: int) -> None:
     """Name the weights that a run leaves: of its best checkpoint, or of the newest where there is none (0)."""
-    both = (checkpoint.path_of(out / "checkpoints", number) for number in (best, newest))
+    both = (shelf.path_of(out / "checkpoints", number) for number in (best, newest))
     chosen = next(path for path in both if path.is_dir())
-    if label.read(checkpoint.weights_of(chosen)):  # unless an older version saved it
+    if label.read(shelf.weights_of(chosen)):  # unless an older version saved it
         checkpoint.publish(chosen, out / run.WEIGHTS)
 
 

@@ -18,6 +18,7 @@ from david.train.config import ObjectiveConfig, OptimConfig
 from david.train.metrics import best
 from david.train.tasks.config import TaskConfig
 
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
 RENAMED = {  # fields as they were called before, in stored recipes and after --set, and as they are called now
     "summation": "parallel",
     "optim.average": "optim.ema",
@@ -58,7 +59,7 @@ class Recipe:
     steps: int = 100_000
     seed: int = 0
     pretrained: bool = True
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    precision: Precision = "auto"
     parallel: Literal["auto", "ddp", "fsdp", "exact"] = "ddp"
     micro_batch: int | None = None
     recompute: bool = False

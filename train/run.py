@@ -36,6 +36,7 @@ from david.train.recipe import Recipe
 from david.train.trees import flat
 
 RECIPE, WEIGHTS, LOCK = "recipe.json", "weights.safetensors", ".lock"
+BUNDLE = "bundle.json"  # in each folder of bad/, see `record/bundle.py`
 RECORDS = ("journal.jsonl", "ledger.jsonl", "metrics.jsonl")
 # What may change while a run goes on: none of these changes a result. `steps` may grow.
 FREE = (

@@ -2,12 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from david.model import Network, weights
+from david.model import readable
 from david.pack.errors import DavidError
 from david.train import run
-from david.train.eval.subject import file_of, recipe_of
 from david.train.recipe import Recipe
+from david.train.subject import file_of, recipe_of
+
+if TYPE_CHECKING:
+    from david.model import Network
 
 
 @dataclass(frozen=True)
@@ -35,13 +39,19 @@ class Start:
         return recipe_of(file_of(self.network))
 
     def check(self) -> None:
-        """Raise DavidError where what to begin with is not there."""
+        """Raise DavidError where what to begin with is not there, or by its name no weights."""
         for option, path in (("--from", self.network), ("--backbone-weights", self.backbone)):
             if path and not path.exists():
                 raise DavidError(f"{option} {path}: no such file or folder")
+        if self.network and self.network.is_file():
+            readable.as_network(self.network)
+        if self.backbone:
+            readable.as_backbone(self.backbone)
 
-    def fill(self, network: Network, recipe: Recipe) -> list[str]:
+    def fill(self, network: "Network", recipe: Recipe) -> list[str]:
         """Fill a network that has been drawn; what was found where, for people."""
+        from david.model import weights
+
         if self.network:
             return [str(weights.load_whole(network, file_of(self.network)))]
         if self.backbone or recipe.pretrained:

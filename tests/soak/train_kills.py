@@ -25,7 +25,7 @@ from safetensors.torch import load_file
 
 from david.pack import synth
 from david.pack.work import build, plan
-from david.train import checkpoint, distributed, loop, recipes
+from david.train import distributed, loop, recipes, shelf
 from david.train.journal import read
 from david.train.recipe import Recipe, override
 from david.train.record import past
@@ -111,7 +111,7 @@ def kill_once(recipe: Recipe, shards: Path, out: Path, chance: random.Random, ra
     ended_s = time.monotonic() - killed
     time.sleep(0.1)
     saving = any((out / "checkpoints").glob(".step-*"))
-    kept, damaged = checkpoint.newest_whole(out / "checkpoints")
+    kept, damaged = shelf.newest_whole(out / "checkpoints")
     assert not damaged, damaged
     return Kill(ranks, alone, last_step(out), kept, saving, round(ended_s, 2))
 
@@ -136,7 +136,7 @@ def hunt(shards: Path, out: Path, kills: int, seed: int = 0, twos: float = 0.3, 
     for name, keys in (("journal.jsonl", ("step", "loss", "norm")), ("ledger.jsonl", ("step", "sha256"))):
         one, other = ([[line[key] for key in keys] for line in read(run / name)] for run in (alone, broken))
         assert one == other and len(one) == recipe.steps, f"{name} differs"
-    files = (checkpoint.path_of(run / "checkpoints", recipe.steps) / checkpoint.MODEL for run in (alone, broken))
+    files = (shelf.path_of(run / "checkpoints", recipe.steps) / shelf.MODEL for run in (alone, broken))
     one, other = map(load_file, files)
     assert all(one[name].equal(value) for name, value in other.items())
     assert past.verify(broken, shards).steps == recipe.steps

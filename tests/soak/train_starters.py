@@ -28,7 +28,7 @@ from starters import contents, tiny_raw
 
 from david import cli
 from david.pack.work import build, plan
-from david.train import checkpoint, run
+from david.train import run, shelf
 from david.train.eval import pictures
 from david.train.journal import read
 from david.train.record import curves
@@ -93,8 +93,8 @@ def left(out: Path) -> tuple:
     """What must not depend on how a run came to its end: its records and its weights."""
     records = (("journal.jsonl", ("step", "loss", "norm")), ("ledger.jsonl", ("step", "sha256")))
     told = [[[line[key] for key in keys] for line in read(out / name)] for name, keys in records]
-    last = contents(checkpoint.path_of(out / "checkpoints", END))
-    return told, last[checkpoint.MODEL], last[checkpoint.OPTIMISER], (out / run.WEIGHTS).read_bytes()
+    last = contents(shelf.path_of(out / "checkpoints", END))
+    return told, last[shelf.MODEL], last[shelf.OPTIMISER], (out / run.WEIGHTS).read_bytes()
 
 
 def seed_of(out: Path) -> int:

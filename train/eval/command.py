@@ -63,32 +63,35 @@ def evaluate(
     Prints a table and writes metrics.json, samples.csv and a sheet of the worst cases of each head. The network is that
     of a run (--run) or of a file (--weights).
     """
-    from david.train import first_look
-
-    first_look.before_evaluating(run, weights, shards)
-
     from rich.console import Console
 
+    from david.pack.files import require_place
     from david.pipeline.reading import sets
-    from david.train import distributed
-    from david.train.eval import measure, report
-    from david.train.eval.subject import of_path, of_run
+    from david.train import first_look
     from david.train.run import shards_of
-    from david.train.step.precision import known
+    from david.train.subject import of_path, of_run
 
     if (run is None) == (weights is None):
         raise typer.BadParameter("name either a run or a file of weights", param_hint="--run / --weights")
+    if run is None and not shards:
+        raise typer.BadParameter("a file of weights does not say what to measure it on", param_hint="--shards")
+    first_look.at_shards(shards or [])
     subject = of_run(run, checkpoint) if run else of_path(weights or Path())
     if height is not None or width is not None:
         subject = replace(subject, data=replace(subject.data, height=height, width=width))
     if precision is not None:
-        subject = replace(subject, precision=known(precision))
-    if run is None and not shards:
-        raise typer.BadParameter("a file of weights does not say what to measure it on", param_hint="--shards")
+        subject = replace(subject, precision=precision)
     folders = shards_of(run, shards, cache, cache_gb) if run else sets.located(shards or [], cache, cache_gb)
+    sets.load(folders).counts(split)
+    out = out or subject.folder / f"eval-{split}"
+    require_place(out)
+
+    from david.train import distributed  # torch and timm: seconds, that no refusal waits for
+    from david.train.eval import measure, report
+
     how: dict[str, Any] = {
         **{"subject": subject, "shards": folders, "split": split, "batch_size": batch_size, "worst": worst},
-        **{"out": out or subject.folder / f"eval-{split}", "device": device},
+        **{"out": out, "device": device},
     }
     with aside(as_json):
         scores = measure.measure(**how) if nproc == 1 else distributed.launch(nproc, measure.measure, **how)
@@ -96,6 +99,6 @@ def evaluate(
         console = Console(stderr=as_json)
         title = f"{subject.name} on {len(scores.ids)} samples of `{split}`, in {scores.precision}"
         tables.show(console, report.table(title, scores))
-        console.print(f"{how['out']}", soft_wrap=True, highlight=False)
+        console.print(f"{out}", soft_wrap=True, highlight=False)
         if as_json:
-            print((how["out"] / report.METRICS_JSON).read_text(), end="")
+            print((out / report.METRICS_JSON).read_text(), end="")

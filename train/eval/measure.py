@@ -14,8 +14,8 @@ from david.pipeline.reading.sets import Shards
 from david.train import distributed
 from david.train.eval import report
 from david.train.eval.evaluate import Scores, score
-from david.train.eval.subject import Subject
 from david.train.step.precision import half_precision
+from david.train.subject import Subject
 
 
 def measure(

@@ -27,12 +27,12 @@ from david.pack.errors import DavidError
 from david.pack.files import sync, write_whole
 from david.pipeline.batch import TARGETS, Batch
 from david.train import recipe as recipes
-from david.train.checkpoint import MODEL
 from david.train.distributed import World, whole
+from david.train.run import BUNDLE
+from david.train.shelf import MODEL
 from david.train.step.gradients import cut
 from david.train.step.step import Outcome, Step, seed_generators
 
-BUNDLE = "bundle.json"
 MOST = 3  # that a run keeps: one says what is wrong, and each is as large as the network
 
 

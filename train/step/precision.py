@@ -9,13 +9,6 @@ from david.pack.errors import DavidError
 HALVES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def known(precision: str) -> str:
-    """The name itself. Raises DavidError where no recipe could have it."""
-    if precision not in ("auto", *HALVES):
-        raise DavidError(f"precision {precision}: there are auto, {', '.join(HALVES)}")
-    return precision
-
-
 def half_precision(precision: str, device: torch.device) -> torch.dtype | None:
     """What a recipe's `precision` means on a device; None for float32.
 

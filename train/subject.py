@@ -1,19 +1,24 @@
-"""What is measured, or begun with: the weights of a run, of a checkpoint, or in a file, and what they are of."""
+"""What is measured, or begun with: the weights of a run, of a checkpoint, or in a file, and what they are of.
+
+Found without torch: a name that leads nowhere is told at once.
+"""
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, get_args
 
-from safetensors.torch import load_file
-
-from david.model import Network, build, label, weights
+from david.model import label
 from david.model.configs.base import ModelConfig
 from david.pack.errors import DavidError
 from david.pipeline.config import DataConfig
-from david.train import checkpoint, run
 from david.train import recipe as recipes
+from david.train import run, shelf
 from david.train.metrics.best import best_step
-from david.train.recipe import Recipe
+from david.train.recipe import Precision, Recipe
+
+if TYPE_CHECKING:
+    from david.model import Network
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,15 @@ class Subject:
     data: DataConfig
     precision: str = "auto"
 
-    def network(self) -> Network:
+    def __post_init__(self) -> None:
+        if self.precision not in get_args(Precision):
+            raise DavidError(f"precision {self.precision}: there are {', '.join(get_args(Precision))}")
+
+    def network(self) -> "Network":
+        from safetensors.torch import load_file
+
+        from david.model import build, weights
+
         if self.model is None:
             return weights.load(self.source)
         network = build(self.model)
@@ -45,7 +58,7 @@ def of_path(path: Path) -> Subject:
     if it has one. Raises DavidError where there are no weights."""
     file = file_of(path)
     recipe = recipe_of(file)
-    inside = (file.parent / checkpoint.STATE).is_file()  # which goes when newer ones come
+    inside = (file.parent / shelf.STATE).is_file()  # which goes when newer ones come
     folder = file.parent.parent.parent / file.parent.name if inside else file.with_suffix("")
     labelled = label.read(file) is not None
     if recipe is None:
@@ -57,7 +70,7 @@ def of_run(folder: Path, which: str) -> Subject:
     """A checkpoint of a run: `newest`, `best`, or a step. Raises DavidError where it is not there or not whole."""
     recipe, checkpoints = run.trained(folder).recipe, folder / "checkpoints"
     if which == "newest":
-        step, _ = checkpoint.newest_whole(checkpoints)
+        step, _ = shelf.newest_whole(checkpoints)
     elif which == "best":
         step = best_step(folder / "metrics.jsonl", recipe.best) if recipe.best else None
         if step is None:
@@ -68,7 +81,7 @@ def of_run(folder: Path, which: str) -> Subject:
         step = int(which)
     else:
         raise DavidError(f"--checkpoint {which}: give a step, `newest` or `best`")
-    path, there = checkpoint.path_of(checkpoints, step), checkpoint.steps(checkpoints)
+    path, there = shelf.path_of(checkpoints, step), shelf.steps(checkpoints)
     if not there:
         raise DavidError(f"{folder}: no checkpoint there yet; the run saves its first when it ends or is stopped")
     if not path.is_dir():
@@ -79,7 +92,7 @@ def of_run(folder: Path, which: str) -> Subject:
 
 def file_of(path: Path) -> Path:
     """The weights in a run's folder (its newest checkpoint's), in a checkpoint's folder, or the file itself."""
-    if (path / checkpoint.MODEL).is_file():
+    if (path / shelf.MODEL).is_file():
         return whole(path)
     if path.is_dir():
         return of_run(path, "newest").source
@@ -90,15 +103,15 @@ def file_of(path: Path) -> Path:
 
 def whole(path: Path) -> Path:
     """The file of the weights in a checkpoint's folder. Raises DavidError where that is damaged."""
-    if fault := checkpoint.damage(path):
-        there = ", ".join(map(str, checkpoint.steps(path.parent)))
+    if fault := shelf.damage(path):
+        there = ", ".join(map(str, shelf.steps(path.parent)))
         raise DavidError(f"{path}: damaged ({fault}); there are {there}")
-    return checkpoint.weights_of(path)
+    return shelf.weights_of(path)
 
 
 def recipe_of(file: Path) -> Recipe | None:
     """The recipe that a file of weights was trained by: as it says itself, else as its checkpoint does, else None."""
-    state = file.with_name(checkpoint.STATE)
+    state = file.with_name(shelf.STATE)
     about = label.read(file) if file.suffix == ".safetensors" else None
     try:
         if about is None and state.is_file():
