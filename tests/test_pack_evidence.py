@@ -100,7 +100,7 @@ def test_every_other_order_and_sign_of_the_channels_is_refused_and_named(persons
         for times in (1, 20):
             (fault,) = faults(wrong * times)
             assert "it seems that" in fault, (axes, signs)
-        told.add(fault.partition("it seems that")[2])
+        told.add(fault.partition("it seems that")[2].partition(":")[0])
     assert len(told) == len(WRONG_ORDERS)
 
 
@@ -118,7 +118,7 @@ NAMED = {
 def test_a_wrong_order_is_named(name: str, persons: list[Sample]) -> None:
     (fault,) = faults(seen(persons, lambda s: changed(s, normals=NAMED[name](s.normals))))
     assert name in fault
-    assert "normals' X has the sign of the depth's slope on" in fault
+    assert "X has the sign of the depth's slope on" in fault and len(fault) < 300
 
 
 def _everywhere(sample: Sample, **values: np.ndarray) -> Sample:

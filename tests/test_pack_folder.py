@@ -3,7 +3,9 @@ named."""
 
 import csv
 import json
+import re
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -18,7 +20,7 @@ from david.pack.check.verify import verify
 from david.pack.look import view
 from david.pack.raw import archive, jpeg
 from david.pack.shards import manifest
-from david.pack.sources import listing, table
+from david.pack.sources import listing, photos, table
 from david.pack.sources.folder import Folder
 from david.pack.sources.listing import Row
 from david.pack.work import build, plan, repair
@@ -201,6 +203,7 @@ WRONG_OPTIONS = {
     "a pattern without a star": (lambda: Folder(rgb="photos/a.jpg"), r"has no \*"),
     "axes": (lambda: Folder(normals_axes="x,y,y"), "--normals-axes is `x,y,y`"),
     "a scale of 0": (lambda: Folder(depth_scale=0.0), "--depth-scale is 0.0"),
+    "a sky of nan": (lambda: Folder(depth_sky=float("nan")), "--depth-sky is nan"),
     "invalid words": (lambda: Folder(depth_invalid="none"), "numbers apart by commas"),
     "a camera that is none": (lambda: Folder(intrinsics="1,2,3"), "no 3 x 3 intrinsics"),
     "rgb without depth": (lambda: Folder(rgb="*/*.{jpg,png}", depth="depth/*x.png", depth_scale=1), "no file there"),
@@ -291,7 +294,7 @@ def test_what_can_not_be_decoded_is_named(own: Path, tmp_path: Path) -> None:
         "another size": (small, depth.read_bytes(), "depth is 48 rows x 36 columns, rgb 30 x 30"),
         "a depth in colour": (photo.read_bytes(), colour, "expected a grey PNG of whole steps"),
         "the largest step": (photo.read_bytes(), png(np.full((48, 36), 65535, np.uint16)), "holds the step 65535"),
-        "no picture": (b"hello", depth.read_bytes(), "no PNG"),
+        "no picture": (b"hello", depth.read_bytes(), "no PNG or JPEG, the pictures that can be read: .*b'hello'"),
     }  # fmt: skip
     for name, (image, steps, told) in cases.items():
         folder = tmp_path / name.replace(" ", "-")
@@ -302,6 +305,60 @@ def test_what_can_not_be_decoded_is_named(own: Path, tmp_path: Path) -> None:
             source.load(*entry_of(folder, source))
     with pytest.raises(BadSample, match="at most 100 pixels are read"):
         source.load(*entry_of(tmp_path / "a-cut-JPEG", source), 100)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("depth/a.png", "depth"),
+        ("set/Scene-Depth/a.png", "depth"),
+        ("alpha/a.jpg", "alpha"),
+        ("normals/a.png", "normals"),
+        ("rgb/a_depth.png", "depth"),
+        ("a-normal.png", "normals"),
+    ],
+)
+def test_without_patterns_what_is_named_as_another_kind_is_no_photograph(name: str, kind: str, tmp_path: Path) -> None:
+    for one in ("rgb/a.jpg", name):
+        (tmp_path / one).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / one).write_bytes(jpg(np.zeros((8, 8, 3), np.uint8)))
+    with pytest.raises(DavidError, match=f"{name} would be packed as photographs, .* are {kind} .*--depth 'depth/"):
+        Folder().scan(tmp_path)
+    assert len(Folder(rgb="**.{png,jpg,jpeg}").scan(tmp_path)) == 2  # as the refusal says
+
+
+def test_names_of_photographs_are_left_in_peace() -> None:
+    photos.require(
+        "raw", ["depth.png", "alpha.jpg", "depths of the sea/a.png", "normal/3.png", "alpha_centauri/alpha 7.jpg"]
+    )
+
+
+def test_a_grey_png_of_16_bits_is_a_photograph_only_where_that_is_said(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png(np.full((8, 8), 1500, np.uint16)))
+    with pytest.raises(BadSample, match="grey PNG of 16 bits, as depth is kept, and no photograph; say .*--depth"):
+        Folder().load(*entry_of(tmp_path, Folder()))
+    said = Folder(rgb="*.png")
+    assert said.load(*entry_of(tmp_path, said)).rgb.shape == (8, 8, 3)
+    (tmp_path / "a.png").write_bytes(png(np.full((8, 8), 150, np.uint8)))
+    assert Folder().load(*entry_of(tmp_path, Folder())).rgb.shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize(("scale", "told"), [(1.0, "depth is 2128 m "), (3e-6, "depth is 0.006384 m ")])
+def test_a_depth_that_is_hardly_one_is_a_note_that_names_the_option(
+    scale: float, told: str, own: Path, tmp_path: Path
+) -> None:
+    source = Folder(rgb=RGB, depth=DEPTH, depth_scale=scale)
+    said: list[str] = []
+    packed(own, tmp_path / "shards", replace(source, depth_scale=0.001), say=said.append)
+    assert not [text for text in said if "depth" in text]
+    packed(own, tmp_path / "odd", source, say=said.append)
+    assert re.match(f"note: {told}.*: is --depth-scale, metres a step, right", said[-1]), said
+
+
+def test_a_depth_that_cannot_be_names_the_option_first(own: Path, tmp_path: Path) -> None:
+    with pytest.raises(DavidError, match="^the raw data: depth is [0-9.e+]+ m .*: is --depth-scale,") as caught:
+        packed(own, tmp_path / "shards", Folder(rgb=RGB, depth=DEPTH, depth_scale=1000.0))
+    assert "nothing was packed: change --depth-scale, or convert the raw data" in str(caught.value)
 
 
 def test_names_that_would_be_one_key_stay_apart(tmp_path: Path) -> None:

@@ -92,9 +92,13 @@ def test_it_is_recognised_and_what_is_missing_is_named(
         NyuLabeled().scan(tmp_path)
     assert len(NyuLabeled(splits=nyu / nyu_labeled.SPLITS).scan(tmp_path)) == COUNT
     (tmp_path / "other.mat").write_bytes(b"no HDF5")
+    with h5py.File(tmp_path / "empty.mat", "w", userblock_size=2048):
+        pass
     with pytest.raises(DavidError, match="no HDF5 file with an array `images`"):
-        NyuLabeled().scan(tmp_path / "other.mat")
+        NyuLabeled().scan(tmp_path / "empty.mat")
     nyu_labeled._opened.cache_clear()
     monkeypatch.setitem(__import__("sys").modules, "h5py", None)
     with pytest.raises(DavidError, match=r"pip install -e '.\[nyu\]'"):
         NyuLabeled().scan(nyu)
+    with pytest.raises(DavidError, match="no HDF5 file, .*: it begins with b'no HDF5'"):  # before h5py is asked for
+        NyuLabeled().scan(tmp_path / "other.mat")

@@ -62,6 +62,12 @@ def faults(seen: Sequence[Seen], conventions: Sequence[Convention]) -> list[str]
     return found + [fault for convention in conventions for fault in convention.faults(good)]
 
 
+def doubts(seen: Sequence[Seen], conventions: Sequence[Convention]) -> list[str]:
+    """What may be wrong though it is nothing to refuse, as sentences."""
+    good = [one.evidence for one in seen if one.evidence]
+    return [doubt for one in conventions if isinstance(one, PlausibleDepth) and (doubt := one.doubt(good))]
+
+
 _ORDERS = [(axes, signs) for axes in permutations(range(3)) for signs in product((1, -1), repeat=3)]
 _EXPECTED = _ORDERS.index(((0, 1, 2), (1, 1, 1)))
 _NAMES: dict[tuple[tuple[int, ...], tuple[int, ...]], str] = {
@@ -87,9 +93,10 @@ def _fits(follows: np.ndarray) -> np.ndarray:
 class CameraNormals:
     """Unit normals in the camera's frame, X right, Y up, Z towards the camera, that fit the depth.
 
-    channels: of the file, which hold X, Y and Z"""
+    channels: of the file, which hold X, Y and Z; option: of the command line, that says which axes they are"""
 
     channels: tuple[str, str, str] = ("R", "G", "B")
+    option: str = ""
 
     @property
     def expected(self) -> str:
@@ -104,15 +111,15 @@ class CameraNormals:
         best = int(better.argmax())
         x, y, z = (_middle(follows[:, axis, axis]) for axis in range(3))
         told = (
-            f"normals' X has the sign of the depth's slope on {x:.0%} of the surface, Y on {y:.0%}, and Z points to "
-            f"the camera on {z:.0%} (medians; expected {LEAST_SHARE:.0%}, {LEAST_SHARE:.0%} and {LEAST_FACING:.0%} or "
-            "more)"
+            f"X has the sign of the depth's slope on {x:.0%} of the surface, Y on {y:.0%}, and Z points to the camera "
+            f"on {z:.0%} (medians; expected {LEAST_SHARE:.0%}, {LEAST_SHARE:.0%} and {LEAST_FACING:.0%} or more)"
+            + (f"; is {self.option} right?" if self.option else "")
         )
         found = []
         if better[best] > CLEARLY_BETTER:
-            found.append(f"{told}: it seems that {self._name(best)}")
+            found.append(f"it seems that {self._name(best)}: {told}")
         elif len(good) >= MANY and (min(x, y) < LEAST_SHARE or z < LEAST_FACING):
-            found.append(f"{told}: no order or sign of their channels fits; are they in the camera's frame?")
+            found.append(f"no order or sign of the normals' channels fits; are they in the camera's frame? {told}")
         usable = _middle([one.normals_usable for one in good])
         if usable < LEAST_USABLE:
             found.append(f"{usable:.0%} of the normals are of unit length (median): are they scaled, or not vectors?")
@@ -131,6 +138,7 @@ class PlausibleDepth:
 
     median_m: between which the samples' median depths lie; surely_m: likewise, where few samples tell; size_m: of what
     is seen, by depth and focal length; deepest_m: from a sample's nearest pixel to the farthest; each None: any.
+    option: of the command line, that says what a step is; likely_m: the medians' range beyond which it is asked about
     invalid: how what has no depth is marked, in words; unit: of the stored numbers, in words; smooth: that hardly a
     pixel has just the largest or the smallest depth, which tells of a background that was not taken out"""
 
@@ -141,6 +149,8 @@ class PlausibleDepth:
     deepest_m: float | None = None
     unit: str = "metres"
     smooth: bool = True
+    option: str = ""
+    likely_m: tuple[float, float] | None = None
 
     @property
     def expected(self) -> str:
@@ -156,10 +166,11 @@ class PlausibleDepth:
         least, most = self.median_m if many else self.surely_m
         told = f"depth is {middle:.4g} m (median of the samples' medians), expected {least:g} to {most:g}"
         smaller, larger = ("metres", "millimetres") if self.unit != "metres" else ("kilometres", "centimetres or mm")
-        if middle < least:
-            found.append(f"{told}: is it in {smaller}, or inverse?")
-        elif middle > most:
-            found.append(f"{told}: is it in {larger}?")
+        if middle < least or middle > most:
+            asked = f"in {smaller}, or inverse" if middle < least else f"in {larger}"
+            found.append(
+                f"{told}: is {self.option}, metres a step, right?" if self.option else f"{told}: is it {asked}?"
+            )
         elif self.size_m and (size < self.size_m[0] or size > self.size_m[1]):
             found.append(
                 f"what is seen would be {size:.4g} m in size by depth and focal length (median), expected "
@@ -178,6 +189,14 @@ class PlausibleDepth:
                 f"{self.invalid}?"
             )
         return found
+
+    def doubt(self, good: Sequence[Evidence]) -> str:
+        """What may be wrong with these samples though it can be so, in a sentence; empty: nothing."""
+        middle = _middle([one.median_m for one in good])
+        least, most = self.likely_m or (middle, middle)
+        if not (middle < least or middle > most):
+            return ""
+        return f"depth is {middle:.4g} m (median of the samples' medians): is {self.option}, metres a step, right?"
 
 
 @dataclass(frozen=True)

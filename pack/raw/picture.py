@@ -26,19 +26,26 @@ def rgb(member: Member, data: bytes, max_pixels: int) -> np.ndarray:
     """(H, W, 3) uint8 sRGB; grey and palettes become RGB, 16 bits become 8, and transparency is left out.
 
     Raises BadSample where it is no PNG or JPEG, or of more than `max_pixels`."""
-    if data.startswith(jpeg.SIGNATURE):
+    if _is_jpeg(member, data):
         return jpeg.decode(member, data, max_pixels)
     return png.decode_any(member, data, cv2.IMREAD_COLOR_RGB, max_pixels)
 
 
 def grey(member: Member, data: bytes, max_pixels: int) -> np.ndarray:
     """(H, W) uint8: a grey picture, or the transparency of one that has it. Raises BadSample as `rgb` does."""
-    if data.startswith(jpeg.SIGNATURE):
+    if _is_jpeg(member, data):
         return jpeg.decode(member, data, max_pixels, grey=True)
     pixels = png.decode_any(member, data, cv2.IMREAD_UNCHANGED, max_pixels)
     if pixels.ndim == 3:
         pixels = pixels[..., 3] if pixels.shape[2] == 4 else cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)
     return np.round(pixels / 257).astype(np.uint8) if pixels.dtype == np.uint16 else pixels
+
+
+def _is_jpeg(member: Member, data: bytes) -> bool:
+    """Whether it is a JPEG, not a PNG. Raises BadSample where it begins as neither."""
+    if not data.startswith((jpeg.SIGNATURE, png.SIGNATURE)):
+        raise BadSample(member.where, f"no PNG or JPEG, the pictures that can be read: it begins with {data[:8]!r}")
+    return data.startswith(jpeg.SIGNATURE)
 
 
 def steps(member: Member, data: bytes, max_pixels: int) -> np.ndarray:

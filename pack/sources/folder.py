@@ -11,6 +11,7 @@ names or by a list (see `listing.py`); what a number in them means is told by op
 All pictures of a sample are of one size.
 """
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,19 +26,15 @@ from david.pack.raw import archive, picture
 from david.pack.raw.archive import MAX_PIXELS, Entry, Found, Member
 from david.pack.shards.sample import Sample
 from david.pack.shards.schema import RGB, Field, Fields
-from david.pack.sources import listing
+from david.pack.sources import listing, photos
 from david.pack.sources.camera import intrinsics
 from david.pack.sources.listing import FILES, Row
 from david.pack.sources.source import Raw, Source
 
 EVERY_PICTURE = "**.{png,jpg,jpeg}"
 AXES = "x,y,z"
-_ENDINGS = {
-    "rgb": picture.PICTURES,
-    "depth": (".png", *picture.ARRAYS),
-    "normals": (".png", *picture.ARRAYS),
-    "alpha": picture.PICTURES,
-}
+_NUMBERS = (".png", *picture.ARRAYS)
+_ENDINGS = {"rgb": picture.PICTURES, "depth": _NUMBERS, "normals": _NUMBERS, "alpha": picture.PICTURES}
 _DEPTH_LAYERS = (("Y",), ("Z",), ("V",), ("R",), ("depth.Z",), ("Depth.Z",))
 _VECTOR_LAYERS = (("R", "G", "B"), ("X", "Y", "Z"))
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,60}")
@@ -57,8 +54,15 @@ class Folder(Source):
 
     name = "folder"
     checks = (
-        CameraNormals(),
-        PlausibleDepth((0.01, 10_000.0), (0.005, 20_000.0), invalid="marked by --depth-invalid", smooth=False),
+        CameraNormals(option="--normals-axes"),
+        PlausibleDepth(
+            (0.01, 10_000.0),
+            (0.005, 20_000.0),
+            "marked by --depth-invalid",
+            smooth=False,
+            option="--depth-scale",
+            likely_m=(0.01, 200.0),
+        ),
     )
 
     list: Path | None = None
@@ -81,10 +85,12 @@ class Folder(Source):
             raise DavidError(f"--{patterns[0]} needs --rgb beside it, such as --rgb 'rgb/*.jpg'")
         if self.depth_scale is not None and not 0 < self.depth_scale < float("inf"):
             raise DavidError(f"--depth-scale is {self.depth_scale}, but is metres a step, such as 0.001")
+        if self.depth_sky is not None and math.isnan(self.depth_sky):
+            raise DavidError("--depth-sky is nan, but is the number that stands for sky")
         self._invalid()
         self._axes()
         if self.intrinsics is not None:
-            self._camera("--intrinsics", self.intrinsics.encode(), 1000, 1000)
+            intrinsics("--intrinsics", self.intrinsics.encode(), 1000, 1000)
 
     def scan(self, raw: Raw, bad: dict[str, BadSample] | None = None) -> Found:
         if not isinstance(raw, Path) or not raw.is_dir():
@@ -129,7 +135,10 @@ class Folder(Source):
         for kind, names in others.items():
             if not names:
                 raise DavidError(f"--{kind} {patterns[kind]}: no file there that fits")
-        for stars, name in listing.matches(members, patterns.get("rgb", EVERY_PICTURE)):
+        pictures = list(listing.matches(members, patterns.get("rgb", EVERY_PICTURE)))
+        if not patterns:
+            photos.require(next(iter(members.values())).archive if members else "", (name for _, name in pictures))
+        for stars, name in pictures:
             if name in taken:
                 continue
             missing = [kind for kind in others if stars not in others[kind]]
@@ -187,6 +196,8 @@ class Folder(Source):
     def decode(self, key: str, entry: Entry, data: dict[str, bytes], max_pixels: int = MAX_PIXELS) -> Sample:
         members = entry.members
         rgb = picture.rgb(members["rgb"], data["rgb"], max_pixels)
+        if self.rgb is None and self.list is None:
+            photos.require_photo(members["rgb"], data["rgb"])
         values: dict[str, np.ndarray] = {}
         masks: dict[str, np.ndarray] = {}
         if "depth" in members:
@@ -249,14 +260,10 @@ class Folder(Source):
         self, members: dict[str, Member], data: dict[str, bytes], height: int, width: int
     ) -> np.ndarray | None:
         if "camera" in members:
-            return self._camera(members["camera"].where, data["camera"], height, width)
+            return intrinsics(members["camera"].where, data["camera"], height, width)
         if self.intrinsics is not None:
-            return self._camera("--intrinsics", self.intrinsics.encode(), height, width)
+            return intrinsics("--intrinsics", self.intrinsics.encode(), height, width)
         return None
-
-    @staticmethod
-    def _camera(where: str, text: bytes, height: int, width: int) -> np.ndarray:
-        return intrinsics(where, text, height, width)
 
     def _invalid(self) -> tuple[float, ...]:
         try:

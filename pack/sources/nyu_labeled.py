@@ -26,6 +26,7 @@ from david.pack.sources.source import Raw, Source
 
 FILE, SPLITS = "nyu_depth_v2_labeled.mat", "splits.mat"
 ADVICE = "install what reads it: pip install -e '.[nyu]' in the folder of david"
+_HDF5 = b"\x89HDF\r\n\x1a\n"
 DEPTHS = {"raw": "rawDepths", "filled": "depths"}
 # of the toolbox's camera_params.m, for the pixels of 480 x 640; it counts from 1, so that 0.5 is the image's corner
 INTRINSICS = np.array([[518.85790117, 0, 325.58244941 - 0.5], [0, 519.46961112, 253.73616633 - 0.5], [0, 0, 1]])
@@ -120,11 +121,25 @@ class NyuLabeled(Source):
 @lru_cache(maxsize=2)
 def _opened(path: Path) -> Any:
     """The file, open for the life of this process. Raises DavidError without h5py, OSError where it is none."""
+    _require_hdf5(path)
     try:
         import h5py
     except ImportError as error:
         raise DavidError(f"{path}: an HDF5 file; {ADVICE}") from error
     return h5py.File(path, "r")
+
+
+def _require_hdf5(path: Path) -> None:
+    """Raises DavidError where the signature is not there: at the file's begin, or at 512 bytes or a doubling of it
+    (HDF5 File Format Specification, II.A). OSError where it can't be read."""
+    with path.open("rb") as file:
+        begin, size, place = file.read(8), path.stat().st_size, 0
+        while place < size:
+            file.seek(place)
+            if file.read(len(_HDF5)) == _HDF5:
+                return
+            place = max(512, 2 * place)
+    raise DavidError(f"{path}: no HDF5 file, as {FILE} is: it begins with {begin!r}; download it again")
 
 
 def _array(member: Member) -> np.ndarray:

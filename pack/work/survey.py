@@ -31,7 +31,7 @@ EVERY = 8  # after so many new ones
 PATIENCE_S = 20.0  # for one sample; what takes longer isn't looked at here, but dealt with while packing
 LOSSES = 8  # of processes, after which what has been seen must do
 
-NOTHING = "nothing was packed: convert the raw data, and pack again"
+NOTHING = "nothing was packed: {how} the raw data, and pack again"
 MENDED = "packing was stopped: leave that archive out or mend it, and begin anew with --restart"
 
 Listed = tuple[str, Entry]
@@ -57,21 +57,26 @@ def begin(plan: Plan, record: Record, workers: int, say: Callable[[str], None]) 
     say(f"looking at {len(entries):,} of {plan.samples:,} samples first: are axes, order, signs and units as expected?")
     seen = look(entries, plan.packing, workers)
     checks = plan.packing.source.checks
-    _refuse(seen, checks, f"{len(seen):,} of {plan.samples:,} samples, spread over the set, were looked at", NOTHING)
+    looked = f"{len(seen):,} of {plan.samples:,} samples, spread over the set"
+    _refuse(seen, checks, "the raw data", looked, NOTHING)
     by_archive: dict[Path, list[Seen]] = defaultdict(list)
     for one in seen:
         by_archive[one.archive].append(one)
     for archive, part in by_archive.items():
         if len(part) >= LEAST_OF_ARCHIVE:
-            _refuse(part, checks, f"{archive}: {len(part):,} samples of it were looked at", NOTHING)
+            _refuse(part, checks, archive, f"{len(part):,} samples of it", NOTHING)
+    for doubt in conventions.doubts(seen, checks):
+        say(f"note: {doubt}")
     files.make_folder(note.parent)
     files.write_whole(note, json.dumps({"looked_at": len(seen)}).encode())
 
 
-def _refuse(seen: Iterable[Seen], checks: Sequence[Convention], told: str, what_now: str) -> None:
+def _refuse(seen: Iterable[Seen], checks: Sequence[Convention], where: Path | str, looked: str, what_now: str) -> None:
     if faults := conventions.faults(list(seen), checks):
-        expected = "; ".join(one.expected for one in checks)
-        raise DavidError(f"{told}, and {'; '.join(faults)}; expected: {expected}; {what_now}")
+        wrong, expected = "; ".join(faults), "; ".join(one.expected for one in checks)
+        options = [option for one in checks if (option := getattr(one, "option", "")) and option in wrong]
+        how = f"change {' or '.join(options)}, or convert" if options else "convert"
+        raise DavidError(f"{where}: {wrong} (seen in {looked}); {what_now.format(how=how)}; expected: {expected}")
 
 
 @dataclass
@@ -88,7 +93,7 @@ class Watch:
         body.append(one)
         self.counts[one.archive] += 1
         if self.counts[one.archive] % EVERY == 0:
-            _refuse(body, self.checks, f"{one.archive}: its latest {len(body)} samples were looked at", MENDED)
+            _refuse(body, self.checks, one.archive, f"its latest {len(body)} samples", MENDED)
 
 
 def look(entries: list[Listed], packing: Packing, workers: int) -> list[Seen]:
