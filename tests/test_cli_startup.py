@@ -2,11 +2,13 @@
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from rich.console import Console
 from safetensors.numpy import save_file
 
@@ -30,6 +32,19 @@ for words in {calls}:
     except SystemExit as end:
         code = end.code
     print(repr((words, code, said.getvalue(), sorted(set({slow}) & set(sys.modules)))))
+"""
+
+# As `david`, but when torch is about to be imported, this very process gets a signal.
+SIGNALLED = """
+import os, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            os.kill(os.getpid(), {number})
+sys.meta_path.insert(0, Finder())
+sys.argv = ["david", *{words}]
+from david.cli import main
+main()
 """
 
 
@@ -132,6 +147,19 @@ def test_lists_need_nothing_slow(shards: Path, tmp_path: Path) -> None:
     for words, code, said, loaded in ask(calls, tmp_path):
         assert code == 0, (words, said)
         assert not loaded, (words, loaded)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_before_training_begins_leaves_as_one_that_comes_later(
+    number: signal.Signals, shards: Path, tmp_path: Path
+) -> None:
+    """A job's script that gives the same command again where it ends with 75 does so here too."""
+    words = ["train", "--shards", str(shards), "--out", "run"]
+    code = SIGNALLED.format(number=int(number), words=words)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    assert done.returncode == 75, done.stderr
+    assert done.stderr == f"stopped by {number.name} with no step begun; the same command goes on\n"
     assert not list(tmp_path.iterdir())
 
 

@@ -15,7 +15,7 @@ from david.pack.options import AsJson, Device, Ranks, Settings
 from david.pipeline.options import DEFAULT_CACHE_GB, CacheFolder, CacheGB, MaybeShardNames
 from david.train.eval.command import register as register_eval
 from david.train.replay import register as register_replay
-from david.train.signals import PATIENCE_S
+from david.train.signals import PATIENCE_S, BetweenSteps
 
 
 def register(app: typer.Typer) -> None:
@@ -89,6 +89,8 @@ def train(
     and SIGUSR1 save a checkpoint and leave with exit code 75: the same command goes on. A second SIGINT leaves at once.
     A rank is missed (--patience) where it is stopped or its machine is gone, however long its steps take.
     """
+    context.with_resource(BetweenSteps())
+
     from david.pipeline.reading import sets
     from david.train import first_look, recipes, run, writers
     from david.train.start import Start

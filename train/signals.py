@@ -17,10 +17,12 @@ class Stopped(Exception):
 
 
 class _Handlers:
-    """While it is entered, SIGNALS come to `_take`."""
+    """While it is entered, the signals `numbers` come to `_take`."""
+
+    numbers: tuple[signal.Signals, ...] = SIGNALS
 
     def __enter__(self):
-        self._before = {number: signal.signal(number, self._take) for number in SIGNALS}
+        self._before = {number: signal.signal(number, self._take) for number in self.numbers}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -29,6 +31,20 @@ class _Handlers:
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         raise NotImplementedError
+
+
+class BetweenSteps(_Handlers):
+    """While it is entered, SIGTERM and SIGUSR1 end the process with EXIT_STOPPED, for as long as a command has not yet
+    begun to train, or has ended.
+
+    At once: a library that is being imported could make another error of an exception, and nothing is lost."""
+
+    numbers = (signal.SIGTERM, signal.SIGUSR1)
+
+    def _take(self, number: int, frame: FrameType | None) -> None:
+        name = signal.Signals(number).name
+        os.write(2, f"stopped by {name} with no step begun; the same command goes on\n".encode())
+        os._exit(EXIT_STOPPED)
 
 
 class StopSignals(_Handlers):
