@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import socketserver
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -499,6 +501,47 @@ def test_an_s3_bucket_gives_the_sets_own_batches(stored: Path, tmp_path: Path, m
             cache.mount("s3://shards/none", tmp_path / "cache", LARGE)
     finally:
         server.stop()
+
+
+def test_a_server_that_never_answered_is_told_after_two_tries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(origin, "FIRST_PAUSE_S", 0.01)
+    with socket.socket() as nobody:  # which listens to nothing
+        nobody.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{nobody.getsockname()[1]}/set"
+        with pytest.raises(
+            DavidError, match=r"no connection .*; gave up after 2 tries .* is the address right"
+        ) as told:
+            cache.mount(url, tmp_path / "cache", LARGE)
+    assert "arrived" not in str(told.value)
+
+
+class NoCredentialsError(Exception):
+    """As botocore calls it."""
+
+
+@pytest.mark.parametrize(
+    ("error", "answered", "tries"),
+    [(NoCredentialsError("none"), False, 2), (NoCredentialsError("none"), True, 6), (OSError("busy"), False, 6)],
+)
+def test_a_store_is_asked_again_where_time_may_help(
+    error: Exception, answered: bool, tries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(origin, "FIRST_PAUSE_S", 0.001)
+    store, asked = origin.Store("memory://set"), 0
+
+    def info(path: str) -> dict[str, int]:
+        nonlocal asked
+        asked += 1
+        if answered and asked == 1:
+            return {"size": 0}
+        raise error
+
+    monkeypatch.setattr(store, "_files", SimpleNamespace(info=info))
+    if answered:
+        assert store.read("first") == b""
+    with pytest.raises(DavidError, match=rf"memory://set/name: can't be read .*; gave up after {tries} tries"):
+        store.read("name")
+    assert asked == tries + answered
 
 
 @pytest.mark.parametrize("ranks", [1, 2])

@@ -19,6 +19,7 @@ from david.pack.fetch.remote import Changed, Patience, RangesRefused, Remote
 from david.pack.raw import zipcheck
 
 ATTEMPTS = 3
+KEPT = "what has arrived is kept: run the same command again to go on"
 
 # name, what is being done, bytes done, bytes in all or None; called from many threads
 Report = Callable[[str, str, int, int | None], None]
@@ -47,7 +48,7 @@ class Fetcher:
 
     def __init__(self, out: Path, options: DownloadOptions, zips_at_once: int, report: Report):
         self.out, self._options, self._report = out, options, report
-        self.remote = Remote(options.base_url, options.connections + zips_at_once, options.patience)
+        self.remote = Remote(options.base_url, options.connections + zips_at_once, options.patience, KEPT)
         self._connections = ThreadPoolExecutor(options.connections, "connection")
 
     def close(self) -> None:

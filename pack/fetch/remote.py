@@ -55,22 +55,26 @@ class _Slow(Exception):
 class Patience:
     """tries: in a row without one new byte, then it gives up; first_pause_s: doubles with each try up to a minute,
     times a random factor; timeout_s: of silence, then a connection counts as broken; least_bytes: that must come in
-    each window_s, else it is broken too, as where an answer's headers take longer than that; clock: tells seconds."""
+    each window_s, else it is broken too, as where an answer's headers take longer than that; first_tries: instead of
+    tries, while the server has not answered once; clock: tells seconds."""
 
     tries: int = 10
     first_pause_s: float = 0.5
     timeout_s: float = 30.0
     least_bytes: int = 1 << 16
     window_s: float = 60.0
+    first_tries: int | None = None
     clock: Callable[[], float] = time.monotonic
 
 
 class Remote:
-    """A server to read files from, over at most `connections` connections at a time. Safe to use from many threads."""
+    """A server to read files from, over at most `connections` connections at a time. Safe to use from many threads.
 
-    def __init__(self, base_url: str, connections: int, patience: Patience):
+    then: what to do, in the error that is raised where patience ends."""
+
+    def __init__(self, base_url: str, connections: int, patience: Patience, then: str):
         _require_tls(base_url)
-        self._patience = patience
+        self._patience, self._then, self._answered = patience, then, False
         self._pool = pool(base_url, connections, patience.timeout_s, patience.window_s)
         self._stopping = threading.Event()
         self._reason: Exception | None = None
@@ -185,18 +189,18 @@ class Remote:
                 failures = failures + 1 if broken.slow or broken.at <= reached else 1
                 reached = max(reached, broken.at)
                 pause_s = broken.pause_s or 0.0
-                if failures >= self._patience.tries or pause_s > LONGEST_RETRY_AFTER_S:
+                tries = self._patience.tries if self._answered else self._patience.first_tries or self._patience.tries
+                if failures >= tries or pause_s > LONGEST_RETRY_AFTER_S:
                     asked = f", asks to wait {pause_s:,.0f} s" if pause_s else ""
                     progress = "enough new bytes" if broken.slow else "a new byte"
                     error = Unavailable(
-                        f"{url}: {broken}{asked}; gave up after {failures} tries without {progress}; what has arrived "
-                        "is kept: run the same command again to go on"
+                        f"{url}: {broken}{asked}; gave up after {failures} tries without {progress}; {self._then}"
                     )
                     self.stop(error)
                     raise error from broken
                 backoff_s = min(LONGEST_PAUSE_S, self._patience.first_pause_s * 2 ** (failures - 1))
                 pause_s = max(pause_s, backoff_s * random.uniform(0.5, 1.5))  # jitter: not all at the same moment
-                tell(f"{broken}; again in {pause_s:.0f} s (try {failures + 1} of {self._patience.tries})")
+                tell(f"{broken}; again in {pause_s:.0f} s (try {failures + 1} of {tries})")
                 self._stopping.wait(pause_s)
 
     @contextmanager
@@ -232,6 +236,7 @@ class Remote:
                 raise DavidError(f"{url}: not an address that can be opened ({error})") from error
             except HTTPError as error:
                 raise Broken(plain(error)) from error
+            self._answered = True
             location = response.get_redirect_location()
             if not location:
                 return response

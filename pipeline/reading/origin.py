@@ -17,10 +17,13 @@ from david.pack.fetch.remote import Changed, Patience, RangesRefused, Remote
 CHUNK_BYTES = 1 << 24  # of one request to an object store
 MOST_TEXT_BYTES = 1 << 28
 TRIES = 6  # in a row without one new byte
+FIRST_TRIES = 2  # while nothing was ever answered: an address or rights that are wrong do not get better with time
 FIRST_PAUSE_S = 0.5  # doubles with each try
 CONNECTIONS = 8
 # botocore's own retries would be multiplied by s3fs's and ours: a store that is gone would be told after six minutes
 BOTO = {"config_kwargs": {"retries": {"max_attempts": 1}, "connect_timeout": 10, "read_timeout": 30}}
+HINT = "is the address right, and does the server run?"
+UNREACHED = ("Credential", "Connect", "Unauthorized", "Resolution")  # in the names of the libraries' errors
 OPTIONS = {"s3": BOTO, "s3a": BOTO}
 PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "hf": "huggingface_hub"}
 
@@ -60,7 +63,7 @@ class Server(Origin):
 
     def __init__(self, url: str):
         super().__init__(url)
-        self._remote = Remote(self.url, CONNECTIONS, Patience(TRIES, FIRST_PAUSE_S))
+        self._remote = Remote(self.url, CONNECTIONS, Patience(TRIES, FIRST_PAUSE_S, first_tries=FIRST_TRIES), HINT)
 
     def copy(self, name: str, size: int | None, write: Write) -> None:
         url, got = f"{self.url}/{name}", 0
@@ -90,7 +93,7 @@ class Store(Origin):
 
         super().__init__(url)
         scheme = urlsplit(url).scheme
-        self._stopping = threading.Event()
+        self._stopping, self._answered = threading.Event(), False
         try:
             self._files, self._root = fsspec.url_to_fs(self.url, **OPTIONS.get(scheme, {}))
         except ImportError as error:
@@ -117,15 +120,21 @@ class Store(Origin):
             if self._stopping.is_set():
                 raise DavidError(f"{self.url}: no longer read")
             try:
-                return ask()
+                answer = ask()
+                self._answered = True
+                return answer
             except (FileNotFoundError, PermissionError) as error:
                 raise DavidError(
                     f"{url}: can't be read ({_plain(error)}); is the address right, and open to you?"
                 ) from error
             except Exception as error:  # each of fsspec's libraries has errors of its own
                 failures += 1
-                if failures == TRIES:
-                    raise DavidError(f"{url}: can't be read ({_plain(error)}); gave up after {TRIES} tries") from error
+                hopeless = not self._answered and _unreached(error)
+                if failures >= (FIRST_TRIES if hopeless else TRIES):
+                    raise DavidError(
+                        f"{url}: can't be read ({_plain(error)}); gave up after {failures} tries; is the address "
+                        "right, and does the environment say who you are?"
+                    ) from error
                 self._stopping.wait(FIRST_PAUSE_S * 2 ** (failures - 1))
 
     def stop(self) -> None:
@@ -138,6 +147,11 @@ def _check(url: str, found: int | None, size: int | None) -> None:
         raise DavidError(f"{url}: has {found} bytes there, the manifest lists {size}; copy the set there again")
     if size is None and (found is None or found > MOST_TEXT_BYTES):
         raise DavidError(f"{url}: has {found} bytes there, and at most {MOST_TEXT_BYTES} are read; is it a shard set?")
+
+
+def _unreached(error: Exception) -> bool:
+    """Whether no store was found, or nothing to say to it who asks."""
+    return any(name in kind.__name__ for kind in type(error).__mro__ for name in UNREACHED)
 
 
 def _plain(error: Exception) -> str:
