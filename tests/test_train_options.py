@@ -80,14 +80,14 @@ def test_recomputing_gives_the_same_gradient_to_the_bit(recipe: Recipe, batch: B
 
 
 def test_accumulated_parts_equal_the_whole_batch(shards: Path):
-    """4 x 8 equals 32, in float32, to a millionth of the gradient."""
+    """4 x 8 equals 32, in float32, but for rounding."""
     data = replace(TINY.data, last_batch="pad")
     with Loader(shards, "train", data, batch_size=8, seed=0) as loader:
         parts = [next(loader) for _ in range(4)]
     stacked = Batch.of({name: torch.cat([part.tensors()[name] for part in parts]) for name in parts[0].tensors()})
     whole = gradient(override(DDP, ["batch_size=32"]), stacked)
     in_parts = gradient(override(DDP, ["batch_size=32", "micro_batch=8"]), stacked)
-    assert (whole - in_parts).norm() < 1e-6 * whole.norm()
+    assert (whole - in_parts).norm() < 5e-6 * whole.norm()
 
 
 def test_a_frozen_backbone_stays_as_it_is(batch: Batch):

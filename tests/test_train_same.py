@@ -15,7 +15,14 @@ from david.train.step.step import Step
 RECIPE = override(
     recipes.recipe("smoke"),
     [
-        *("data.height=48", "data.width=32", "model.backbone_size=32", "model.width=16", "model.head_widths=8,8"),
+        *(
+            "data.height=48",
+            "data.width=32",
+            "data.fit=stretch",
+            "model.backbone_size=32",
+            "model.width=16",
+            "model.head_widths=8,8",
+        ),
         *("model.reassemble=8,8,8,8", "batch_size=4", "steps=6", "optim.warmup=2", "objective.uncertainty=true"),
         *("objective.normals_angular=0.5", "objective.depth_berhu=0.5"),
     ],
