@@ -66,9 +66,12 @@ def refuse(url: str, response: urllib3.BaseHTTPResponse) -> None:
     answer = f"the server answers {response.status} {response.reason}"
     if response.status in PASSING:
         raise Broken(answer, pause_s=_retry_after_s(response))
-    hint = {404: "is the base URL right?", 416: "the file there is shorter than it was said to be"}.get(
-        response.status, "try again later, or another --base-url"
-    )
+    hint = {
+        401: "is it open to you?",
+        403: "is it open to you?",
+        404: "is the base URL right?",
+        416: "the file there is shorter than it was said to be",
+    }.get(response.status, "try again later, or another --base-url")
     raise DavidError(f"{url}: {answer}; {hint}")
 
 
