@@ -127,6 +127,26 @@ def test_a_plan_without_a_shard_makes_room_unless_a_job_holds_a_part_or_may_yet_
     assert contents(shards) == contents(tmp_path / "alone")
 
 
+@pytest.mark.parametrize("parts", [("1/1", "1/1"), ("1/2", "2/2")], ids="+".join)
+def test_jobs_of_different_plans_that_start_together_never_mix_them(
+    parts: tuple[str, str], few: Path, tmp_path: Path
+) -> None:
+    kinds = [OPTIONS, replace(OPTIONS, seed=1)]
+    alone = []
+    for number, options in enumerate(kinds):
+        packs(few, tmp_path / f"alone-{number}", options=options)()
+        alone.append(contents(tmp_path / f"alone-{number}"))
+    for number in range(ROUNDS):
+        shards = tmp_path / f"round-{number}"
+        jobs = [packs(few, shards, part, options) for part, options in zip(parts, kinds, strict=True)]
+        outcomes = at_once(jobs)
+        assert all(understood(one) or "was begun otherwise" in str(one) for one in outcomes), outcomes
+        made = contents(shards)
+        tars = {name: data for name, data in made.items() if name.endswith(".tar")}
+        assert any(tars.items() <= whole.items() for whole in alone)
+        assert parts == ("1/2", "2/2") or made in alone
+
+
 def test_a_part_that_shares_shards_with_one_at_work_is_refused(few: Path, tmp_path: Path) -> None:
     with Record(tmp_path).claim("all", 1, 8):
         for part in ("1/8", "1/16", "9/16", "1/1", "1/3"):
