@@ -30,6 +30,7 @@ from batches import bits
 from starters import at_once
 
 from david.pack import DavidError
+from david.pack.fetch import remote
 from david.pack.shards import index, manifest
 from david.pipeline.config import DataConfig
 from david.pipeline.loader import Loader
@@ -337,6 +338,22 @@ def test_closing_does_not_wait_for_what_is_being_fetched(server: Server, tmp_pat
     server.stalled.set()
     assert not left_over(folder) and not list(folder.glob("*.tar"))
     assert not [thread for thread in set(threading.enumerate()) - before if thread.name.startswith("david")]
+
+
+def test_an_answer_that_comes_as_all_ends_is_not_waited_for(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    far = remote.Remote(server.url, 1, remote.Patience(), "")
+    url, answer = f"{server.url}/{manifest.NAME}", remote.Remote._answer
+    about = far.about(url, print)
+
+    def ends(self: remote.Remote, *asked: Any) -> Any:
+        response = answer(self, *asked)
+        self.stop()  # which knows of no answer yet
+        return response
+
+    monkeypatch.setattr(remote.Remote, "_answer", ends)
+    monkeypatch.setattr(remote.Remote, "_pieces", lambda *_: pytest.fail("it is read on"))
+    with pytest.raises(remote.Stopped):
+        far.fetch(url, about, 0, about.size, lambda at, data: None, print)
 
 
 @pytest.mark.timeout(60)

@@ -211,6 +211,7 @@ class Remote:
         response = self._answer(url, headers)
         self._open.add(response)
         try:
+            self.go_on()  # `stop` saw no answer that came while it looked
             if response.status not in (200, 206):
                 refuse(url, response)
             yield response
