@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import david
+from david.pack import machine
 
 PACKAGES = ("david-train", "torch", "timm", "nvidia-dali-cuda130", "opencv-python-headless", "lz4", "numpy")
 
@@ -24,7 +25,7 @@ def hardware() -> dict[str, Any]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": machine.cores(),
         "memory_gb": round(memory / 1e9, 1),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "gpus": torch.cuda.device_count(),

@@ -7,7 +7,6 @@ number: a loader that starts at step n gives what another gives after n batches,
 
 import hashlib
 import json
-import os
 import weakref
 from collections.abc import Iterable, Iterator
 from itertools import count
@@ -15,6 +14,7 @@ from time import perf_counter
 
 import torch
 
+from david.pack import machine
 from david.pack.errors import DavidError
 from david.pipeline.ahead import Ahead
 from david.pipeline.batch import Batch
@@ -129,8 +129,7 @@ def _batches(
 def cores(ranks: int) -> int:
     """The processor cores of this machine for each of its ranks: as many as it has GPUs, or all where it has none."""
     here = min(ranks, torch.cuda.device_count() or ranks)
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, allowed // here)
+    return max(1, machine.cores() // here)
 
 
 def _engine(

@@ -24,6 +24,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from torch.distributed.tensor import DTensor
 
+from david.pack import machine
 from david.pack.errors import DavidError
 from david.train.pulse import Pulse, report
 from david.train.signals import EXIT_STOPPED, PATIENCE_S, Passing, Stopped
@@ -195,7 +196,7 @@ def launch(ranks: int, function: Callable[..., Any], **arguments: Any) -> Any:
     as this process's own. Signals go to the ranks, and this process waits until they have saved, however long that
     takes.
     """
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // ranks)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, machine.cores() // ranks)))
     for agent in ("torch.distributed.elastic", "torch.multiprocessing.spawn"):
         logging.getLogger(agent).setLevel(logging.CRITICAL)  # what it would say is raised below
     config = LaunchConfig(
