@@ -422,7 +422,7 @@ def test_patterns_match_as_their_text_says(pattern: str, name: str, stars: tuple
 
 def test_a_list_of_json_names_a_line_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "list.jsonl").write_text('{"rgb": "a.jpg", "depth": null}\n\n[1]\n{"rgb": ["x"]}\n')
-    _, rows = listing.rows(tmp_path / "list.jsonl")
+    rows = listing.rows(tmp_path / "list.jsonl")
     first, second, third = rows
     assert first == Row(f"{tmp_path}/list.jsonl, line 1", {"rgb": "a.jpg"}, None, None)
     assert isinstance(second, BadSample) and second.where.endswith("line 3")
@@ -445,7 +445,7 @@ def test_any_list_gives_rows_or_names_what_is_wrong(tmp_path: Path, kind: str, d
     for head in (b"", b"rgb,split\n", b'{"rgb": '):
         path.write_bytes(head + data)
         try:
-            _, rows = listing.rows(path)
+            rows = listing.rows(path)
             for row in rows:
                 assert isinstance(row, Row | BadSample)
         except DavidError as error:

@@ -24,6 +24,7 @@ from david.pack.check.conventions import CameraNormals, PlausibleDepth
 from david.pack.errors import BadSample, DavidError
 from david.pack.raw import archive, picture
 from david.pack.raw.archive import MAX_PIXELS, Entry, Found, Member
+from david.pack.shards.codings import MOST_STEPS
 from david.pack.shards.sample import Sample
 from david.pack.shards.schema import RGB, Field, Fields
 from david.pack.sources import listing, photos
@@ -124,8 +125,7 @@ class Folder(Source):
     def _of_list(self, raw: Path) -> Iterator[Row | BadSample]:
         assert self.list is not None
         path = self.list if self.list.exists() or self.list.is_absolute() else raw / self.list
-        _, rows = listing.rows(path)
-        return rows
+        return listing.rows(path)
 
     def _listed(self, members: dict[str, Member]) -> Iterator[Row | BadSample]:
         """By patterns: every RGB has one file of each kind that a pattern is given for."""
@@ -237,7 +237,7 @@ class Folder(Source):
         known = ~np.isin(stored, self._invalid()) & ~np.isnan(stored) & ~sky
         if whole:
             known &= stored != 0
-            if (stored[known] > 65534).any():
+            if (stored[known] > MOST_STEPS).any():
                 raise BadSample(
                     member.where,
                     "holds the step 65535, which shards keep for sky; say what it means: --depth-invalid 65535 or "

@@ -31,8 +31,8 @@ class Row(NamedTuple):
     id: str | None
 
 
-def rows(path: Path) -> tuple[tuple[str, ...], Iterator[Row | BadSample]]:
-    """The columns of a list, and its rows; one that makes no sense comes as BadSample.
+def rows(path: Path) -> Iterator[Row | BadSample]:
+    """The rows of a list; one that makes no sense comes as BadSample.
 
     Raises DavidError where the file can't be read or has no such header."""
     try:
@@ -48,7 +48,7 @@ def rows(path: Path) -> tuple[tuple[str, ...], Iterator[Row | BadSample]]:
     except (StopIteration, csv.Error) as error:
         raise DavidError(f"{path}: an empty list; expected a header of {','.join(COLUMNS)}") from error
     _require_columns(header, f"{path}, line 1")
-    return header, _of_csv(path, header, reader)
+    return _of_csv(path, header, reader)
 
 
 def _require_columns(names: Iterable[str], where: str) -> None:
@@ -79,9 +79,7 @@ def _of_csv(path: Path, header: tuple[str, ...], reader: Iterator[list[str]]) ->
         yield _row(where, {name: cell.strip() for name, cell in zip(header, cells, strict=True)})
 
 
-def _of_json(path: Path, text: str) -> tuple[tuple[str, ...], Iterator[Row | BadSample]]:
-    found: list[Row | BadSample] = []
-    there: dict[str, None] = {}
+def _of_json(path: Path, text: str) -> Iterator[Row | BadSample]:
     for number, line in enumerate(text.splitlines(), start=1):
         where = f"{path}, line {number}"
         if not line.strip():
@@ -92,12 +90,10 @@ def _of_json(path: Path, text: str) -> tuple[tuple[str, ...], Iterator[Row | Bad
             if any(type(value) not in (str, int) for value in cells.values()):
                 raise TypeError("a value is no text")
         except (ValueError, AttributeError, TypeError, RecursionError) as error:
-            found.append(BadSample(where, f"no JSON object of texts: {error}"))
+            yield BadSample(where, f"no JSON object of texts: {error}")
             continue
         _require_columns({"rgb": None} | cells, where)
-        there |= dict.fromkeys(cells)
-        found.append(_row(where, {name: str(value) for name, value in cells.items()}))
-    return tuple(there), iter(found)
+        yield _row(where, {name: str(value) for name, value in cells.items()})
 
 
 def _row(where: str, cells: dict[str, str]) -> Row | BadSample:
