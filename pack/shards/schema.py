@@ -57,6 +57,7 @@ the only one with a hardware decoder; LZ4 decodes three times as fast as Zstanda
 bits of the normals in a plane of their own save 9 % over high bytes and nibbles.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -64,6 +65,7 @@ VERSION = 2
 VERSIONS = (1, 2)  # that are read
 BLOCK_BYTES = 65_536
 CM = 0.01  # metres: the unit of version 1, and of SynthHuman
+SPLIT_NAME = re.compile(r"[a-z0-9_]{1,40}")
 SCENARIOS = ("face", "full_body", "upper_body")
 
 ImageCodec = Literal["jpeg", "webp"]

@@ -14,10 +14,10 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from david.pack.errors import BadSample, DavidError
+from david.pack.shards.schema import SPLIT_NAME
 
 FILES = ("rgb", "depth", "normals", "alpha", "camera")
 COLUMNS = (*FILES, "split", "id")
-_SPLIT = re.compile(r"[a-z0-9_]{1,40}")
 _PART = re.compile(r"\*\*/?|\*|\{[^{}]*\}|[^*{]+|\{")
 
 
@@ -106,7 +106,7 @@ def _row(where: str, cells: dict[str, str]) -> Row | BadSample:
             return BadSample(where, f"{kind} is `{name[:200]}`, expected a path within the folder of raw data")
         files[kind] = str(PurePosixPath(name))
     split = cells.get("split")
-    if split is not None and not _SPLIT.fullmatch(split):
+    if split is not None and not SPLIT_NAME.fullmatch(split):
         return BadSample(where, f"the split is `{split[:40]}`, expected a-z, 0-9 and _")
     return Row(where, files, split, cells.get("id") or None)
 

@@ -17,15 +17,14 @@ from david.pack.errors import BadSample, DavidError
 from david.pack.raw.archive import MAX_PIXELS, Entry, Found
 from david.pack.shards import codecs
 from david.pack.shards.manifest import Shard
-from david.pack.shards.schema import VERSION, Compression, Fields, ImageCodec
+from david.pack.shards.schema import SPLIT_NAME, VERSION, Compression, Fields, ImageCodec
 from david.pack.sources.source import Source
 from david.pack.sources.synthhuman import SynthHuman
 
 SPLITS = ("train", "val")  # of a source that tells none
 ENCODERS = ("opencv-python-headless", "lz4", "zstandard", "openexr", "numpy")  # that shards' bytes depend on
 CODECS = "david's codecs"
-_SHARD_NAME = re.compile(r"([a-z0-9_]{1,40})(?:-[0-9]{2,9})?-[0-9]{6,9}")
-_SPLIT = re.compile(r"[a-z0-9_]{1,40}")
+_SHARD_NAME = re.compile(rf"({SPLIT_NAME.pattern})(?:-[0-9]{{2,9}})?-[0-9]{{6,9}}")
 
 
 def encoders() -> dict[str, str]:
@@ -202,7 +201,7 @@ def plan(
     splits = {key: entry.split or split_of(key, options.val_fraction) for key, entry in found.items()}
     shards = []
     for split in sorted(set(splits.values()), key=lambda name: (name not in SPLITS, name)):
-        if not _SPLIT.fullmatch(split):
+        if not SPLIT_NAME.fullmatch(split):
             raise DavidError(f"a split is called `{split[:80]}`, expected a-z, 0-9 and _")
         keys = [key for key in found if splits[key] == split]
         if options.order == "permuted":
