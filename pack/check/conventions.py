@@ -39,6 +39,10 @@ class Convention(Protocol):
         tell."""
         ...
 
+    def doubts(self, good: Sequence[Evidence]) -> list[str]:
+        """What may be wrong though it is nothing to refuse, as sentences."""
+        return []
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -65,7 +69,7 @@ def faults(seen: Sequence[Seen], conventions: Sequence[Convention]) -> list[str]
 def doubts(seen: Sequence[Seen], conventions: Sequence[Convention]) -> list[str]:
     """What may be wrong though it is nothing to refuse, as sentences."""
     good = [one.evidence for one in seen if one.evidence]
-    return [doubt for one in conventions if isinstance(one, PlausibleDepth) and (doubt := one.doubt(good))]
+    return [doubt for convention in conventions for doubt in convention.doubts(good)]
 
 
 _ORDERS = [(axes, signs) for axes in permutations(range(3)) for signs in product((1, -1), repeat=3)]
@@ -90,7 +94,7 @@ def _fits(follows: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class CameraNormals:
+class CameraNormals(Convention):
     """Unit normals in the camera's frame, X right, Y up, Z towards the camera, that fit the depth.
 
     channels: of the file, which hold X, Y and Z; option: of the command line, that says which axes they are"""
@@ -133,7 +137,7 @@ class CameraNormals:
 
 
 @dataclass(frozen=True)
-class PlausibleDepth:
+class PlausibleDepth(Convention):
     """Depth in metres that can be: its unit, and that what has none is marked.
 
     median_m: between which the samples' median depths lie; surely_m: likewise, where few samples tell; size_m: of what
@@ -190,17 +194,16 @@ class PlausibleDepth:
             )
         return found
 
-    def doubt(self, good: Sequence[Evidence]) -> str:
-        """What may be wrong with these samples though it can be so, in a sentence; empty: nothing."""
+    def doubts(self, good: Sequence[Evidence]) -> list[str]:
         middle = _middle([one.median_m for one in good])
         least, most = self.likely_m or (middle, middle)
         if not (middle < least or middle > most):
-            return ""
-        return f"depth is {middle:.4g} m (median of the samples' medians): is {self.option}, metres a step, right?"
+            return []
+        return [f"depth is {middle:.4g} m (median of the samples' medians): is {self.option}, metres a step, right?"]
 
 
 @dataclass(frozen=True)
-class ForegroundAlpha:
+class ForegroundAlpha(Convention):
     """Alpha of 0 .. 255 that covers what has a depth."""
 
     @property
