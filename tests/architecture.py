@@ -39,7 +39,8 @@ to it.
 **model.** `config.py` says which kinds of network there are. `networks/david.py` resizes the image for a ViT of timm
 (`backbone.py`), turns its tokens back into maps (`reassemble.py`), and joins them with what the ViT cannot see
 (`resizer.py`, `decoder.py`). Each head (`heads/`) makes one entry of a `Prediction`. `weights.py` loads and saves,
-without pickle.
+without pickle. `predict/predictor.py` carries a picture of any size through a network and back: `fit.py` how it reaches
+the network, `engine.py` and `onnx_file.py` what computes, `fields.py` what comes out.
 
 **train.** `loop.py` takes a recipe and a shard set to a run's folder: loader, step, recorder, evaluation, checkpoint.
 A step is three files: `step/step.py`, the same on every rank; `step/gradients.py`, how gradients are summed; and the

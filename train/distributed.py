@@ -123,7 +123,7 @@ class World:
         return int(tensor)
 
 
-def device_of(name: str, local_rank: int) -> torch.device:
+def device_of(name: str, local_rank: int = 0) -> torch.device:
     """`auto` is a GPU where there is one, else the CPU. Raises DavidError for a device that is not there.
 
     Of the GPUs that it is shown, a rank takes the one of its number on the node, counted round: a launcher may show

@@ -4,9 +4,9 @@ Found without torch: a name that leads nowhere is told at once.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from david.model import label
 from david.model.configs.base import ModelConfig
@@ -51,6 +51,13 @@ class Subject:
         except RuntimeError as error:  # its message has a line for each tensor
             raise DavidError(f"{self.source}: not the weights of the network that its recipe describes") from error
         return network.eval()
+
+    def about(self) -> dict[str, Any]:
+        """What is known of what made it, as JSON: its configuration as `model`, and its recipe where it has one."""
+        said = label.read(self.source) or {}
+        recipe = recipe_of(self.source)
+        model = {"model": asdict(self.model)} if self.model else {}
+        return {**model, **({"recipe": asdict(recipe)} if recipe else {}), **said}
 
 
 def of_path(path: Path) -> Subject:

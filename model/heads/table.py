@@ -18,6 +18,7 @@ class Head:
     module: its class, made by (channels, width, head_widths, activation); called with what it needs and the image's
         size (H, W), it gives (B, channels, H, W) float32
     output: what a `Prediction` calls what it says
+    field: what a `Predictor` calls it; finish: from the output to that, on tensors, where they are not the same
     needs: `map`, the decoder's finest map (B, width, H/2, W/2), or `pyramid`, all four of them, finest first
     activations: what it can end with, by name; the first is the one that is meant where nothing is said
     activation_field: the field of a configuration that chooses among them; none where there is no choice
@@ -27,10 +28,17 @@ class Head:
     module: Lazy
     output: str
     channels: int
+    field: str = ""
+    finish: Lazy | None = None
     needs: Literal["map", "pyramid"] = "map"
     activations: tuple[str, ...] = ("linear",)
     activation_field: str | None = None
     size: Callable[[int, tuple[int, int], int], int] | None = None
+
+    @property
+    def says(self) -> str:
+        """The name of its field."""
+        return self.field or self.output
 
 
 def dense(width: int, head_widths: tuple[int, int], channels: int) -> int:
@@ -56,5 +64,12 @@ HEADS: dict[str, Head] = {
         activation_field="normals_activation",
         size=dense,
     ),
-    "alpha": Head(module="david.model.heads.alpha:AlphaLogits", output="alpha_logits", channels=1, size=dense),
+    "alpha": Head(
+        module="david.model.heads.alpha:AlphaLogits",
+        output="alpha_logits",
+        channels=1,
+        field="alpha",
+        finish="torch:sigmoid",
+        size=dense,
+    ),
 }

@@ -1,0 +1,113 @@
+"""`david.load`: a run, a file of weights, an ONNX file or a name on the Hugging Face hub to a `Predictor`.
+
+What a name leads to is found without torch (`found`), so that a command refuses a wrong one at once.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from david.model import readable
+from david.pack.errors import DavidError
+from david.train import subject as subjects
+from david.train.subject import Subject
+
+if TYPE_CHECKING:
+    from david.model.predict.engine import Engine
+    from david.model.predict.predictor import Predictor
+
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+EXPECTED = "a run, a checkpoint, a file of weights, an ONNX file, or user/name on the Hugging Face hub"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a name leads to. subject: weights of ours; onnx: an ONNX file; hub: a name there; one of the three"""
+
+    name: str
+    subject: Subject | None = None
+    onnx: Path | None = None
+    hub: str | None = None
+
+
+def found(what: str | Path) -> Found:
+    """Raises DavidError where it leads nowhere, or to what can be no network."""
+    path = Path(what)
+    if path.suffix.lower() == ".onnx":
+        if not path.is_file():
+            raise DavidError(f"{path}: no such file; expected an ONNX file")
+        return Found(path.name, onnx=path)
+    if path.exists():
+        if path.is_file():
+            readable.as_network(path)
+        return Found(path.name, subject=subjects.of_path(path))
+    if _HUB_NAME.fullmatch(str(what)):
+        return Found(str(what), hub=str(what))
+    raise DavidError(f"{what}: no such file or folder; expected {EXPECTED}")
+
+
+def load(
+    *what: str | Path,
+    device: str = "auto",
+    precision: str = "auto",
+    fit: str = "square",
+    size: int | None = None,
+) -> "Predictor":
+    """The predictor of a run (its newest checkpoint), a checkpoint, a file of weights, an ONNX file, or `user/name` on
+    the Hugging Face hub; of several, for different fields, one that says what they all say.
+
+    device: auto, cpu or cuda; precision: auto, fp32, bf16 or fp16, of our own weights; fit: how pictures reach the
+    network, see `model/predict/fit.py`; size: the side of the square that it sees, by default the size that it was
+    trained at, or an ONNX file's own. Raises DavidError where one of these cannot be."""
+    return loaded([found(one) for one in what], device, precision, fit, size)
+
+
+def loaded(
+    places: Sequence[Found], device: str = "auto", precision: str = "auto", fit: str = "square", size: int | None = None
+) -> "Predictor":
+    """As `load`, of what `found` found."""
+    from david.model.predict.predictor import SIDE, Predictor
+
+    if not places:
+        raise DavidError(f"nothing to load; expected {EXPECTED}")
+    opened = [_engine(place, device, precision) for place in places]
+    sides = [engine.side or _trained_at(about) for engine, about in opened]
+    side = size if size is not None else next((side for side in sides if side), SIDE)
+    return Predictor(
+        tuple(engine for engine, _ in opened),
+        fit=fit,  # type: ignore[arg-type]  # Predictor checks it
+        side=side,
+        name=", ".join(place.name for place in places),
+        about=opened[0][1] if len(opened) == 1 else {},
+    )
+
+
+def _engine(place: Found, device: str, precision: str) -> "tuple[Engine, dict[str, Any]]":
+    """What computes, and what is known of what made it."""
+    if place.onnx:
+        from david.model.predict.onnx_file import OnnxEngine
+
+        engine = OnnxEngine(place.onnx, device)
+        return engine, engine.about
+
+    from david.model.predict.engine import TorchEngine
+    from david.train.distributed import device_of
+    from david.train.step.precision import half_precision
+
+    where = device_of(device)
+    if place.hub:
+        from david.model.predict import hub
+
+        network, about = hub.fetched(place.hub)
+    else:
+        assert place.subject
+        network, about = place.subject.network(), place.subject.about()
+    return TorchEngine(network, where, half_precision(precision, where)), about
+
+
+def _trained_at(about: dict[str, Any]) -> int | None:
+    """The longer side of the images that a network was trained on, where its recipe says one."""
+    data = about.get("recipe", {}).get("data", {})
+    return max((side for side in (data.get("height"), data.get("width")) if side), default=None)
