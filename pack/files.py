@@ -17,15 +17,19 @@ from pathlib import Path
 from typing import BinaryIO
 
 _TAIL = re.compile(r"\.[0-9a-f]{16}\.part")
+_LEFT = re.compile(r"\..+" + _TAIL.pattern)
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[BinaryIO]:
+def whole(path: Path, *, tidy: bool = True) -> Iterator[BinaryIO]:
     """A file to write that appears under `path` only once it is complete and on the disk.
 
-    Raises OSError, which names `path` and says so, where it can't be written."""
+    tidy: first take away what killed writers of it left, for which the whole folder is looked through; who writes many
+    files to one folder calls `sweep_below` once instead. Raises OSError, which names `path` and says so, where it can't
+    be written."""
     try:
-        sweep(path)
+        if tidy:
+            sweep(path)
         temporary, handle = _begin(path)
         try:
             with os.fdopen(handle, "wb") as file:
@@ -42,8 +46,8 @@ def whole(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    with whole(path) as file:
+def write_whole(path: Path, data: bytes, *, tidy: bool = True) -> None:
+    with whole(path, tidy=tidy) as file:
         file.write(data)
 
 
@@ -56,6 +60,15 @@ def sweep(path: Path) -> None:
             if other.name.startswith(f".{path.name}.") and _TAIL.fullmatch(other.name[len(path.name) + 1 :]):
                 with suppress(OSError):
                     _remove_unheld(other)
+
+
+def sweep_below(folder: Path) -> None:
+    """As `sweep`, for every file in a folder and below it."""
+    for root, _, names in os.walk(folder):
+        for name in names:
+            if _LEFT.fullmatch(name):
+                with suppress(OSError):
+                    _remove_unheld(Path(root, name))
 
 
 def make_folder(path: Path) -> None:

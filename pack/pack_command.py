@@ -15,11 +15,12 @@ from david.pack import source_options as told
 from david.pack import tables
 from david.pack.errors import DavidError, shown
 from david.pack.options import Workers
+from david.pack.part import Part
 from david.pack.shards.manifest import NAME, Manifest, require_folder
 from david.pack.sources.table import SOURCES, chosen
 from david.pack.work import build as work
 from david.pack.work import crew, ray_engine
-from david.pack.work.build import BadPolicy, Part, Runner, build
+from david.pack.work.build import BadPolicy, Runner, build
 from david.pack.work.crew import Event
 from david.pack.work.display import PackDisplay
 from david.pack.work.forecast import forecast

@@ -16,6 +16,7 @@ from david.pipeline.options import DEFAULT_CACHE_GB, CacheFolder, CacheGB, Maybe
 from david.train.eval.command import register as register_eval
 from david.train.replay import register as register_replay
 from david.train.signals import PATIENCE_S, BetweenSteps
+from david.train.use.predict import register as register_predict
 
 
 def register(app: typer.Typer) -> None:
@@ -24,6 +25,7 @@ def register(app: typer.Typer) -> None:
     app.command("plot")(plot)
     register_replay(app)
     register_eval(app)
+    register_predict(app)
 
 
 def train(

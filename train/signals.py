@@ -16,7 +16,7 @@ class Stopped(Exception):
     """A signal stopped the run after it saved; the command line leaves with EXIT_STOPPED."""
 
 
-class _Handlers:
+class Handlers:
     """While it is entered, the signals `numbers` come to `_take`."""
 
     numbers: tuple[signal.Signals, ...] = SIGNALS
@@ -33,7 +33,7 @@ class _Handlers:
         raise NotImplementedError
 
 
-class BetweenSteps(_Handlers):
+class BetweenSteps(Handlers):
     """While it is entered, SIGTERM and SIGUSR1 end the process with EXIT_STOPPED, for as long as a command has not yet
     begun to train, or has ended.
 
@@ -47,7 +47,7 @@ class BetweenSteps(_Handlers):
         os._exit(EXIT_STOPPED)
 
 
-class StopSignals(_Handlers):
+class StopSignals(Handlers):
     """While it is entered, SIGINT, SIGTERM and SIGUSR1 only set `requested`.
 
     alone: whether no launcher stands between the process and the terminal: a second Ctrl-C then leaves at once, and
@@ -65,7 +65,7 @@ class StopSignals(_Handlers):
         self.requested = True
 
 
-class Passing(_Handlers):
+class Passing(Handlers):
     """While it is entered, each of SIGNALS asks the processes that this one has started to stop; it waits for them.
 
     They get SIGTERM, whatever came. A second SIGINT ends them at once."""

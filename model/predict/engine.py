@@ -15,11 +15,13 @@ class Engine:
     """A network as a function of arrays.
 
     fields: what it says, by name (see `fields.py`); side: of the square that it sees, None where any size will do
-    batch: how many images it takes at once, None for any number"""
+    batch: how many images it takes at once, None for any number; precision: that it computes in; on_gpu: where"""
 
     fields: tuple[str, ...]
     side: int | None = None
     batch: int | None = None
+    precision: str = "float32"
+    on_gpu: bool = False
 
     def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """images: (B, H, W, 3) uint8 RGB. Gives (B, C, H, W) float32 by name."""
@@ -32,6 +34,7 @@ class TorchEngine(Engine):
     def __init__(self, network: Network, device: torch.device | str = "cpu", half: torch.dtype | None = None):
         self.network = network.to(device).eval()
         self.device, self.half = torch.device(device), half
+        self.precision, self.on_gpu = str(half or torch.float32).removeprefix("torch."), self.device.type == "cuda"
         self.heads = [HEADS[name] for name in network.config.heads]
         self.fields = tuple(head.says for head in self.heads)
 

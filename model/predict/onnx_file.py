@@ -24,7 +24,9 @@ INSTALL = 'pip install -c constraints.txt -e ".[onnx]"'
 
 
 class OnnxEngine(Engine):
-    """A file of the official contract. providers: onnxruntime's, by name, the first that is there is taken."""
+    """A file of the official contract. device: auto, cpu or cuda; threads: of one image, all cores by default"""
+
+    precision = "the file's"
 
     def __init__(self, path: Path, device: str = "cpu", threads: int | None = None):
         ort = runtime()
@@ -43,6 +45,7 @@ class OnnxEngine(Engine):
         except Exception as error:  # onnxruntime's own, which share no base that it names
             raise DavidError(f"{path}: no ONNX file that onnxruntime can read ({_short(error)})") from error
         self.path = path
+        self.on_gpu = self.session.get_providers()[0].startswith("CUDA")
         self.about: dict[str, str] = dict(self.session.get_modelmeta().custom_metadata_map)
         self.input = self._input()
         self.outputs = self._outputs()

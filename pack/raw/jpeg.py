@@ -57,15 +57,15 @@ def orientation(data: bytes) -> int:
         kind, length = data[place + 1], int.from_bytes(data[place + 2 : place + 4], "big")
         segment = data[place + 4 : place + 2 + length]
         if kind == 0xE1 and segment.startswith(_EXIF):
-            return _tag(segment[len(_EXIF) :])
+            return tagged(segment[len(_EXIF) :])
         if kind == 0xDA or length < 2:
             break
         place += 2 + length
     return 1
 
 
-def _tag(tiff: bytes) -> int:
-    """Orientation in the first directory of a TIFF header."""
+def tagged(tiff: bytes) -> int:
+    """Orientation in the first directory of a TIFF header, as `orientation` gives it."""
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
     try:
         if order is None:

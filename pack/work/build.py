@@ -15,6 +15,7 @@ from david.pack import machine
 from david.pack.check.report import Report
 from david.pack.errors import BadSample, DavidError
 from david.pack.look import report_page
+from david.pack.part import Part
 from david.pack.raw import archive
 from david.pack.shards import manifest, shard
 from david.pack.shards.manifest import Manifest
@@ -30,32 +31,6 @@ from david.pack.work.worker import Tally
 Runner = Callable[..., Iterator[Event]]  # writes shards: `crew.run`, `ray_engine.run`
 Reading = Callable[[str, int, int], None]
 DEFAULT_SHARE, DEFAULT_FREE = 0.01, 10  # of bad samples, see `BadPolicy`
-
-
-@dataclass(frozen=True)
-class Part:
-    """Every n-th shard, beginning with the i-th: what one of n jobs writes. number: 1 .. of."""
-
-    number: int = 1
-    of: int = 1
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.number <= self.of:
-            raise DavidError(f"part {self.number}/{self.of}: a part is i/n with i from 1 to n")
-
-    def __str__(self) -> str:
-        return f"{self.number}-of-{self.of}"
-
-    @classmethod
-    def parse(cls, text: str) -> "Part":
-        """`i/n` as a Part. Raises DavidError where it is none."""
-        number, _, of = text.partition("/")
-        if not (number.isdecimal() and of.isdecimal()):
-            raise DavidError(f"part `{text}`: a part is i/n, such as 3/16")
-        return cls(int(number), int(of))
-
-    def of_plan(self, whole: Plan) -> list[ShardPlan]:
-        return list(whole.shards[self.number - 1 :: self.of])
 
 
 @dataclass(frozen=True)
@@ -138,7 +113,7 @@ def build(
             held.enter_context(record.claim(group or "all", part.number, part.of))
             if not finished:
                 record.agree(whole.as_json() | {"groups": groups}, group, replaceable)
-        mine, watch = part.of_plan(whole), partial(reading, "the shards that are there")
+        mine, watch = part.of_all(whole.shards), partial(reading, "the shards that are there")
         if finished:
             try:
                 return repair.repair(

@@ -95,7 +95,7 @@ def forecast(
         raise advised(error) from error
     version = manifest.load(shards).version if (shards / manifest.NAME).exists() and not restart else VERSION
     whole = plan(found, options, None, listed_bad, source=source, version=version)
-    mine, raw_bytes = part.of_plan(whole), sum(one["bytes"] for one in whole.raw["archives"])
+    mine, raw_bytes = part.of_all(whole.shards), sum(one["bytes"] for one in whole.raw["archives"])
     standing = Standing() if restart else _standing(shards, whole, {one.name for one in mine})
     left = [one for one in mine if one.name not in standing.kept]
     packed, packed_bytes = sum(one.samples for one in standing.packed), sum(one.bytes for one in standing.packed)

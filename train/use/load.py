@@ -3,6 +3,7 @@
 What a name leads to is found without torch (`found`), so that a command refuses a wrong one at once.
 """
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from david.model import readable
 from david.pack.errors import DavidError
+from david.pack.files import sha256
 from david.train import subject as subjects
 from david.train.subject import Subject
 
@@ -82,6 +84,23 @@ def loaded(
         name=", ".join(place.name for place in places),
         about=opened[0][1] if len(opened) == 1 else {},
     )
+
+
+def fingerprint(place: Found, engine: "Engine") -> str:
+    """SHA-256 of a place's weights: of the file, or of the tensors where they came from the hub."""
+    file = place.onnx or (place.subject.source if place.subject else None)
+    if file:
+        return sha256(file)
+
+    import torch
+
+    from david.model.predict.engine import TorchEngine
+
+    assert isinstance(engine, TorchEngine)
+    made = hashlib.sha256()
+    for name, tensor in sorted(engine.network.state_dict().items()):
+        made.update(name.encode() + tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return made.hexdigest()
 
 
 def _engine(place: Found, device: str, precision: str) -> "tuple[Engine, dict[str, Any]]":

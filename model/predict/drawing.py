@@ -1,0 +1,112 @@
+"""What a network says of a picture as pictures: depth from warm (near) to cold (far), normals with X, Y, Z as red,
+green, blue, alpha as grey. The colours are those of `david.pack.look.preview`, made strip by strip, in place, so
+that a picture of many megapixels takes little time and memory.
+
+    drawn = drawing.pictures(out)               # {"relative_depth": (H, W, 3) uint8, ...}
+    sheet = drawing.side_by_side(rgb, out)      # RGB and all of them, one picture
+
+Where the network says alpha, depth and normals are drawn where it is above 0.5 alone; the rest is dark.
+
+Legend: H rows, W columns. All pictures are (H, W, 3) uint8 sRGB.
+"""
+
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+
+from david.model.predict.fields import Fields
+from david.pack.look.preview import INVALID, depth_span
+
+Span = tuple[float, float]
+
+FOREGROUND = 0.5  # alpha above it is drawn
+ROWS = 64  # of a strip: what is computed of it stays in a processor's cache
+SEEN = 1 << 20  # pixels that a picture's range of depth is taken from, evenly chosen
+LONGEST = 65_500  # pixels of a side, the most that a JPEG holds
+_WARM = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_TURBO)[..., ::-1].copy()
+_WARM[0] = INVALID  # the darkest blue is that of 1, and 0 is what is not drawn
+
+
+def foreground(fields: Fields, rows: slice = slice(None)) -> np.ndarray | None:
+    """(H, W) bool, where depth and normals are drawn; None where alpha is not known, and all is."""
+    return None if fields.alpha is None else fields.alpha[rows] > FOREGROUND
+
+
+def span(fields: Fields) -> Span | None:
+    """The nearest and the farthest relative depth of the foreground but for 0.5 % at each end, of a picture of more
+    than a million pixels by every n-th row and column; 0, 0 without a foreground. None where depth is not known.
+
+    Pictures are comparable, and a video does not flicker, where all are drawn with one span."""
+    if fields.relative_depth is None:
+        return None
+    step = max(1, round((fields.relative_depth.size / SEEN) ** 0.5))
+    depth = fields.relative_depth[::step, ::step]
+    valid = np.ones(depth.shape, bool) if fields.alpha is None else fields.alpha[::step, ::step] > FOREGROUND
+    return depth_span(depth, valid)
+
+
+def pictures(fields: Fields, depth_span: Span | None = None) -> dict[str, np.ndarray]:
+    """Every field that can be drawn, by its name. depth_span: the warmest and the coldest, by default `span`'s."""
+    return {name: draw(fields, name, depth_span) for name in fields if _drawable(fields[name])}
+
+
+def draw(fields: Fields, name: str, depth_span: Span | None = None) -> np.ndarray:
+    """One field. Depth has no unit: its colours tell what is nearer, not how near."""
+    values = fields[name]
+    out = np.empty((*values.shape[:2], 3), np.uint8)
+    reach = (depth_span or span(fields)) if name == "relative_depth" else None
+    for rows in _strips(values):
+        inside = foreground(fields, rows)
+        if reach:
+            out[rows] = _depth(values[rows], inside, reach)
+        elif values.ndim == 3:
+            out[rows] = _normals(values[rows], inside)
+        else:
+            out[rows] = _grey(values[rows])
+    return out
+
+
+def side_by_side(rgb: np.ndarray, fields: Fields, depth_span: Span | None = None) -> np.ndarray:
+    """RGB and every field that can be drawn in a row, or below each other where the picture is more than twice as wide
+    as high; smaller where a side would be longer than a JPEG can be."""
+    cells = [rgb, *pictures(fields, depth_span).values()]
+    sheet = np.concatenate(cells, axis=1 if rgb.shape[1] <= 2 * rgb.shape[0] else 0)
+    shrink = LONGEST / max(sheet.shape)
+    if shrink >= 1:
+        return sheet
+    height, width = (max(1, int(side * shrink)) for side in sheet.shape[:2])
+    return cv2.resize(sheet, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def _drawable(values: np.ndarray) -> bool:
+    return values.ndim == 2 or values.shape[2] == 3
+
+
+def _strips(values: np.ndarray) -> Iterator[slice]:
+    return (slice(start, start + ROWS) for start in range(0, len(values), ROWS))
+
+
+def _depth(depth: np.ndarray, inside: np.ndarray | None, reach: Span) -> np.ndarray:
+    near, far = reach
+    warmth = np.subtract(far, depth, dtype=np.float32)
+    warmth *= 255 / max(far - near, 1e-6)
+    shown = np.rint(np.clip(warmth, 1, 255, out=warmth), out=warmth).astype(np.uint8)
+    if inside is not None:
+        shown *= inside
+    return cv2.applyColorMap(shown, _WARM)
+
+
+def _normals(normals: np.ndarray, inside: np.ndarray | None) -> np.ndarray:
+    colours = np.multiply(normals, 127.5, dtype=np.float32)
+    colours += 127.5
+    drawn = np.rint(np.clip(colours, 0, 255, out=colours), out=colours).astype(np.uint8)
+    if inside is not None:
+        drawn = cv2.copyTo(drawn, inside.view(np.uint8), np.full_like(drawn, INVALID))
+    return drawn
+
+
+def _grey(share: np.ndarray) -> np.ndarray:
+    grey = np.multiply(share, 255, dtype=np.float32)
+    grey = np.rint(np.clip(grey, 0, 255, out=grey), out=grey).astype(np.uint8)
+    return cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB)

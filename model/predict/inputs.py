@@ -1,0 +1,148 @@
+"""INPUT ... of a command line to the inputs that they name, in order, each with the name of what is written of it.
+
+A file is taken as it is; a folder gives the files in it and below that look like inputs, sorted by path; anything else
+with `*`, `?` or `[` is a pattern (`**` for folders below). Nothing is decoded here.
+"""
+
+import glob
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+from david.model.predict import pictures
+from david.pack.errors import DavidError
+
+IMAGE = "image"
+KINDS: dict[str, tuple[str, ...]] = {IMAGE: pictures.SUFFIXES}  # of inputs, and how the names of their files end
+
+
+@dataclass(frozen=True)
+class Input:
+    """One. name: for people and in records, as it was given; path: of its file; kind: of KINDS; stem: where what is
+    written of it lies below the folder of outputs, `folder/name` without an ending"""
+
+    name: str
+    path: Path
+    kind: str
+    stem: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """inputs: in order; passed_over: files of folders that look like no input"""
+
+    inputs: tuple[Input, ...]
+    passed_over: int = 0
+
+
+@dataclass(frozen=True)
+class _Found:
+    path: Path
+    below: PurePath  # of the folder that was named, the path therein; of a file its name
+    named: int  # the place of what led to it among what was named
+
+
+def listed(names: Sequence[str], out: Path | None = None) -> Listing:
+    """What `names` lead to, each file once. out: a folder of outputs, which is no input where it lies in one.
+
+    A stem is the path below the folder that was named, without its ending; inputs that would share one keep their
+    endings, and where these are alike too, begin with the number of what was named. Raises DavidError where a name
+    leads to nothing."""
+    found: dict[Path, _Found] = {}
+    passed_over = 0
+    for named, name in enumerate(names):
+        before = len(found)
+        for path, below in _of(name, out):
+            if below is None:
+                passed_over += 1
+            else:
+                found.setdefault(path.absolute(), _Found(path, below, named))
+        if len(found) == before and not _leads_to_any(name, found):
+            raise DavidError(_nothing(name))
+    every = list(found.values())
+    stems = _stems(every)
+    return Listing(
+        tuple(Input(str(one.path), one.path, _kind(one.path), stem) for one, stem in zip(every, stems, strict=True)),
+        passed_over,
+    )
+
+
+def _of(name: str, out: Path | None) -> Iterator[tuple[Path, PurePath | None]]:
+    """Files that a name leads to, each with its path below what was named, None where it looks like no input."""
+    path = Path(name)
+    if path.is_dir():
+        yield from ((one, one.relative_to(path) if _looks(one) else None) for one in _walk(path, out))
+    elif os.path.lexists(path):
+        yield path, PurePath(path.name)
+    elif glob.has_magic(name):
+        root, pattern = _split(path)
+        for one in sorted(root.glob(pattern)):
+            if not one.is_dir() and not one.name.startswith("."):
+                yield one, one.relative_to(root) if _looks(one) else None
+
+
+def _walk(folder: Path, out: Path | None) -> Iterator[Path]:
+    """Files in a folder and below, through links too, sorted, each folder once; not hidden ones, and not in `out`."""
+    seen: set[tuple[int, int]] = set()
+    aside = out.absolute() if out else None
+
+    def refuse(error: OSError) -> None:
+        raise DavidError(
+            f"{error.filename}: can't be looked into ({error.strerror}); change its rights, or leave it out"
+        )
+
+    for root, folders, files in os.walk(folder, followlinks=True, onerror=refuse):
+        found = Path(root).stat()
+        if (found.st_dev, found.st_ino) in seen or Path(root).absolute() == aside:
+            folders.clear()
+            continue
+        seen.add((found.st_dev, found.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(root, name) for name in sorted(files) if not name.startswith("."))
+
+
+def _looks(path: Path) -> bool:
+    return any(path.suffix.lower() in suffixes for suffixes in KINDS.values())
+
+
+def _kind(path: Path) -> str:
+    """A file that was named itself may be called anything: it is taken for a picture."""
+    return next((kind for kind, suffixes in KINDS.items() if path.suffix.lower() in suffixes), IMAGE)
+
+
+def _split(pattern: Path) -> tuple[Path, str]:
+    """The folders before the first that is a pattern, and the rest."""
+    magic = next(place for place, part in enumerate(pattern.parts) if glob.has_magic(part))
+    return Path(*pattern.parts[:magic]), str(PurePath(*pattern.parts[magic:]))
+
+
+def _leads_to_any(name: str, found: dict[Path, _Found]) -> bool:
+    """Whether all that a name leads to was named before."""
+    return any(below is not None and path.absolute() in found for path, below in _of(name, None))
+
+
+def _nothing(name: str) -> str:
+    endings = ", ".join(suffix for suffixes in KINDS.values() for suffix in suffixes)
+    if Path(name).is_dir():
+        return f"{name}: a folder without inputs; files in it and below are taken where they end in {endings}"
+    if glob.has_magic(name):
+        return f"{name}: no input matches this pattern; files are taken where they end in {endings}"
+    return f"{name}: no such file or folder; expected a picture, a folder of them, or a pattern such as 'photos/*.jpg'"
+
+
+def _stems(found: Sequence[_Found]) -> list[str]:
+    """One for each, all different."""
+    short = [str(one.below.with_suffix("")) for one in found]
+    shared = _repeated(short)
+    stems = [str(one.below) if stem in shared else stem for one, stem in zip(found, short, strict=True)]
+    shared = _repeated(stems)
+    stems = [f"{one.named + 1}/{one.below}" if stem in shared else stem for one, stem in zip(found, stems, strict=True)]
+    while shared := _repeated(stems):  # folders that are called like numbers, names that end as others begin
+        stems = [f"{place + 1}_{stem}" if stem in shared else stem for place, stem in enumerate(stems)]
+    return stems
+
+
+def _repeated(stems: Iterable[str]) -> set[str]:
+    return {stem for stem, count in Counter(stems).items() if count > 1}
