@@ -14,6 +14,7 @@ from rich.console import Console
 from david.pack import source_options as told
 from david.pack import tables
 from david.pack.errors import DavidError, shown
+from david.pack.look import report_page
 from david.pack.options import Workers
 from david.pack.part import Part
 from david.pack.shards.manifest import NAME, Manifest, require_folder
@@ -77,6 +78,14 @@ def pack(
             show_default="0.01, or 10 samples of a small set",
         ),
     ] = None,
+    accept: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--accept",
+            metavar="depth|normals|alpha",
+            help="Pack though these look wrong, where they are right as they are; repeatable.",
+        ),
+    ] = None,
     part: Annotated[str, typer.Option(metavar="I/N", help="Do the I-th of N shares of the work.")] = "1/1",
     engine: Annotated[
         str, typer.Option(metavar="local|ray", help="Pack in processes here, or as Ray tasks.")
@@ -108,7 +117,7 @@ def pack(
         max_pixels=max_pixels,
     )
     how: dict[str, Any] = {"bad": BadPolicy.parse(on_bad, max_bad), "part": Part.parse(part), "workers": workers}
-    how["source"] = chosen(raw, source, given)
+    how |= {"source": chosen(raw, source, given), "accept": accept or ()}
     if dry_run:
         _runner(engine)
         found = forecast(raw, shards, options, restart=restart, **how)
@@ -184,3 +193,5 @@ def tell(manifest: Manifest) -> None:
     console.print(f"{counts} samples in {size / 1e6:,.1f} MB under {manifest.folder}")
     for sample in manifest.quarantined:
         console.print(shown(f"quarantined: {sample['where']}: {sample['reason']}"), soft_wrap=True, markup=False)
+    for one in report_page.report_of(manifest).accepted:
+        console.print(shown(str(one)), soft_wrap=True, markup=False, highlight=False)

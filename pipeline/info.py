@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from david.pack import tables
+from david.pack.look.report_page import report_of
 from david.pack.options import AsJson
 from david.pack.shards import dataset, manifest
 from david.pack.shards.manifest import Manifest
@@ -66,6 +67,7 @@ def _describe(name: str, found: Manifest, here: bool) -> dict[str, Any]:
         **{"version": found.version, "fields": [asdict(one) for one in found.fields]},
         **{"members": list(found.extensions), "options": found.options, "libraries": found.libraries},
         **{"raw_samples": found.raw.get("samples"), "quarantined": found.quarantined},
+        **{"accepted": [asdict(one) for one in report_of(found).accepted]},
     }
 
 
@@ -85,5 +87,7 @@ def show(found: dict[str, Any], console: Console) -> None:
         "quarantined": f"{len(found['quarantined']):,} of {found['raw_samples'] or 0:,} raw samples",
         "fingerprint": found["fingerprint"],
     }
+    if found["accepted"]:
+        facts["accepted"] = ", ".join(dict.fromkeys(one["convention"] for one in found["accepted"]))
     console.print()
     tables.tell(console, facts)

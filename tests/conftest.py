@@ -12,12 +12,14 @@ if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // workers)))
 
 import numpy as np
+import people
 import pytest
 import starters
 from people import made
 
 from david.pack import synth
 from david.pack.shards import manifest, shard
+from david.pack.sources import synthhuman
 from david.pack.work import build, plan
 
 pytest_plugins = ["zip_server"]
@@ -50,6 +52,15 @@ def figures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     raw = starters.tiny_raw(folder / "raw.zip", samples=24)
     build.build(raw, folder / "shards", plan.PackOptions(val_fraction=0.25, shard_samples=7), workers=1)
     return folder / "shards"
+
+
+@pytest.fixture(scope="session")
+def far_off(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """16 loose samples of 48 x 36 pixels, as a telescope sees people: a hundred times as far away."""
+    folder = tmp_path_factory.mktemp("far_off")
+    for sample in synthhuman.samples(starters.tiny_raw(folder / "near.zip", samples=16)):
+        people.store(people.changed(sample, depth_cm=people.cm(sample) * 100), folder / "raw")
+    return folder / "raw"
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,9 @@
 """Downloads as people run them: the command, killed at any moment, packed and deleted as they come."""
 
+import re
 import subprocess
 import sys
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from david.pack.errors import DavidError
 from david.pack.fetch import lock
 from david.pack.fetch.download_pack import download_and_pack
 from david.pack.fetch.fetcher import DownloadOptions
+from david.pack.shards import manifest
 from david.pack.sources import synthhuman
 from david.pack.work.plan import PackOptions, Plan
 from david.pack.work.record import Done
@@ -64,6 +67,27 @@ def test_a_set_packed_as_it_comes_is_the_same_after_a_stop_and_leaves_no_zip(
     assert download_and_pack(out, tmp_path / "shards", people, options, pack_options).fingerprint == whole.fingerprint
 
 
+def test_unusual_data_is_packed_as_it_comes_where_that_is_accepted(
+    server: Server, out: Path, tmp_path: Path, far_off: Path
+) -> None:
+    files = sorted(far_off.iterdir())
+    for number in range(3):
+        path = tmp_path / f"SynthHuman_{number:04}.zip"
+        with zipfile.ZipFile(path, "w") as archive:
+            for file in (one for one in files if int(one.stem.split("_")[1]) % 3 == number):
+                archive.write(file, file.name)
+        server.files[path.name] = path.read_bytes()
+    words = (out, "--chunk", "0-2", "--pack", tmp_path / "shards", "--delete", "--base-url", server.url)
+    refused = command(*words)
+    assert re.search("depth is .*nothing was packed.* go on with --accept depth; expected", str(refused.exception))
+    assert len(list(out.glob("*.zip"))) == 3
+    done = command(*words, "--accept", "depth")
+    assert done.exit_code == 0, done.output
+    assert len(re.findall("^accepted: the raw data: depth is .*, as --accept depth says$", done.output, re.M)) == 2
+    assert not list(out.glob("*.zip"))
+    assert [one["convention"] for one in manifest.load(tmp_path / "shards").report["accepted"]] == ["depth"]
+
+
 def command(*words: object) -> Result:
     app = typer.Typer()
     register(app)
@@ -91,6 +115,11 @@ def test_the_command_brings_what_is_asked_for(server: Server, out: Path) -> None
         (["--all", "--pack", "x", "--delete", "--set", "size=3"], "packing knows no `size`, only image"),
         (["--all", "--pack", "x", "--delete", "--set", "seed=a"], "seed must be of type int"),
         (["--all", "--pack", "x", "--delete", "--on-bad", "drop"], "--on-bad is `drop`, but can only be stop or"),
+        (
+            ["--all", "--pack", "x", "--delete", "--accept", "dept"],
+            "--accept is `dept`, but can only be normals",
+        ),
+        (["--all", "--accept", "depth"], "--set and --accept with both"),
         (["--all", "--lock", "nowhere.json"], "nowhere.json: the lock file can't be read (No such file"),
         (["--all", "--base-url", "ftp://x"], "ftp://x: only https addresses are read"),
     ],

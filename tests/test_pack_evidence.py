@@ -22,7 +22,7 @@ from david.pack.sources import synthhuman
 
 
 def faults(seen: list[Seen]) -> list[str]:
-    return conventions.faults(seen, synthhuman.CHECKS)
+    return [one.told for one in conventions.faults(seen, synthhuman.CHECKS)]
 
 
 def examine(sample: Sample) -> tuple[Sample, PixelCounts, evidence.Evidence]:

@@ -11,10 +11,10 @@ import processes
 import pytest
 from starters import tiny_raw
 
-from david.pack import BadSample
+from david.pack import BadSample, DavidError
 from david.pack.raw import archive
 from david.pack.shards import manifest
-from david.pack.work import build, crew, plan, ray_engine, record
+from david.pack.work import build, crew, plan, ray_engine, record, survey
 
 OPTIONS = plan.PackOptions(val_fraction=0.25, shard_samples=6)
 ray = pytest.importorskip("ray")
@@ -74,6 +74,19 @@ def test_a_bad_sample_stops_ray_or_goes_to_quarantine(cluster: None, raw: Path, 
     build.build(spoilt, tmp_path / "here", OPTIONS, workers=2, bad=policy)
     assert [one["id"] for one in manifest.load(tmp_path / "ray").quarantined] == ["0000005"]
     assert contents(tmp_path / "ray") == contents(tmp_path / "here")
+
+
+def test_unusual_data_is_judged_and_accepted_on_ray_as_it_is_here(
+    cluster: None, far_off: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(DavidError, match=r"the raw data: depth is .* go on with --accept depth; expected"):
+        build.build(far_off, tmp_path / "ray", OPTIONS, runner=ray_engine.run, workers=2)
+    for name, runner in (("ray", ray_engine.run), ("here", crew.run)):
+        build.build(far_off, tmp_path / name, OPTIONS, runner=runner, workers=2, accept=["depth"])
+    assert contents(tmp_path / "ray") == contents(tmp_path / "here")
+    monkeypatch.setattr(survey, "begin", lambda *_: None)  # as where the first look saw nothing of it
+    with pytest.raises(DavidError, match=r"latest 8 samples.*packing was stopped.* go on with --accept depth;"):
+        build.build(far_off, tmp_path / "later", OPTIONS, runner=ray_engine.run, workers=2)
 
 
 def test_a_cluster_without_a_node_is_waited_for_and_that_is_told(

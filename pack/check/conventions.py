@@ -2,19 +2,21 @@
 
 Close-ups without background, bald backs, hair over everything and odd poses pass: single samples prove nothing. A
 convention is broken where most samples say so, and what they say then tells what the data probably is. A source lists
-the conventions that it promises, as values; what no sample tells of is not judged.
+the conventions that it promises, as values; what no sample tells of is not judged. A user whose data is unusual indeed
+accepts a convention's faults by its name.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import permutations, product
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 
 from david.pack.check.evidence import Evidence
+from david.pack.errors import DavidError
 
 MANY = 32  # samples from which on a median is trusted; of fewer only a clear contradiction counts
 LEAST_SHARE = 0.6  # of the surface on which X, and Y, follow the depth's slopes; of many samples' median
@@ -29,7 +31,9 @@ LEAST_ALPHA = 128  # that the most opaque pixel of a sample has
 
 
 class Convention(Protocol):
-    """What a source promises of its samples. expected: in words."""
+    """What a source promises of its samples. name: by which its faults are accepted, its field's; expected: in words"""
+
+    name: ClassVar[str]
 
     @property
     def expected(self) -> str: ...
@@ -53,17 +57,37 @@ class Seen:
     reason: str = ""
 
 
-def faults(seen: Sequence[Seen], conventions: Sequence[Convention]) -> list[str]:
-    """What is wrong with the conventions of these samples, as sentences with what was seen; none: they are as expected,
-    or too few tell."""
+@dataclass(frozen=True)
+class Fault:
+    """convention: the name of the one that is broken, "" where samples are of no use under any; told: a sentence with
+    what was seen."""
+
+    convention: str
+    told: str
+
+
+def to_accept(names: str | Iterable[str], conventions: Sequence[Convention], source: str) -> tuple[str, ...]:
+    """The names of conventions whose faults are accepted, each once. Raises DavidError where that source has none of
+    such a name."""
+    names = dict.fromkeys([names] if isinstance(names, str) else names)
+    known = list(dict.fromkeys(one.name for one in conventions))
+    for name in names:
+        if name not in known:
+            can = f"can only be {', '.join(known)}, conventions of {source}"
+            raise DavidError(f"--accept is `{name}`, but {can if known else f'{source} has no conventions'}")
+    return tuple(names)
+
+
+def faults(seen: Sequence[Seen], conventions: Sequence[Convention]) -> list[Fault]:
+    """What is wrong with the conventions of these samples; none: they are as expected, or too few tell."""
     good = [one.evidence for one in seen if one.evidence]
     found = []
     if len(seen) - len(good) > max(len(seen) / 2, 3):
         reason, times = Counter(one.reason for one in seen if one.reason).most_common(1)[0]
-        found.append(f"{len(seen) - len(good)} samples make no sense, {times} of them so: {reason}")
+        found.append(Fault("", f"{len(seen) - len(good)} samples make no sense, {times} of them so: {reason}"))
     if not good:
         return found
-    return found + [fault for convention in conventions for fault in convention.faults(good)]
+    return found + [Fault(one.name, told) for one in conventions for told in one.faults(good)]
 
 
 def doubts(seen: Sequence[Seen], conventions: Sequence[Convention]) -> list[str]:
@@ -99,6 +123,8 @@ class CameraNormals(Convention):
 
     channels: of the file, which hold X, Y and Z; option: of the command line, that says which axes they are"""
 
+    name = "normals"
+
     channels: tuple[str, str, str] = ("R", "G", "B")
     option: str = ""
 
@@ -114,10 +140,11 @@ class CameraNormals(Convention):
         better = np.median(fits - fits[:, [_EXPECTED]], axis=0)
         best = int(better.argmax())
         x, y, z = (_middle(follows[:, axis, axis]) for axis in range(3))
+        shares = ["an unknown share" if np.isnan(one) else f"{one:.0%}" for one in (x, y, z)]
         told = (
-            f"X has the sign of the depth's slope on {x:.0%} of the surface, Y on {y:.0%}, and Z points to the camera "
-            f"on {z:.0%} (medians; expected {LEAST_SHARE:.0%}, {LEAST_SHARE:.0%} and {LEAST_FACING:.0%} or more)"
-            + (f"; is {self.option} right?" if self.option else "")
+            f"X has the sign of the depth's slope on {shares[0]} of the surface, Y on {shares[1]}, and Z points to the "
+            f"camera on {shares[2]} (medians; expected {LEAST_SHARE:.0%}, {LEAST_SHARE:.0%} and {LEAST_FACING:.0%} or "
+            "more)" + (f"; is {self.option} right?" if self.option else "")
         )
         found = []
         if better[best] > CLEARLY_BETTER:
@@ -145,6 +172,8 @@ class PlausibleDepth(Convention):
     option: of the command line, that says what a step is; likely_m: the medians' range beyond which it is asked about
     invalid: how what has no depth is marked, in words; unit: of the stored numbers, in words; smooth: that hardly a
     pixel has just the largest or the smallest depth, which tells of a background that was not taken out"""
+
+    name = "depth"
 
     median_m: tuple[float, float]
     surely_m: tuple[float, float]
@@ -205,6 +234,8 @@ class PlausibleDepth(Convention):
 @dataclass(frozen=True)
 class ForegroundAlpha(Convention):
     """Alpha of 0 .. 255 that covers what has a depth."""
+
+    name = "alpha"
 
     @property
     def expected(self) -> str:

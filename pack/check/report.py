@@ -3,7 +3,7 @@
 Counted in histograms shard by shard, so that the report of a set is the sum of its shards' reports.
 """
 
-from dataclasses import fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -72,16 +72,40 @@ def _errors(field: Field, back: Sample, sample: Sample) -> tuple[str, np.ndarray
     return f"{name}_m", np.abs(ours[both] - theirs[both] * np.float64(sample.step_m))
 
 
+@dataclass(frozen=True)
+class Accepted:
+    """A convention that the user says is right, and what speaks against it. where: it was seen; seen: as a sentence,
+    "" where nothing was."""
+
+    convention: str
+    where: str
+    seen: str = ""
+
+    def __str__(self) -> str:
+        if not self.seen:
+            return f"accepted: {self.convention}, against which nothing was seen in {self.where}"
+        return f"accepted: {self.where}: {self.seen}, as --accept {self.convention} says"
+
+    @classmethod
+    def rows(cls, content: list[dict[str, str]]) -> list["Accepted"]:
+        """From JSON. Raises ValueError or TypeError where one is none."""
+        made = [cls(**row) for row in content]
+        if any(type(text) is not str for one in made for text in (one.convention, one.where, one.seen)):
+            raise ValueError("what was accepted is no text")
+        return made
+
+
 class Report:
     """evidence: one value a sample; odd: name -> in how many samples, and on how many pixels (in `PIXELS`) or again
     samples; precision: errors of every pixel (valid ones where a field has a mask) of the samples measured, but
-    `rgb_psnr_db` one a sample. A figure's name ends in its unit."""
+    `rgb_psnr_db` one a sample; accepted: of the whole set. A figure's name ends in its unit."""
 
     def __init__(self) -> None:
         self.evidence = _empty_evidence()
         self.odd: dict[str, tuple[int, int]] = dict.fromkeys((*PIXELS, *_SAMPLES), (0, 0))
         self.precision: dict[str, Histogram] = {}
         self.measured = 0
+        self.accepted: list[Accepted] = []
 
     def add_evidence(self, seen: Evidence, counts: PixelCounts, sample: Sample) -> None:
         for name, histogram in self.evidence.items():
@@ -130,9 +154,10 @@ class Report:
 
     def as_json(self) -> dict[str, Any]:
         tables = {"evidence": self.evidence, "precision": self.precision}
-        return {"measured": self.measured, "odd": {name: list(both) for name, both in self.odd.items()}} | {
+        told = {"measured": self.measured, "odd": {name: list(both) for name, both in self.odd.items()}} | {
             group: {name: histogram.as_json() for name, histogram in table.items()} for group, table in tables.items()
         }
+        return told | ({"accepted": [asdict(one) for one in self.accepted]} if self.accepted else {})
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "Report":
@@ -142,6 +167,7 @@ class Report:
             raise TypeError("a report that counts no samples")
         report.measured = content["measured"]
         report.odd = {name: (int(samples), int(count)) for name, (samples, count) in content.get("odd", {}).items()}
+        report.accepted = Accepted.rows(content.get("accepted", []))
         evidence = content["evidence"] if "evidence" in content else content["geometry"]  # as version 1 has it
         report.evidence = dict(_figure(name, one) for name, one in evidence.items())
         report.precision = dict(_figure(name, one) for name, one in content["precision"].items())

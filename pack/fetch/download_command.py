@@ -20,7 +20,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from david.pack.errors import DavidError
+from david.pack.errors import DavidError, shown
 from david.pack.fetch import chunks
 from david.pack.work.plan import PackOptions
 
@@ -58,6 +58,10 @@ def download(
         str,
         typer.Option(metavar="stop|quarantine", help="With --pack: end at a bad sample, or set it aside and go on."),
     ] = "stop",
+    accept: Annotated[
+        list[str] | None,
+        typer.Option("--accept", metavar="NAME", help="With --pack: as david pack has it; repeatable."),
+    ] = None,
     connections: Annotated[int, typer.Option(metavar="N", min=1, max=64, help="Connections at a time, in all.")] = 8,
     base_url: Annotated[
         str, typer.Option(metavar="URL", help="Where the zips are, or a mirror of it.", show_default="the publisher's")
@@ -74,14 +78,15 @@ def download(
     names = asked(sample, chunk or [], everything)
     if not names and not check:
         raise DavidError("nothing asked for: say --sample, --chunk N, --all, or --check for what is there")
-    if (pack is None) == delete or (set_ and not pack):
+    if (pack is None) == delete or ((set_ or accept) and not pack):
         raise DavidError(
-            "--pack SHARDS and --delete go together, --set with both; to keep the zips, download them, then david pack"
+            "--pack SHARDS and --delete go together, --set and --accept with both; to keep the zips, download them, "
+            "then david pack"
         )
     options = work.DownloadOptions(base_url=base_url, lock_file=lock, connections=connections)
     console = Console()
     if pack:
-        _download_and_pack(console, out, pack, names, options, set_ or [], zips_on_disk, on_bad)
+        _download_and_pack(console, out, pack, names, options, set_ or [], zips_on_disk, on_bad, accept or [])
         return
     with display(console) as report:
         entries = work.download(out, names, options, report) if names else {}
@@ -100,8 +105,10 @@ def _download_and_pack(
     settings: list[str],
     zips_on_disk: int,
     on_bad: str,
+    accept: list[str],
 ) -> None:
     from david.pack.fetch.download_pack import download_and_pack
+    from david.pack.look import report_page
     from david.pack.work.build import BadPolicy
     from david.pack.work.display import PackDisplay
 
@@ -114,6 +121,7 @@ def _download_and_pack(
             pack_options(settings),
             zips_on_disk=zips_on_disk,
             bad=BadPolicy.parse(on_bad),
+            accept=accept,
             report=report,
             hear=packing.hear,
             planned=packing.planned,
@@ -121,6 +129,8 @@ def _download_and_pack(
         )
     counts = ", ".join(f"{manifest.samples(split):,} {split}" for split in manifest.splits)
     print(f"{counts} samples under {shards}; the zips are deleted")
+    for one in report_page.report_of(manifest).accepted:
+        print(shown(str(one)))
 
 
 def pack_options(settings: list[str]) -> PackOptions:

@@ -6,11 +6,12 @@ that it was at, and the same names give the same bytes.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from david.pack.check import conventions
 from david.pack.errors import DavidError
 from david.pack.fetch import chunks
 from david.pack.fetch.download import download_groups
@@ -34,6 +35,7 @@ def download_and_pack(
     *,
     zips_on_disk: int = 6,
     bad: BadPolicy | None = None,
+    accept: Collection[str] = (),
     report: Report | None = None,
     hear: Callable[[Event], None] = lambda event: None,
     planned: Callable[[Plan, list[Done]], None] = lambda plan, done: None,
@@ -42,8 +44,10 @@ def download_and_pack(
     """Bring zips, pack them group by group, and delete them; returns the set's manifest.
 
     zips_on_disk: at most, and at least 3; half of them make a group while the others come. `report` as in `download`,
-    `bad`, `hear`, `planned` and `say` as in `build`. Raises as these two do, and where `shards` was begun otherwise."""
-    pack_options = pack_options or PackOptions()
+    `bad`, `accept`, `hear`, `planned` and `say` as in `build`. Raises as these two do, and where `shards` was begun
+    otherwise."""
+    pack_options, source = pack_options or PackOptions(), SynthHuman()
+    accept = conventions.to_accept(accept, source.checks, source.name)
     if zips_on_disk < 3:
         raise DavidError(f"room for {zips_on_disk} zips: at least 3 must fit, one of each scenario")
     groups = chunks.groups(names, at_most=max(3, zips_on_disk // 6 * 3))
@@ -70,8 +74,9 @@ def download_and_pack(
                 list(paths),
                 shards,
                 pack_options,
-                source=SynthHuman(),
+                source=source,
                 bad=bad,
+                accept=accept,
                 group=group,
                 groups=len(groups),
                 hear=hear,

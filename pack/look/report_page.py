@@ -84,7 +84,7 @@ def meaning(name: str) -> str:
 def tables(dataset: Manifest) -> list[Table]:
     """Figures of samples (one value each) and precision (one value a pixel) with median, bad tail and extremes; and
     what was odd, where anything was. For `tables.show`."""
-    report = _report(dataset)
+    report = report_of(dataset)
     measured = f"precision of samples that were decoded again, one in {PRECISION_EVERY}: {report.measured:,}"
     drawn = []
     for title, group in (("samples", report.evidence), (measured, report.precision)):
@@ -114,7 +114,8 @@ def _odd(report: Report) -> list[tuple[str, str, str, str]]:
     ]
 
 
-def _report(dataset: Manifest) -> Report:
+def report_of(dataset: Manifest) -> Report:
+    """What packing saw of a set. Raises DavidError where its manifest holds something else."""
     try:
         return Report.from_json(dataset.report) if dataset.report else Report()
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
@@ -141,11 +142,13 @@ def write(dataset: Manifest) -> Path:
     odd = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in _odd(report))
     told = (shown(f"{one['where']}: {one['reason']}") for one in dataset.quarantined)
     bad = "".join(f"<li>{escape(one)}</li>" for one in told)
+    accepted = "".join(f"<li>{escape(shown(str(one)))}</li>" for one in report.accepted)
+    said = f"<h2>Accepted though it looks wrong</h2><ul>{accepted}</ul>" if accepted else ""
     page = (
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
         f"<title>What packing saw</title><style>{_STYLE}</style><h1>What packing saw</h1>"
         f"<table><tr><th>split</th><th>samples</th><th>shards</th><th>size</th></tr>{rows}</table>"
-        f"<p><small>content {escape(dataset.fingerprint)}</small></p>"
+        f"<p><small>content {escape(dataset.fingerprint)}</small></p>{said}"
         f"<h2>The first samples</h2>{_thumbnails(dataset)}"
         f"<h2>Samples, one value each</h2><div class=grid>{_plots(report.evidence)}</div>"
         "<h2>Odd samples, kept and counted</h2>"

@@ -3,8 +3,8 @@
 Keys: `format`, `version`, `sha256` (of this file with 64 zeros in its place), `fields` (see `schema.py`; version 1 has
 none), `options` (see `plan.PackOptions`, and what its source was told), `raw` (the archives read, with sizes and a
 digest of their members' names, sizes and CRC-32s), `splits` (for each its shards with samples, bytes and SHA-256s),
-`report` (what packing saw, see `report.py`), `quarantined` (samples set aside, with reasons) and `libraries` (the
-versions that encoded it).
+`report` (what packing saw, and what was accepted of it, see `report.py`), `quarantined` (samples set aside, with
+reasons) and `libraries` (the versions that encoded it).
 """
 
 import hashlib

@@ -4,7 +4,7 @@ Scan the archives' listings, plan the shards, agree with what an earlier run pla
 write the others, and name them all in the manifest.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from david.pack import machine
+from david.pack.check import conventions
 from david.pack.check.report import Report
 from david.pack.errors import BadSample, DavidError
 from david.pack.look import report_page
@@ -69,6 +70,7 @@ def build(
     workers: int | None = None,
     runner: Runner = crew.run,
     restart: bool = False,
+    accept: Collection[str] = (),
     hear: Callable[[Event], None] = lambda event: None,
     planned: Callable[[Plan, list[Done]], None] = lambda plan, done: None,
     reading: Reading = lambda what, done, total: None,
@@ -80,13 +82,15 @@ def build(
     shards that changed since are written again, and nothing else.
     source: that the raw data is of, guessed without one; group: names these zips where a set of `groups` groups is
     packed as it is downloaded; runner: writes the shards (`crew.run` here, `ray_engine.run` on a cluster); restart:
-    take away what an earlier run wrote; hear: gets every event; planned: gets the plan and the shards that are done
-    already; reading: hears what is read before packing begins, loose files or the shards that are there, with the bytes
-    read and to be read; say: gets sentences for people.
+    take away what an earlier run wrote; accept: conventions that look wrong and are right, by name, which decides no
+    byte of a shard and is told in the report; hear: gets every event; planned: gets the plan and the shards that are
+    done already; reading: hears what is read before packing begins, loose files or the shards that are there, with the
+    bytes read and to be read; say: gets sentences for people.
     Raises DavidError where the raw data or what is in `shards` does not allow it, or where conventions (`survey.py`)
     are not as expected, BadSample as `bad` says, OSError where the system refuses."""
     options, bad, part = options or PackOptions(), bad or BadPolicy(), part or Part()
     workers, source = workers or machine.cores(), source or table.chosen(raw)
+    accept = conventions.to_accept(accept, source.checks, source.name)
     listed_bad: dict[str, BadSample] | None = {} if bad.quarantine else None
     try:
         found = source.scan(raw, listed_bad)
@@ -113,6 +117,7 @@ def build(
             held.enter_context(record.claim(group or "all", part.number, part.of))
             if not finished:
                 record.agree(whole.as_json() | {"groups": groups}, group, replaceable)
+                survey.agree(record, group, accept, replaceable)
         mine, watch = part.of_all(whole.shards), partial(reading, "the shards that are there")
         if finished:
             try:
@@ -129,9 +134,9 @@ def build(
             set_aside = len(whole.quarantined) + sum(len(one.quarantined) for one in done)
             _refuse_too_many(shards, set_aside, whole.samples, bad)
             if missing:
-                survey.begin(whole, record, workers, say)
+                survey.begin(whole, record, workers, say, accept)
             planned(whole, done)
-            signs = survey.Watch(source.checks)
+            signs = survey.Watch(source, accept, survey.accepted(record, group), say)
             for event in runner(missing, shards, whole.packing, quarantine=bad.quarantine, workers=workers):
                 if isinstance(event.what, Exception):
                     raise advised(event.what, record.begun())
@@ -218,6 +223,7 @@ def _end(shards: Path, required: bool) -> Manifest | None:
 
 def _manifest(shards: Path, plans: list[dict[str, Any]], done: list[Done]) -> Manifest:
     report = Report()
+    report.accepted = survey.accepted(Record(shards))
     for one in done:
         report.merge(one.report)
     splits = splits_of(split for one in plans for split, _, _ in one["shards"])

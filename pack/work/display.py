@@ -10,6 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from david.pack.errors import shown
 from david.pack.work.crew import Event, Waits
 from david.pack.work.plan import Plan
 from david.pack.work.record import Done
@@ -80,7 +81,7 @@ class PackDisplay(AbstractContextManager):
             self.console.print(f"going on: {len(done)} of {len(sizes)} shards are done and whole")
 
     def say(self, text: str) -> None:
-        self.console.print(text, soft_wrap=True, highlight=False)
+        self.console.print(shown(text), soft_wrap=True, highlight=False, markup=False)
 
     def hear(self, event: Event) -> None:
         match event.what:

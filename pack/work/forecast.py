@@ -1,10 +1,12 @@
 """`david pack --dry-run`: what packing would do, from listings alone. Nothing is written, and no image is read."""
 
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from david.pack import machine
+from david.pack.check import conventions
 from david.pack.errors import BadSample, DavidError, many
 from david.pack.shards import manifest, shard
 from david.pack.shards.schema import VERSION
@@ -80,6 +82,7 @@ def forecast(
     part: Part,
     workers: int | None = None,
     restart: bool = False,
+    accept: Collection[str] = (),
 ) -> Forecast:
     """What `build.build` would find and do, as far as listings tell. Loose files are not read, so that they changed
     shows in their sizes only.
@@ -87,6 +90,7 @@ def forecast(
     Raises what `build.build` would before its first sample: DavidError where raw data or what is in `shards` does not
     allow it."""
     source = source or table.chosen(raw)
+    conventions.to_accept(accept, source.checks, source.name)
     listed_bad: dict[str, BadSample] | None = {} if bad.quarantine else None
     try:
         found = source.scan(raw, listed_bad)
