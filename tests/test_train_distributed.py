@@ -14,14 +14,18 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.distributed as dist
+from smallest import SMALLEST
 
+from david.model import build
 from david.pack.errors import DavidError
+from david.pipeline.loader import Loader
 from david.train import distributed, recipes
 from david.train.distributed import Place, device_of, first_host, place
 from david.train.pulse import OVER, Pulse
-from david.train.recipe import override
+from david.train.recipe import Recipe, override
 from david.train.signals import SIGNALS, Passing, Stopped, StopSignals
 from david.train.step.gradients import settled
+from david.train.step.step import Step
 
 pytestmark = pytest.mark.usefixtures("warm")
 # A task of `srun --nodes 2 --ntasks-per-node 4 --gpus-per-task 1`, the sixth of eight.
@@ -180,6 +184,25 @@ def stop_rank_1() -> None:
         if world.rank == 1:
             os.kill(os.getpid(), signal.SIGSTOP)
         world.any(False)
+
+
+def test_a_step_of_ddp_sends_no_buffers(figures: Path):
+    """They are constants that each rank makes for itself: one that differs stays as it is."""
+    recipe = override(recipes.recipe("smoke"), [*SMALLEST, "batch_size=4", "parallel=ddp"])
+    assert distributed.launch(2, offset_of_a_buffer, shards=figures, recipe=recipe) == [0, 1]
+
+
+def offset_of_a_buffer(shards: Path, recipe: Recipe) -> list[float]:
+    """By how much each rank's buffers differ from the network's own, after two steps since rank 1's were moved by 1."""
+    with distributed.joined("cpu") as world:
+        with Loader(shards, "train", recipe.data, batch_size=4, rank=world.rank, world_size=2, seed=0) as loader:
+            torch.manual_seed(0)
+            network = build(recipe.model)
+            step, own = Step(network, recipe, world), network.get_buffer("mean").clone()
+            network.get_buffer("mean").add_(world.rank)
+            for number in (1, 2):
+                step(next(loader), number)
+        return world.gather((network.get_buffer("mean") - own).mean()).round().tolist()
 
 
 @pytest.mark.parametrize("number", SIGNALS)
