@@ -4,7 +4,7 @@ Counted in histograms shard by shard, so that the report of a set is the sum of 
 """
 
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -87,7 +87,7 @@ class Accepted:
         return f"accepted: {self.where}: {self.seen}, as --accept {self.convention} says"
 
     @classmethod
-    def rows(cls, content: list[dict[str, str]]) -> list["Accepted"]:
+    def rows(cls, content: list[dict[str, str]]) -> list[Self]:
         """From JSON. Raises ValueError or TypeError where one is none."""
         made = [cls(**row) for row in content]
         if any(type(text) is not str for one in made for text in (one.convention, one.where, one.seen)):
