@@ -107,10 +107,10 @@ def test_what_the_words_and_files_alone_tell_is_refused_before_anything_slow_is_
     (tmp_path / "run" / "journal.jsonl").write_text("{}\n")
     weights = ["eval", "--weights", "w.safetensors", *there]
     calls = [
-        (2, "name either a run or a file", ["eval", *there]),
-        (2, "name either a run or a file", [*weights, "--run", "run"]),
+        (2, "name a run, a file of weights or an ONNX file", ["eval", *there]),
         (2, "does not say what to measure it on", weights[:3]),
         (2, "fp8: there are auto, fp32, bf16, fp16", [*weights, "--precision", "fp8"]),
+        (2, "gone.onnx: no such file; expected an ONNX file", ["eval", "--onnx", "gone.onnx", *there]),
         (2, "no samples in a split `test`", [*weights, "--split", "test"]),
         (2, "height is -3", [*weights, "--height", "-3", "--width", "64"]),
         (2, "height is 64 and width is None", [*weights, "--height", "64"]),

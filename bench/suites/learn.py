@@ -1,7 +1,4 @@
-"""What a recipe learns from samples made on the spot, measured on others, beside a constant answer.
-
-B images, H rows, W columns.
-"""
+"""What a recipe learns from samples made on the spot, measured on others, beside a constant answer."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,12 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import torch
 from rich.console import Console
-from torch import nn
 
 from david.bench.result import Result
-from david.model.prediction import Prediction
 from david.pack import synth, tables
 from david.pack.files import write_whole
 from david.pack.shards import manifest
@@ -22,6 +16,7 @@ from david.pack.work.build import build
 from david.pack.work.plan import PackOptions
 from david.pipeline.loader import Loader
 from david.train import distributed, loop, run
+from david.train.eval.answers import Constant
 from david.train.eval.evaluate import evaluate
 from david.train.metrics.table import METRICS
 from david.train.recipe import Recipe, to_json
@@ -32,15 +27,6 @@ SHOWN = {  # what a claim is made of -> how it is written
     "normals_mean_deg": "normals {:.1f} degrees off",
     "alpha_iou": "alpha IoU {:.3f}",
 }
-
-
-class Constant(nn.Module):
-    """The best that can be said without looking: a flat depth, normals towards the camera, all foreground."""
-
-    def forward(self, image: torch.Tensor) -> Prediction:
-        flat = image.new_zeros(len(image), 1, *image.shape[-2:], dtype=torch.float32)
-        ahead = torch.cat([flat, flat, flat + 1], dim=1)
-        return Prediction(relative_depth=flat, normals=ahead, alpha_logits=flat + 10)
 
 
 Scored = dict[str, dict[str, float]]  # `trained` and `constant` -> metrics, see `train/metrics/metrics.py`

@@ -1,7 +1,6 @@
-"""`david eval`: how good a run's network, or a file's, is on the samples of a split."""
+"""`david eval`: how good a run's network, or a file's, is on the samples of a split, or several side by side."""
 
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,14 +21,21 @@ def evaluate(
         typer.Option(
             metavar="DIR|URL",
             help="A shard set to measure on; repeatable.",
-            show_default="what the run was trained on",
+            show_default="what the first run was trained on",
         ),
     ] = None,
-    run: Annotated[Path | None, typer.Option(metavar="DIR", help="A run's folder.")] = None,
+    run: Annotated[list[Path] | None, typer.Option(metavar="DIR", help="A run's folder; repeatable.")] = None,
     weights: Annotated[
-        Path | None,
-        typer.Option(metavar="PATH", help="Instead of a run, a file of weights or a checkpoint's folder."),
+        list[Path] | None,
+        typer.Option(metavar="PATH", help="A file of weights or a checkpoint's folder; repeatable."),
     ] = None,
+    onnx: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="An ONNX file, as the official ones are; repeatable."),
+    ] = None,
+    constant: Annotated[
+        bool, typer.Option("--constant", help="Measure a constant answer beside one, as beside several.")
+    ] = False,
     split: Annotated[str, typer.Option(metavar="train|val", help="Split to measure on.")] = "val",
     checkpoint: Annotated[
         str, typer.Option(metavar="N|newest|best", help="Checkpoint of the run to take, by its step or as said.")
@@ -37,7 +43,9 @@ def evaluate(
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="Folder to write to.", show_default="eval-SPLIT in the run's or file's folder"
+            metavar="DIR",
+            help="Folder to write to.",
+            show_default="eval-SPLIT in the run's or file's folder, of several here",
         ),
     ] = None,
     height: Annotated[
@@ -61,44 +69,53 @@ def evaluate(
     """Measure a network on each sample of a split.
 
     Prints a table and writes metrics.json, samples.csv and a sheet of the worst cases of each head. The network is that
-    of a run (--run) or of a file (--weights).
+    of a run (--run), of a file (--weights), or an ONNX file (--onnx). Of several, and a constant answer, one table says
+    how they compare on the same samples; it is in comparison.json too, and each has a folder of its own.
     """
     from rich.console import Console
 
     from david.pack.files import require_place
     from david.pipeline.reading import sets
     from david.train import first_look
+    from david.train.eval import subjects
     from david.train.run import shards_of
-    from david.train.subject import of_path, of_run
 
-    if (run is None) == (weights is None):
-        raise typer.BadParameter("name either a run or a file of weights", param_hint="--run / --weights")
-    if run is None and not shards:
-        raise typer.BadParameter("a file of weights does not say what to measure it on", param_hint="--shards")
+    if not (run or weights or onnx):
+        raise typer.BadParameter("name a run, a file of weights or an ONNX file", param_hint="--run/--weights/--onnx")
+    if not (run or shards):
+        raise typer.BadParameter("a file does not say what to measure it on", param_hint="--shards")
     first_look.at_shards(shards or [])
-    subject = of_run(run, checkpoint) if run else of_path(weights or Path())
-    if height is not None or width is not None:
-        subject = replace(subject, data=replace(subject.data, height=height, width=width))
-    if precision is not None:
-        subject = replace(subject, precision=precision)
-    folders = shards_of(run, shards, cache, cache_gb) if run else sets.located(shards or [], cache, cache_gb)
+    found = subjects.named(run or [], weights or [], onnx or [], checkpoint, device)
+    found = subjects.adjusted(found, height, width, precision)
+    folders = shards_of(run[0], shards, cache, cache_gb) if run else sets.located(shards or [], cache, cache_gb)
     sets.load(folders).counts(split)
-    out = out or subject.folder / f"eval-{split}"
+    several = len(found) > 1 or constant
+    out = out or (Path() if several else found[0].folder) / f"eval-{split}"
     require_place(out)
+    who: list[subjects.Measured] = [*found, *([subjects.Flat(data=found[0].data)] if several else [])]
+    names = subjects.folders([one.name for one in who]) if several else ["."]
 
     from david.train import distributed  # torch and timm: seconds, that no refusal waits for
-    from david.train.eval import measure, report
+    from david.train.eval import comparison, measure, report
 
-    how: dict[str, Any] = {
-        **{"subject": subject, "shards": folders, "split": split, "batch_size": batch_size, "worst": worst},
-        **{"out": out, "device": device},
-    }
+    places = [(one, out / name, worst if one.source else 0) for one, name in zip(who, names, strict=True)]
+    how: dict[str, Any] = {"shards": folders, "split": split, "batch_size": batch_size, "device": device}
     with aside(as_json):
-        scores = measure.measure(**how) if nproc == 1 else distributed.launch(nproc, measure.measure, **how)
+        if nproc == 1:
+            scores = measure.measure_all(places, **how)
+        else:
+            scores = distributed.launch(nproc, measure.measure_all, subjects=places, **how)
     if distributed.place(os.environ).rank == 0:
         console = Console(stderr=as_json)
-        title = f"{subject.name} on {len(scores.ids)} samples of `{split}`, in {scores.precision}"
-        tables.show(console, report.table(title, scores))
+        if several:
+            of = zip(who, names, scores, strict=True)
+            columns = [comparison.Column(one.name, name, str(one.source or ""), its) for one, name, its in of]
+            about = measure.about(who[0], folders, split)
+            comparison.leave(console, f"On {len(scores[0].ids)} samples of `{split}`", out, columns, about)
+        else:
+            how_computed = subjects.in_words(scores[0].precision)
+            title = f"{found[0].name} on {len(scores[0].ids)} samples of `{split}`, {how_computed}"
+            tables.show(console, report.table(title, scores[0]))
         console.print(f"{out}", soft_wrap=True, highlight=False)
         if as_json:
-            print((out / report.METRICS_JSON).read_text(), end="")
+            print((out / (comparison.COMPARISON_JSON if several else report.METRICS_JSON)).read_text(), end="")
