@@ -1,7 +1,7 @@
-"""`david download OUT`: the official zips, whole and checked, or a named reason why not.
+"""`david download OUT`: the official zips or models, whole and checked, or a named reason why not.
 
-In: names of zips under a base URL. Out: those zips in a folder, and `synthhuman.lock.json` beside them, which later
-runs and other people can check against (`lock.py`). Each zip is brought by `fetcher.py`; while some are checked, the
+In: names of files under a base URL. Out: those files in a folder, and beside them a lock file, which later runs and
+other people can check against (`lock.py`). Each file is brought by `fetcher.py`; while some are checked, the
 next ones already download.
 """
 
@@ -18,6 +18,7 @@ from david.pack.errors import DavidError
 from david.pack.fetch import lock, partial
 from david.pack.fetch.answers import About, Unavailable
 from david.pack.fetch.fetcher import DownloadOptions, Fetcher, Report, contrast
+from david.pack.fetch.kinds import ZIP, Kind
 from david.pack.fetch.lock import Entry
 from david.pack.raw import zipcheck
 
@@ -79,9 +80,9 @@ def download_groups(
                 path.unlink()
 
 
-def check(out: Path, report: Report | None = None) -> dict[str, Entry]:
-    """Read every zip of `out` that its lock lists; returns those. Raises DavidError that names all that differ."""
-    listed = {name: entry for name, entry in lock.load(out / lock.NAME).items() if (out / name).exists()}
+def check(out: Path, report: Report | None = None, kind: Kind = ZIP) -> dict[str, Entry]:
+    """Read every file of `out` that its lock lists; returns those. Raises DavidError that names all that differ."""
+    listed = {name: entry for name, entry in lock.load(out / kind.lock).items() if (out / name).exists()}
     report = report or _silent
     differing = []
     for name, entry in listed.items():
@@ -105,6 +106,7 @@ class _Run:
     def __init__(self, out: Path, options: DownloadOptions | None, report: Report | None):
         options = options or DownloadOptions()
         self._out, self._report, self._lock_file = out, report or _silent, options.lock_file
+        self._kind, self._lock = options.kind, out / options.kind.lock
         self._required = lock.load(options.lock_file) if options.lock_file else None
         self._fetcher = Fetcher(out, options, ZIPS_AT_ONCE, self._report)
         self._zips = ThreadPoolExecutor(ZIPS_AT_ONCE, "zip")
@@ -115,8 +117,7 @@ class _Run:
         self._out.mkdir(parents=True, exist_ok=True)
         self._folder = _enter_alone(self._out)
         try:
-            path = self._out / lock.NAME
-            self.entries = lock.load(path) if path.exists() else {}
+            self.entries = lock.load(self._lock) if self._lock.exists() else {}
         except BaseException:
             os.close(self._folder)  # else nobody could enter before this process ends
             raise
@@ -134,7 +135,10 @@ class _Run:
         for name in dict.fromkeys(names):
             path, entry, required = self._out / name, self.entries.get(name), self._requirement(name)
             if entry and required and entry.differs(required):
-                raise DavidError(f"{name}: {self._out / lock.NAME} {contrast(entry, required)} in {self._lock_file}; ")
+                raise DavidError(
+                    f"{name}: {self._lock} {contrast(entry, required)} in {self._lock_file}; leave out "
+                    "--lock, or remove its entry there"
+                )
             if not path.exists() or not entry:
                 missing.append(name)
             elif path.stat().st_size != entry.bytes:
@@ -165,7 +169,7 @@ class _Run:
         if needed > free:
             raise Unavailable(
                 f"{self._out}: {needed / 1e9:,.1f} GB are still to come, but only {free / 1e9:,.1f} GB are free there; "
-                "make room, or name fewer chunks"
+                "make room, or name fewer files"
             )
 
     def bring(self, name: str) -> Future[None]:
@@ -183,14 +187,14 @@ class _Run:
         partial.clear(self._out / name)
         with self._listing:
             self.entries[name] = entry
-            lock.save(self._out / lock.NAME, self.entries)
+            lock.save(self._lock, self.entries)
         self._report(name, "done", entry.bytes, entry.bytes)
 
     def _requirement(self, name: str) -> Entry | None:
         if self._required is None:
             return None
         if name not in self._required:
-            raise DavidError(f"{self._lock_file}: lists no {name}; leave the zip out, or --lock")
+            raise DavidError(f"{self._lock_file}: lists no {name}; leave the {self._kind.noun} out, or --lock")
         return self._required[name]
 
 

@@ -21,7 +21,8 @@ from rich.progress import (
 )
 
 from david.pack.errors import DavidError, shown
-from david.pack.fetch import chunks
+from david.pack.fetch import chunks, models
+from david.pack.fetch.kinds import KINDS, MODEL, ZIP
 from david.pack.work.plan import PackOptions
 
 LINE_EVERY_S = 10.0
@@ -31,18 +32,25 @@ Report = Callable[[str, str, int, int | None], None]
 
 
 def download(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the zips.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the files.")],
     sample: Annotated[bool, typer.Option("--sample", help="Bring the small sample zip.")] = False,
     chunk: Annotated[
         list[str] | None,
         typer.Option("--chunk", metavar="N", help="Bring this zip of 60, 0 to 59, or a range as 10-19; repeatable."),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Bring all 60 zips, 330 GB.")] = False,
+    all_models: Annotated[
+        bool, typer.Option("--models", help="Bring the seven official ONNX models instead, 6.9 GB.")
+    ] = False,
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", metavar="NAME", help="Bring this one of them, as depth-base; repeatable."),
+    ] = None,
     lock: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="A synthhuman.lock.json whose sizes and SHA-256s the zips must have."),
+        typer.Option(metavar="FILE", help="A lock file whose sizes and SHA-256s the files must have."),
     ] = None,
-    check: Annotated[bool, typer.Option("--check", help="Read again what is in OUT, against its lock file.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Read again what is in OUT, against its lock files.")] = False,
     pack: Annotated[
         Path | None, typer.Option(metavar="SHARDS", help="Pack the zips, group by group, as they come; takes --delete.")
     ] = None,
@@ -64,10 +72,10 @@ def download(
     ] = None,
     connections: Annotated[int, typer.Option(metavar="N", min=1, max=64, help="Connections at a time, in all.")] = 8,
     base_url: Annotated[
-        str, typer.Option(metavar="URL", help="Where the zips are, or a mirror of it.", show_default="the publisher's")
-    ] = chunks.BASE_URL,
+        str | None, typer.Option(metavar="URL", help="A mirror of the files.", show_default="the publisher's")
+    ] = None,
 ) -> None:
-    """Bring SynthHuman's zips here, whole and checked.
+    """Bring SynthHuman's zips, or the official models, here, whole and checked.
 
     Run it again to go on after any break. With --pack SHARDS --delete there must be room for the shards and a few zips
     only. Samples are then permuted within groups of zips, each from faces, full bodies and upper bodies alike, not over
@@ -76,24 +84,35 @@ def download(
     from david.pack.fetch import download as work  # urllib3 and ssl: not for `david --help`
 
     names = asked(sample, chunk or [], everything)
-    if not names and not check:
-        raise DavidError("nothing asked for: say --sample, --chunk N, --all, or --check for what is there")
+    networks = models.files([*(models.MODELS if all_models else ()), *(model or [])])
+    if not names and not networks and not check:
+        raise DavidError("nothing asked for: say --sample, --chunk N, --all, --models, or --check for what is there")
+    if names and networks:
+        raise DavidError("zips and models come from two folders of the publisher's: ask for one, then for the other")
+    if networks and pack:
+        raise DavidError("--pack is for SynthHuman's zips: leave it out, or --models and --model")
     if (pack is None) == delete or ((set_ or accept) and not pack):
         raise DavidError(
             "--pack SHARDS and --delete go together, --set and --accept with both; to keep the zips, download them, "
             "then david pack"
         )
-    options = work.DownloadOptions(base_url=base_url, lock_file=lock, connections=connections)
+    kind = MODEL if networks else ZIP
+    options = work.DownloadOptions(base_url=base_url or "", lock_file=lock, connections=connections, kind=kind)
     console = Console()
     if pack:
         _download_and_pack(console, out, pack, names, options, set_ or [], zips_on_disk, on_bad, accept or [])
         return
+    wanted = networks or names
+    kinds = [one for one in KINDS if (out / one.lock).exists()] if check and not wanted else [kind]
     with display(console) as report:
-        entries = work.download(out, names, options, report) if names else {}
+        found = {kind: work.download(out, wanted, options, report)} if wanted else {}
         if check:
-            entries = work.check(out, report)
-    size = sum(entry.bytes for entry in entries.values())
-    print(f"{len(entries)} zips, {size / 1e9:,.2f} GB, whole in {out}; sizes and SHA-256s in {out / work.lock.NAME}")
+            found = {one: work.check(out, report, one) for one in kinds or [kind]}
+    for one, entries in found.items():
+        size = sum(entry.bytes for entry in entries.values())
+        print(
+            f"{len(entries)} {one.noun}s, {size / 1e9:,.2f} GB, whole in {out}; sizes and SHA-256s in {out / one.lock}"
+        )
 
 
 def _download_and_pack(

@@ -1,4 +1,4 @@
-"""One zip from a server, whole: fetched in parts over several connections, checked, mended, and only then named.
+"""One file from a server, whole: fetched in parts over several connections, checked, mended, and only then named.
 
 A damaged zip is mended once by fetching just the parts around the members whose CRC-32 is wrong, and once by fetching
 all of it again. A server that refuses ranges is read in one stream, from the beginning after each break.
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from david.pack.errors import DavidError
 from david.pack.fetch.answers import About, Unavailable
-from david.pack.fetch.chunks import BASE_URL
+from david.pack.fetch.kinds import ZIP, Kind
 from david.pack.fetch.lock import Entry
 from david.pack.fetch.partial import Partial
 from david.pack.fetch.remote import Changed, Patience, RangesRefused, Remote
@@ -27,14 +27,15 @@ Report = Callable[[str, str, int, int | None], None]
 
 @dataclass(frozen=True)
 class DownloadOptions:
-    """base_url: the folder that holds the zips; lock_file: sizes and SHA-256s that they must have; connections: in all;
-    part_bytes: what a kill loses at most on each connection."""
+    """base_url: the folder that holds the files, none for their publisher's; lock_file: sizes and SHA-256s that they
+    must have; connections: in all; part_bytes: what a kill loses at most on each connection; kind: of files."""
 
-    base_url: str = BASE_URL
+    base_url: str = ""
     lock_file: Path | None = None
     connections: int = 8
     part_bytes: int = 32 << 20
     patience: Patience = field(default_factory=Patience)
+    kind: Kind = ZIP
 
     def __post_init__(self) -> None:
         if self.connections < 1 or self.part_bytes < 1:
@@ -44,11 +45,12 @@ class DownloadOptions:
 
 
 class Fetcher:
-    """Brings zips into the folder `out`, several at a time where it's called from several threads."""
+    """Brings files into the folder `out`, several at a time where it's called from several threads."""
 
     def __init__(self, out: Path, options: DownloadOptions, zips_at_once: int, report: Report):
         self.out, self._options, self._report = out, options, report
-        self.remote = Remote(options.base_url, options.connections + zips_at_once, options.patience, KEPT)
+        self._kind, self._base_url = options.kind, (options.base_url or options.kind.base_url).rstrip("/")
+        self.remote = Remote(self._base_url, options.connections + zips_at_once, options.patience, KEPT)
         self._connections = ThreadPoolExecutor(options.connections, "connection")
 
     def close(self) -> None:
@@ -57,7 +59,7 @@ class Fetcher:
         self._connections.shutdown(cancel_futures=True)
 
     def about(self, name: str) -> About:
-        """What the server says of a zip."""
+        """What the server says of a file."""
         return self.remote.about(self._url(name), lambda trouble: self._report(name, trouble, 0, None))
 
     def ask(self, name: str) -> Future[About]:
@@ -65,7 +67,7 @@ class Fetcher:
         return self._connections.submit(self.about, name)
 
     def bring(self, name: str, asked: Future[About], required: Entry | None) -> Entry:
-        """Fetch, check and name one zip; raises DavidError, also where it is not as `required`, or Stopped."""
+        """Fetch, check and name one file; raises DavidError, also where it is not as `required`, or Stopped."""
         about = asked.result()
         for _ in range(ATTEMPTS):
             try:
@@ -75,17 +77,17 @@ class Fetcher:
         raise DavidError(f"{self._url(name)}: changes at the server while it is being read; try again later")
 
     def adopt(self, name: str, required: Entry | None) -> Entry:
-        """Check a zip that is there already, from elsewhere or from a run killed just before it was listed."""
+        """Check a file that is there already, from elsewhere or from a run killed just before it was listed."""
         path = self.out / name
         if self._damage(name, path):
-            raise DavidError(f"{path}: is there already, but isn't a whole zip; remove it to download it")
+            raise DavidError(f"{path}: is there already, but isn't a whole {self._kind.noun}; remove it to download it")
         found = self._entry(name, path)
         if required and found.differs(required):
             raise DavidError(f"{path}: {contrast(found, required)}; remove it to download it")
         return found
 
     def _url(self, name: str) -> str:
-        return f"{self._options.base_url.rstrip('/')}/{name}"
+        return f"{self._base_url}/{name}"
 
     def _bring(self, name: str, about: About, required: Entry | None) -> Entry:
         url = self._url(name)
@@ -102,14 +104,14 @@ class Fetcher:
                 part.lose(damage if attempt == 0 else [(0, part.path.stat().st_size)])
             else:
                 raise DavidError(
-                    f"{url}: {ATTEMPTS} times in a row what arrived was no whole zip; try again later, or another "
-                    "--base-url"
+                    f"{url}: {ATTEMPTS} times in a row what arrived was no whole {self._kind.noun}; try again "
+                    "later, or another --base-url"
                 )
             found = replace(self._entry(name, part.path), etag=about.etag, last_modified=about.last_modified)
             if required and found.differs(required):
                 raise DavidError(
                     f"{url}: {contrast(found, required)}; the server has another version, kept as {part.path.name}; to "
-                    "accept it, run without --lock, or remove the zip's entry from the lock"
+                    "accept it, run without --lock, or remove its entry from the lock"
                 )
             part.complete()
         return found
@@ -166,14 +168,14 @@ class Fetcher:
 
     def _damage(self, name: str, path: Path) -> list[tuple[int, int]]:
         with _readable(path):
-            return zipcheck.damage(path, self._watch(name, path, 0))
+            return self._kind.damage(path, self._watch(name, path, 0))
 
     def _entry(self, name: str, path: Path) -> Entry:
         with _readable(path):
             return Entry(path.stat().st_size, zipcheck.sha256(path, self._watch(name, path, 1)))
 
     def _watch(self, name: str, path: Path, passes: int) -> Callable[[int], None]:
-        """For the check's first pass (CRC-32s) and its second (SHA-256): report, and end with the run."""
+        """For the check's first pass (is it whole) and its second (SHA-256): report, and end with the run."""
         size = path.stat().st_size
 
         def watch(done: int) -> None:

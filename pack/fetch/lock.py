@@ -1,4 +1,4 @@
-"""`synthhuman.lock.json`: the size and SHA-256 of each zip that was downloaded and found whole.
+"""`synthhuman.lock.json`, `models.lock.json`: size and SHA-256 of each file that was downloaded and found whole.
 
 Microsoft publishes no checksums; a lock made by one person lets every other one, and each later run, check for the
 same bytes.
@@ -12,13 +12,14 @@ from david.pack.errors import DavidError
 from david.pack.files import write_whole
 
 NAME = "synthhuman.lock.json"
+MODELS_NAME = "models.lock.json"
 FORMAT = "david download lock"
 VERSION = 1
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One zip. bytes: its size; sha256: in hex; etag, last_modified: what the server called this version, if it did."""
+    """One file. bytes: its size; sha256: in hex; etag, last_modified: what its server called this version."""
 
     bytes: int
     sha256: str
