@@ -75,7 +75,7 @@ def download(
         str | None, typer.Option(metavar="URL", help="A mirror of the files.", show_default="the publisher's")
     ] = None,
 ) -> None:
-    """Bring SynthHuman's zips or the official models, whole and checked.
+    """Bring SynthHuman's zips or the official models here, checked.
 
     Run it again to go on after any break. With --pack SHARDS --delete there must be room for the shards and a few zips
     only. Samples are then permuted within groups of zips, each from faces, full bodies and upper bodies alike, not over
