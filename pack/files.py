@@ -27,13 +27,26 @@ def whole(path: Path, *, tidy: bool = True) -> Iterator[BinaryIO]:
     tidy: first take away what killed writers of it left, for which the whole folder is looked through; who writes many
     files to one folder calls `sweep_below` once instead. Raises OSError, which names `path` and says so, where it can't
     be written."""
+    with _writing(path, tidy) as (_, file):
+        yield file
+
+
+@contextmanager
+def whole_by_name(path: Path) -> Iterator[Path]:
+    """As `whole`, for libraries that want a name to write to: that of a temporary file, which they write in place."""
+    with _writing(path, True) as (temporary, _):
+        yield temporary
+
+
+@contextmanager
+def _writing(path: Path, tidy: bool) -> Iterator[tuple[Path, BinaryIO]]:
     try:
         if tidy:
             sweep(path)
         temporary, handle = _begin(path)
         try:
             with os.fdopen(handle, "wb") as file:
-                yield file
+                yield temporary, file
                 file.flush()
                 os.fsync(file.fileno())
                 temporary.replace(path)  # under the lock: a sweep never sees it without

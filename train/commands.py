@@ -1,4 +1,4 @@
-"""`david train`, `david recipes` and `david plot`; `replay.py` and `eval/command.py` have the others of this room."""
+"""`david train`, `david recipes` and `david plot`; `replay.py`, `eval/command.py` and `use/` have the others here."""
 
 import json
 import os
@@ -16,6 +16,7 @@ from david.pipeline.options import DEFAULT_CACHE_GB, CacheFolder, CacheGB, Maybe
 from david.train.eval.command import register as register_eval
 from david.train.replay import register as register_replay
 from david.train.signals import PATIENCE_S, BetweenSteps
+from david.train.use.export import register as register_export
 from david.train.use.predict import register as register_predict
 
 
@@ -26,6 +27,7 @@ def register(app: typer.Typer) -> None:
     register_replay(app)
     register_eval(app)
     register_predict(app)
+    register_export(app)
 
 
 def train(

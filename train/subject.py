@@ -52,6 +52,11 @@ class Subject:
             raise DavidError(f"{self.source}: not the weights of the network that its recipe describes") from error
         return network.eval()
 
+    def heads(self) -> tuple[str, ...] | None:
+        """The network's heads, as its file or its recipe says; None where neither does."""
+        said = self.about().get("model", {}).get("heads")
+        return tuple(said) if said else None
+
     def about(self) -> dict[str, Any]:
         """What is known of what made it, as JSON: its configuration as `model`, and its recipe where it has one."""
         said = label.read(self.source) or {}

@@ -7,10 +7,10 @@ from typing import Any
 
 import timm
 import torch
-import torch.nn.functional as F
 from timm.models import get_arch_pretrained_cfgs
 from torch import nn
 
+from david.model.resize import antialiased
 from david.pack.errors import DavidError
 
 ViT = Any  # a timm model of one of several classes; `_create` asks for what we use of it
@@ -49,8 +49,7 @@ class Backbone(nn.Module):
         A ViT without a class token (SigLIP) has the mean of its patches there; register tokens (DINOv2, DINOv3) are
         left out. The resize is antialiased: an image much larger than the ViT's square must not alias into it.
         """
-        if image.shape[-2:] != self.size:
-            image = F.interpolate(image, size=self.size, mode="bilinear", align_corners=False, antialias=True)
+        image = antialiased(image, self.size)
         how = {"output_fmt": "NLC", "intermediates_only": True}
         if self.vit.cls_token is None:
             taps = self.vit.forward_intermediates(image, self.taps, **how)

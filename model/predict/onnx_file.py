@@ -7,6 +7,8 @@ a multi-task file depth grows with distance, in a single-task depth file with ne
 B images, S the side of the square in pixels. Needs the extra `onnx`.
 """
 
+import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +48,8 @@ class OnnxEngine(Engine):
             raise DavidError(f"{path}: no ONNX file that onnxruntime can read ({_short(error)})") from error
         self.path = path
         self.on_gpu = self.session.get_providers()[0].startswith("CUDA")
-        self.about: dict[str, str] = dict(self.session.get_modelmeta().custom_metadata_map)
+        said: dict[str, str] = self.session.get_modelmeta().custom_metadata_map
+        self.about: dict[str, Any] = {name: _content(text) for name, text in said.items()}
         self.input = self._input()
         self.outputs = self._outputs()
         self.fields = tuple(self.outputs)
@@ -95,6 +98,14 @@ def runtime() -> Any:
     except ImportError as error:
         raise DavidError(f"ONNX files need onnxruntime, which is not installed: {INSTALL}") from error
     return onnxruntime
+
+
+def _content(text: str) -> Any:
+    """What a file says under a name: JSON where it is an object of it, as our own exports have it, else text."""
+    if text.startswith("{"):
+        with suppress(ValueError, RecursionError):
+            return json.loads(text)
+    return text
 
 
 def _short(error: Exception) -> str:

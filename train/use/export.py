@@ -1,0 +1,141 @@
+"""`david export`: a trained network as one ONNX file that others run, checked against it before it is there."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from david.pack import tables
+from david.pack.options import AsJson, aside
+
+if TYPE_CHECKING:
+    from david.model.export import Exported
+    from david.model.networks.network import Network
+    from david.train.use.load import Found
+
+MB = 1e6
+
+
+def register(app: typer.Typer) -> None:
+    app.command("export")(export)
+
+
+def export(
+    weights: Annotated[
+        str, typer.Option(metavar="RUN|FILE|NAME", help="A run, a checkpoint, a file of weights, or a hub's name.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The file to write, ending in .onnx or .pt2.")],
+    task: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="What it says: multi, depth, normals, alpha.", show_default="all it can"),
+    ] = None,
+    precision: Annotated[
+        str, typer.Option(metavar="fp32|fp16", help="What is computed in, between float32 inputs and outputs.")
+    ] = "fp32",
+    size: Annotated[int, typer.Option(metavar="N", help="Side of the square that it sees, in pixels.")] = 512,
+    check: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Compare on a shard set or a folder of pictures.", show_default="images made up"
+        ),
+    ] = None,
+    split: Annotated[str, typer.Option(metavar="train|val", help="Split of the shard set to compare on.")] = "val",
+    form: Annotated[str, typer.Option("--format", metavar="onnx|pt2", help="ONNX, or torch.export's.")] = "onnx",
+    as_json: AsJson = False,
+) -> None:
+    """Write a network as one file for other programs.
+
+    The file is in the contract of DAViD's official demo: BGR in, relative depth, normals and foreground out, everything
+    else inside. It says what made it. It is written only if it says what the network says: on made-up images, on the
+    first 32 pictures of a folder, or on the first 32 samples of a shard set, there by the metrics of `david eval` too.
+
+    In a file of --task depth, depth grows with nearness, as in the official one; in one of all tasks with distance.
+    """
+    from david.model.export import tasks
+    from david.pack.errors import DavidError
+    from david.pack.files import require_place
+    from david.train import first_look
+    from david.train.use import load
+
+    tasks.require(task, precision, form, size)
+    if out.suffix.lower() != f".{form}":
+        raise DavidError(f"--out {out}: expected a name ending in .{form}")
+    if out.is_dir():
+        raise DavidError(f"--out {out}: a folder; expected a file to write")
+    place = load.found(weights)
+    if place.onnx:
+        raise DavidError(f"{weights}: an ONNX file already; give the weights that it was made of")
+    if place.subject and (heads := place.subject.heads()):
+        tasks.chosen(task, heads)
+    shards = check is not None and (check / "dataset.json").is_file()
+    if shards:
+        first_look.at_shards([str(check)])
+    elif check is not None and not check.is_dir():
+        raise DavidError(f"--check {check}: no such folder; expected a shard set or pictures")
+    require_place(out)
+
+    from rich.console import Console
+
+    with aside(as_json):
+        how = {"task": task, "precision": precision, "size": size, "form": form}
+        exported, metrics = _exported(place, out, check, split if shards else None, **how)
+        _show(Console(stderr=as_json), exported, metrics)
+    if as_json:
+        print(json.dumps(exported.as_json() | {"metrics": metrics}))
+
+
+def _exported(
+    place: "Found", out: Path, check: Path | None, split: str | None, *, precision: str, size: int, **how: Any
+) -> "tuple[Exported, dict[str, tuple[float, float]]]":
+    """What was written, and of each metric the network's and the file's. split: of the shard set to compare on, where
+    `check` is one"""
+    from david.model.export import export as write
+    from david.pack.files import make_folder
+    from david.train.use import checks
+
+    images, metrics = None, None
+    if check is not None and split is None:
+        images = checks.pictures(check, size)
+    elif check is not None and split is not None:
+        batches = checks.samples([check], split, size)
+        images, metrics = checks.images(batches), checks.Metrics(batches, precision, out)
+    network, about = _opened(place)
+    make_folder(out.absolute().parent)
+    how |= {"precision": precision, "size": size, "images": images, "about": about}
+    exported = write(network, out, **how, further=metrics)
+    return exported, metrics.values if metrics else {}
+
+
+def _opened(place: "Found") -> "tuple[Network, dict[str, Any]]":
+    """The network, and what is known of it."""
+    if place.hub:
+        from david.model.predict import hub
+
+        return hub.fetched(place.hub)
+    from david.train.use import provenance
+
+    assert place.subject
+    return place.subject.network(), provenance.about(place.subject)
+
+
+def _show(console: Any, exported: "Exported", metrics: dict[str, tuple[float, float]]) -> None:
+    """How far the file is from the network, how large it is beside others, and how long both take."""
+    figures = ("largest", "99.9 %", "limits")
+    apart = tables.table("output", *figures, title="Difference from the network", right=figures)
+    for name, one in exported.differences.items():
+        limits = "{:g}, {:g}".format(*one.limits)
+        apart.add_row(name, f"{one.largest:.2g}", f"{one.most:.2g}", limits)
+    tables.show(console, apart)
+    if metrics:
+        named = tables.table("metric", "network", "file", title="On the samples", right=("network", "file"))
+        for name, (network, file) in metrics.items():
+            named.add_row(name, f"{network:.5g}", f"{file:.5g}")
+        tables.show(console, named)
+    of = f"One picture of {exported.size} x {exported.size}"
+    sizes = tables.table("kind", "MB", "ms", title=f"Size, and time on the CPU. {of}", right=("MB", "ms"))
+    for name in dict.fromkeys((*exported.sizes, *exported.milliseconds)):
+        size, time = exported.sizes.get(name), exported.milliseconds.get(name)
+        sizes.add_row(name, f"{size / MB:.1f}" if size else "", f"{time:.1f}" if time else "")
+    tables.show(console, sizes)
+    console.print(str(exported.path), soft_wrap=True, highlight=False)
