@@ -22,9 +22,7 @@ def register(app: typer.Typer) -> None:
 
 
 def export(
-    weights: Annotated[
-        str, typer.Option(metavar="RUN|FILE|NAME", help="A run, a checkpoint, a file of weights, or a hub's name.")
-    ],
+    weights: Annotated[str, typer.Option(metavar="NAME", help="A run, a file of weights or user/name on the Hub.")],
     out: Annotated[Path, typer.Option(metavar="FILE", help="The file to write, ending in .onnx or .pt2.")],
     task: Annotated[
         str | None,
