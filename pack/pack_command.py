@@ -37,7 +37,7 @@ def pack(
     shards: Annotated[Path, typer.Argument(metavar="SHARDS", help="Folder for the shard set.")],
     source: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help=f"What it is: {', '.join(SOURCES)}.", show_default="guessed"),
+        typer.Option(metavar="NAME", help="What it is, by a name from the list above.", show_default="guessed"),
     ] = None,
     list_: told.List = None,
     rgb: told.Rgb = None,
@@ -100,6 +100,9 @@ def pack(
     ] = False,
 ) -> None:
     """Turn raw data into a shard set; run it again to go on.
+
+    Raw data is of synthhuman, nyu_labeled, a folder of one's own, or a benchmark: p3m-500-np, p3m-500-p, ppm-100,
+    photomatte85, or rendered people.
 
     Jobs on several machines take --part 1/n .. n/n of the same call; the last to end writes the manifest, or
     `david merge SHARDS` does.

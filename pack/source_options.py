@@ -21,13 +21,15 @@ Normals = Annotated[str | None, _option(metavar="PATTERN", help="Folder: normals
 Alpha = Annotated[str | None, _option(metavar="PATTERN", help="Folder: soft foreground.")]
 Camera = Annotated[str | None, _option(metavar="PATTERN", help="Folder: texts of intrinsics.")]
 Intrinsics = Annotated[str | None, _option(metavar="NUMBERS", help="Folder: fx,fy,cx,cy of all images, in pixels.")]
-DepthScale = Annotated[float | None, _option(metavar="METRES", help="Folder: metres a step of depth, as 0.001.")]
+DepthScale = Annotated[
+    float | None, _option(metavar="METRES", help="Folder, rendered: metres a step of depth, as 0.001.")
+]
 DepthInvalid = Annotated[
-    str | None, _option(metavar="NUMBERS", help="Folder: numbers that are no depth, and 0 of PNGs.")
+    str | None, _option(metavar="NUMBERS", help="Folder, rendered: numbers that are no depth, and 0 of PNGs.")
 ]
 DepthSky = Annotated[float | None, _option(metavar="N", help="Folder: the number that is sky.")]
 NormalsAxes = Annotated[
-    str | None, _option(metavar="AXES", help="Folder: channels that are right, up, to the camera, as x,-y,-z.")
+    str | None, _option(metavar="AXES", help="Folder, rendered: channels right, up, to the camera, as x,-y,-z.")
 ]
 Splits = Annotated[Path | None, _option(metavar="FILE", help="NYU: splits.mat, if not beside the data.")]
 DepthKind = Annotated[str | None, _option(metavar="raw|filled", help="NYU: depth with holes, or not.")]

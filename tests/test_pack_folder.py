@@ -401,7 +401,9 @@ def test_a_source_is_guessed_by_what_only_it_has(own: Path) -> None:
     assert table.chosen(own).name == "synthhuman"
     with pytest.raises(DavidError, match="--source is `coco`, but can only be synthhuman, folder"):
         table.chosen(own, "coco")
-    with pytest.raises(DavidError, match="--depth-scale is an option of --source folder, not of synthhuman"):
+    with pytest.raises(
+        DavidError, match="--depth-scale is an option of --source folder or rendered, not of synthhuman"
+    ):
         table.chosen(own, "synthhuman", {"depth_scale": 1.0})
 
 

@@ -12,11 +12,9 @@ All pictures of a sample are of one size.
 """
 
 import math
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from hashlib import blake2b
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
@@ -38,7 +36,6 @@ _NUMBERS = (".png", *picture.ARRAYS)
 _ENDINGS = {"rgb": picture.PICTURES, "depth": _NUMBERS, "normals": _NUMBERS, "alpha": picture.PICTURES}
 _DEPTH_LAYERS = (("Y",), ("Z",), ("V",), ("R",), ("depth.Z",), ("Depth.Z",))
 _VECTOR_LAYERS = (("R", "G", "B"), ("X", "Y", "Z"))
-_KEY = re.compile(r"[A-Za-z0-9_-]{1,60}")
 _PIXEL_BYTES = 64  # more than any of these files has for a pixel
 _ROOM_BYTES = 1 << 22  # for headers, profiles and thumbnails
 _CAMERA_BYTES = 4096
@@ -101,7 +98,7 @@ class Folder(Source):
         faults: dict[str, BadSample] = {}
         found: dict[str, Entry] = {}
         places: dict[str, str] = {}
-        for key, row in _keyed(rows):
+        for key, row in listing.keyed(rows):
             if isinstance(row, BadSample):
                 faults[key] = row
             elif key in places:
@@ -277,24 +274,3 @@ class Folder(Source):
         if sorted(word.removeprefix("-") for word in words) != ["x", "y", "z"]:
             raise DavidError(f"--normals-axes is `{self.normals_axes}`, but is x, y and z in some order, as x,-y,-z")
         return tuple(("xyz".index(word[-1]), -1 if word.startswith("-") else 1) for word in words)
-
-
-def _keyed(rows: list[Row | BadSample]) -> Iterator[tuple[str, Row | BadSample]]:
-    """Each row with its key: its id, or the path of its RGB without ending, in letters that a key may have; with a hash
-    where that would be another's too."""
-    plain = [_plain(row) for row in rows]
-    paths: dict[str, set[str]] = {}
-    for key, row in zip(plain, rows, strict=True):
-        paths.setdefault(key, set()).add(row.files["rgb"] if isinstance(row, Row) else row.where)
-    for key, row in zip(plain, rows, strict=True):
-        alone = len(paths[key]) == 1 and _KEY.fullmatch(key)
-        told = row.files["rgb"] if isinstance(row, Row) else row.where
-        yield (key if alone else f"{key[-50:]}-{blake2b(told.encode(), digest_size=4).hexdigest()}"), row
-
-
-def _plain(row: Row | BadSample) -> str:
-    if isinstance(row, BadSample):
-        name = row.where
-    else:
-        name = row.id or str(PurePosixPath(row.files["rgb"]).with_suffix(""))
-    return re.sub(r"[^A-Za-z0-9_-]", "_", name.replace("/", "-")).strip("-") or "_"

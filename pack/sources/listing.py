@@ -10,6 +10,7 @@ import io
 import json
 import re
 from collections.abc import Iterable, Iterator
+from hashlib import blake2b
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from david.pack.shards.schema import SPLIT_NAME
 
 FILES = ("rgb", "depth", "normals", "alpha", "camera")
 COLUMNS = (*FILES, "split", "id")
+_KEY = re.compile(r"[A-Za-z0-9_-]{1,60}")
 _PART = re.compile(r"\*\*/?|\*|\{[^{}]*\}|[^*{]+|\{")
 
 
@@ -131,3 +133,24 @@ def _piece(part: str) -> str:
     if part.startswith("{") and part.endswith("}"):
         return f"(?:{'|'.join(re.escape(one) for one in part[1:-1].split(','))})"
     return re.escape(part)
+
+
+def keyed(rows: list[Row | BadSample]) -> Iterator[tuple[str, Row | BadSample]]:
+    """Each row with its key: its id, or the path of its RGB without ending, in letters that a key may have; with a hash
+    where that would be another's too."""
+    plain = [_plain(row) for row in rows]
+    paths: dict[str, set[str]] = {}
+    for key, row in zip(plain, rows, strict=True):
+        paths.setdefault(key, set()).add(row.files["rgb"] if isinstance(row, Row) else row.where)
+    for key, row in zip(plain, rows, strict=True):
+        alone = len(paths[key]) == 1 and _KEY.fullmatch(key)
+        told = row.files["rgb"] if isinstance(row, Row) else row.where
+        yield (key if alone else f"{key[-50:]}-{blake2b(told.encode(), digest_size=4).hexdigest()}"), row
+
+
+def _plain(row: Row | BadSample) -> str:
+    if isinstance(row, BadSample):
+        name = row.where
+    else:
+        name = row.id or str(PurePosixPath(row.files["rgb"]).with_suffix(""))
+    return re.sub(r"[^A-Za-z0-9_-]", "_", name.replace("/", "-")).strip("-") or "_"

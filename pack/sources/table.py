@@ -6,11 +6,14 @@ from typing import Any
 
 from david.pack.errors import DavidError
 from david.pack.sources.folder import Folder
+from david.pack.sources.matting import P3M500NP, P3M500P, PPM100, PhotoMatte85
 from david.pack.sources.nyu_labeled import NyuLabeled
+from david.pack.sources.rendered import Rendered
 from david.pack.sources.source import Source
 from david.pack.sources.synthhuman import SynthHuman
 
-SOURCES: dict[str, type[Source]] = {one.name: one for one in (SynthHuman, Folder, NyuLabeled)}
+KNOWN = (SynthHuman, Folder, NyuLabeled, P3M500NP, P3M500P, PPM100, PhotoMatte85, Rendered)
+SOURCES: dict[str, type[Source]] = {one.name: one for one in KNOWN}
 
 
 def chosen(raw: Path | list[Path], name: str | None = None, told: dict[str, Any] | None = None) -> Source:
@@ -31,13 +34,10 @@ def chosen(raw: Path | list[Path], name: str | None = None, told: dict[str, Any]
 
 
 def _guessed(raw: Path | list[Path], told: dict[str, Any]) -> str:
-    """By the options that one source alone has, then by what each recognises; SynthHuman where nothing tells."""
-    if told:
-        able = [name for name, kind in SOURCES.items() if told.keys() <= {one.name for one in fields(kind)}]
-        if len(able) == 1:
-            return able[0]
-    if isinstance(raw, Path):
-        for name, kind in SOURCES.items():
-            if kind.recognises(raw):
-                return name
-    return SynthHuman.name
+    """Of the sources that have these options the one that recognises the data, else the first; SynthHuman where none
+    has."""
+    able = [name for name, kind in SOURCES.items() if told.keys() <= {one.name for one in fields(kind)}]
+    for name in able:
+        if isinstance(raw, Path) and SOURCES[name].recognises(raw):
+            return name
+    return able[0] if able else SynthHuman.name
