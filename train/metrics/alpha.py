@@ -17,9 +17,12 @@ def measure(output: torch.Tensor, target: Target, batch: Batch) -> dict[str, tor
     return alpha(output.float().sigmoid(), target.value / 255, target.valid)
 
 
-def alpha(prediction: torch.Tensor, target: torch.Tensor, valid: torch.Tensor) -> dict[str, torch.Tensor]:
+def alpha(
+    prediction: torch.Tensor, target: torch.Tensor, valid: torch.Tensor, band: torch.Tensor | None = None
+) -> dict[str, torch.Tensor]:
     """Mean absolute and squared error; SAD in thousands of pixels, of all and of the trimap's unknown band; IoU at one
-    half. (B, 1, H, W) in [0, 1], and bool."""
+    half. (B, 1, H, W) in [0, 1], and bool; band: the unknown band, bool, by default `unknown(target)`."""
+    band = unknown(target) if band is None else band
     error = wide(prediction) - wide(target)
     p, a = prediction >= 0.5, target >= 0.5
     union = total((p | a).float(), valid)
@@ -27,7 +30,7 @@ def alpha(prediction: torch.Tensor, target: torch.Tensor, valid: torch.Tensor) -
         "alpha_mae": mean(error.abs(), valid),
         "alpha_mse": mean(error * error, valid),
         "alpha_sad": total(error.abs(), valid) / 1000,
-        "alpha_sad_unknown": total(torch.where(unknown(target), error.abs(), 0), valid) / 1000,
+        "alpha_sad_unknown": total(torch.where(band, error.abs(), 0), valid) / 1000,
         "alpha_iou": torch.where(union > 0, total((p & a).float(), valid) / union, 1.0),
     }
     return where_any(found, valid)

@@ -19,7 +19,11 @@ def measure(output: torch.Tensor, target: Target, batch: Batch) -> dict[str, tor
 
 def normals(prediction: torch.Tensor, target: torch.Tensor, valid: torch.Tensor) -> dict[str, torch.Tensor]:
     """Mean and median angle in degrees, and the share of pixels within some. (B, 3, H, W) directions, (B, 1, H, W)."""
-    angle = angles_deg(prediction, target)
+    return of_angles(angles_deg(prediction, target), valid)
+
+
+def of_angles(angle: torch.Tensor, valid: torch.Tensor) -> dict[str, torch.Tensor]:
+    """As `normals`, of angles in degrees, (B, 1, H, W)."""
     found = {
         "normals_mean_deg": mean(angle, valid),
         "normals_median_deg": torch.where(valid, angle, torch.nan).flatten(1).nanmedian(1).values,
