@@ -369,9 +369,15 @@ def test_what_cannot_be_measured_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(DavidError, match="--benchmark is `coco`, but can only be p3m-500-np, p3m-500-p, ppm-100"):
         table.named("coco")
     raw = rendered(tmp_path / "opencv", [flipped(one) for one in people(8, (192, 144))])
-    with pytest.raises(DavidError, match="Y points down and Z away from the camera, as OpenCV has it.*--normals-axes"):
+    with pytest.raises(
+        DavidError,
+        match="Y points down and Z away from the camera, as OpenCV has it.*--normals-axes right.*--accept normals",
+    ):
         found("hi4d", raw)
     assert found("hi4d", raw, normals_axes="x,-y,-z").images == 8
+    accepted = truth.found(table.named("hi4d"), raw, accept=["normals"])
+    assert "as OpenCV has it" in accepted.doubts[0]
+    assert f"Accepted: {accepted.doubts[0]}." in benchmark.measure("hi4d", accepted, []).notes
 
 
 def flipped(sample: Sample) -> Sample:

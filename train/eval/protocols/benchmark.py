@@ -98,7 +98,7 @@ def measure(
 
 
 def _notes(benchmark: str, truth: Truth, scores: Sequence[Score]) -> list[str]:
-    notes, images = [], BENCHMARKS[benchmark].images
+    notes, images = [f"Accepted: {doubt}." for doubt in truth.doubts], BENCHMARKS[benchmark].images
     if images and truth.images != images:
         notes.append(f"{benchmark} has {images:,} images, {truth.images:,} are here: these figures are not comparable.")
     for score in scores[:-1]:

@@ -19,6 +19,7 @@ def evaluate(
     root: Path,
     places: Sequence[Found],
     told: dict[str, Any],
+    accept: Sequence[str],
     out: Path,
     worst: int,
     device: str,
@@ -27,10 +28,9 @@ def evaluate(
 ) -> None:
     """Measure what `places` lead to on a benchmark whose files lie in `root`; tables on the screen, files in `out`.
 
-    told: options of the benchmark's source, of which None says nothing; worst: rows of each sheet; precision: of our
-    own networks, by default as each was trained. Raises DavidError where something is not there or can't be measured.
-    """
-    truth = found(table.named(benchmark), root, told)
+    told, accept: see `truth.found`; worst: rows of each sheet; precision: of our own networks, by default as each was
+    trained. Raises DavidError where something is not there or can't be measured."""
+    truth = found(table.named(benchmark), root, told, accept)
     require_place(out)
 
     from rich.console import Console

@@ -2,15 +2,15 @@
 Without torch: a wrong root is refused at once.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from david.pack import read
 from david.pack.check import conventions, evidence
 from david.pack.check.conventions import Seen
-from david.pack.errors import BadSample, DavidError
+from david.pack.errors import DavidError
 from david.pack.shards import manifest
 from david.pack.shards.sample import Sample
 from david.pack.sources import table as sources
@@ -20,45 +20,47 @@ from david.train.eval.protocols.table import Protocol
 MOST_PIXELS = 1 << 26  # of one image: 67 million
 LOOKED_AT = 8  # samples whose units and axes are looked at before all are measured
 
-T = TypeVar("T")
-
 
 @dataclass(frozen=True)
 class Truth:
     """root: where it lies; images: how many; fields: of a prediction that there is truth for, in the protocol's order;
-    each: all samples, one after the other, decoded when they are asked for; about: of it, as JSON"""
+    each: all samples, one after the other, decoded when they are asked for; about: of it, as JSON; doubts: what looks
+    wrong and was accepted, as sentences"""
 
     root: Path
     images: int
     fields: tuple[str, ...]
     each: Callable[[], Iterator[Sample]]
     about: dict[str, Any]
+    doubts: tuple[str, ...] = ()
 
 
-def found(protocol: Protocol, root: Path, told: dict[str, Any] | None = None) -> Truth:
-    """The truth of a benchmark in a folder. told: options of its source, of which None says nothing.
+def found(protocol: Protocol, root: Path, told: dict[str, Any] | None = None, accept: Sequence[str] = ()) -> Truth:
+    """The truth of a benchmark in a folder. told: options of its source, of which None says nothing; accept: names of
+    conventions that may look broken.
 
     Raises DavidError where it is not there, not whole, or of other units or axes than is said."""
     if (root / manifest.NAME).is_file():
-        return _packed(protocol, root, told or {})
+        return _packed(protocol, root, (told or {}) | {"accept": accept or None})
     source = sources.chosen(root, protocol.source, told)
+    accepted = conventions.to_accept(accept, source.checks, source.name)
     listed = source.scan(root)
     fields = source.fields(listed)
-    spread = [list(listed)[place * len(listed) // LOOKED_AT] for place in range(LOOKED_AT)]
-    seen = []
-    for key in dict.fromkeys(spread):
-        try:
-            seen.append(Seen(root, evidence.examine(source.load(key, listed[key], MOST_PIXELS), fields)[2]))
-        except BadSample as error:
-            raise DavidError(str(error)) from error
-    if faults := conventions.faults(seen, source.checks):
-        raise DavidError(f"{root}: {'; '.join(faults)}")
+    keys = list(listed)
+    spread = dict.fromkeys(keys[place * len(keys) // LOOKED_AT] for place in range(LOOKED_AT))
+    looked = (evidence.examine(source.load(key, listed[key], MOST_PIXELS), fields)[2] for key in spread)
+    faults = conventions.faults([Seen(root, one) for one in looked], source.checks)
+    for fault in faults:
+        if fault.convention not in accepted:
+            may = f"; if it is right as it is, --accept {fault.convention}" if fault.convention else ""
+            raise DavidError(f"{root}: {fault.told}{may}")
 
     def each() -> Iterator[Sample]:
         return (source.load(key, entry, MOST_PIXELS) for key, entry in listed.items())
 
     about = {"source": source.name, **source.options()}
-    return Truth(root, len(listed), _fields(protocol, root, {one.name for one in fields}), each, about)
+    names = {one.name for one in fields}
+    return Truth(root, len(listed), _fields(protocol, root, names), each, about, tuple(one.told for one in faults))
 
 
 def _packed(protocol: Protocol, root: Path, told: dict[str, Any]) -> Truth:
