@@ -124,7 +124,8 @@ def _by_pillow(data: bytes, checked: Callable[[int, int], None]) -> np.ndarray:
         warnings.simplefilter("ignore")  # of a size that is checked here, and of metadata that is not read
         Image.init()  # else it knows five formats
         try:
-            opened = Image.open(io.BytesIO(data), formats=_OTHERS)
+            known = [one for one in _OTHERS if one in Image.OPEN]  # MPO is none of its own: JPEG's reader opens it
+            opened = Image.open(io.BytesIO(data), formats=known)
         except UnidentifiedImageError as error:
             raise ValueError(f"no picture that can be read: it begins with {data[:8]!r}{_advice(data)}") from error
         except Exception as error:  # of decoders of many formats, which share no base
