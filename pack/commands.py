@@ -1,4 +1,4 @@
-"""`david synth`, `david verify` and `david view`, and where the other commands of this room are registered."""
+"""`david synth` and `david verify`, and where the other commands of this room are registered."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,6 @@ from rich.console import Console
 from david.pack import tables
 from david.pack.errors import DavidError, many, shown
 from david.pack.fetch.download_command import download
-from david.pack.files import require_place
 from david.pack.options import AsJson, Workers
 from david.pack.pack_command import merge, pack, tell
 from david.pack.progress import progress_bar
@@ -24,7 +23,6 @@ def register(app: typer.Typer) -> None:
     app.command()(pack)
     app.command()(merge)
     app.command()(verify)
-    app.command()(view)
     app.command()(download)
 
 
@@ -75,36 +73,3 @@ def verify(
     if faults:
         raise DavidError(f"{shards}: {many(len(faults), 'fault')}, listed above; {repair.advice(dataset)}")
     console.print("[bold green]whole:[/] every byte is as packed" + (" and every sample decodes" if deep else ""))
-
-
-def view(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="A shard set, raw samples, a zip, or a run's folder.")],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="The page to write.")] = Path("gallery.html"),
-    start_idx: Annotated[
-        int, typer.Option("--start-idx", metavar="N", min=0, help="Position of the first sample.")
-    ] = 0,
-    count: Annotated[int, typer.Option(metavar="N", min=1, help="Samples to show.")] = 60,
-    split: Annotated[str | None, typer.Option(metavar="NAME", help="Split of a shard set.", show_default="all")] = None,
-    source: Annotated[
-        str | None, typer.Option(metavar="NAME", help="What raw data is, as david pack has it.", show_default="guessed")
-    ] = None,
-    contact_sheet: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write a PNG of the samples instead of a page.")
-    ] = None,
-) -> None:
-    """Look at samples or a run's pictures: a page, or a contact sheet."""
-    from david.pack.look import preview
-    from david.pack.look import view as views
-
-    if contact_sheet and (path / "recipe.json").is_file():
-        raise DavidError(
-            f"{path}: a run; its sheets are in {path / 'pictures'}; a contact sheet is of a shard set or raw data"
-        )
-    if contact_sheet:
-        require_place(contact_sheet.parent)
-        shown = [sample for _, sample in views.samples(path, start_idx, count, split, source)]
-        preview.contact_sheet(shown, contact_sheet)
-        console.print(f"{len(shown)} samples on {contact_sheet}")
-    else:
-        entries = views.gallery(path, out, start_idx, count, split, source)
-        console.print(f"{entries} entries in {out}; open it in a browser", soft_wrap=True)

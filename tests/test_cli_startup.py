@@ -18,7 +18,7 @@ from david.train import recipes
 from david.train.recipe import to_json
 from david.train.recipes import ABOUT, RECIPES
 
-SLOW = {"torch", "timm", "nvidia.dali", "matplotlib"}
+SLOW = {"torch", "timm", "nvidia.dali", "matplotlib", "gradio", "onnxruntime"}
 # Says of each command in turn its exit code, what it said, and which slow modules this process has by then.
 ASKED = """
 import contextlib, io, sys
@@ -87,6 +87,8 @@ def test_wrong_names_and_paths_are_refused_before_anything_slow_is_loaded(shards
         ["verify", nowhere],
         ["view", nowhere],
         ["view", "run", "--contact-sheet", "sheet.png"],
+        ["view", there, "--weights", "nope"],
+        ["view", there, "--onnx", "nope.onnx"],
         ["info", nowhere],
     ]
     for words, code, said, loaded in ask(calls, tmp_path):
@@ -105,6 +107,8 @@ def test_what_the_words_and_files_alone_tell_is_refused_before_anything_slow_is_
     (tmp_path / "run" / "checkpoints" / "step-00000002").mkdir(parents=True)
     (tmp_path / "run" / "recipe.json").write_text(json.dumps({"recipe": to_json(smoke), "shards": ""}))
     (tmp_path / "run" / "journal.jsonl").write_text("{}\n")
+    (tmp_path / "seen" / "pictures").mkdir(parents=True)
+    (tmp_path / "seen" / "recipe.json").write_text("{}")
     weights = ["eval", "--weights", "w.safetensors", *there]
     calls = [
         (2, "name a run, a file of weights or an ONNX file", ["eval", *there]),
@@ -131,6 +135,13 @@ def test_what_the_words_and_files_alone_tell_is_refused_before_anything_slow_is_
         (2, "file.txt: a file; expected the folder", ["info", "file.txt"]),
         (2, "file.txt: a file; expected the folder", ["merge", "file.txt"]),
         (1, "/proc: can't be written", ["view", str(shards), "--out", "/proc/x.html"]),
+        (2, "file.txt: expected a network's weights ending in", ["view", str(shards), "--weights", "file.txt"]),
+        (2, "--onnx w.safetensors: expected an ONNX file", ["view", str(shards), "--onnx", "w.safetensors"]),
+        (2, "a run has no samples", ["view", "seen", "--weights", "w.safetensors"]),
+        (2, "no sample at position 99", ["view", str(shards), "--start-idx", "99", "--weights", "w.safetensors"]),
+        (2, "empty: a folder without inputs", ["view", "empty", "--weights", "w.safetensors"]),
+        (2, "file.txt: no picture", ["view", "file.txt", "--weights", "w.safetensors"]),
+        (1, "/proc: can't be written", ["view", str(shards), "--weights", "w.safetensors", "--out", "/proc/x.html"]),
         (1, "file.txt: can't be written", ["view", str(shards), "--contact-sheet", "file.txt/x.png"]),
     ]
     before = sorted(tmp_path.rglob("*"))

@@ -60,7 +60,7 @@ def test_a_contact_sheet_is_a_png_of_the_samples(shards: Path, tmp_path: Path) -
 
 def test_a_name_cannot_end_the_script(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     evil = "</script><script>alert(1)</script>"
-    monkeypatch.setattr(view, "_entry", lambda split, sample: {"name": evil, "split": split})
+    monkeypatch.setattr(view, "entry", lambda split, sample: {"name": evil, "split": split})
     view.gallery(shards, tmp_path / "page.html", 0, 1, None)
     assert evil not in (tmp_path / "page.html").read_text()
 

@@ -18,6 +18,7 @@ from david.train.replay import register as register_replay
 from david.train.signals import PATIENCE_S, BetweenSteps
 from david.train.use.export import register as register_export
 from david.train.use.predict import register as register_predict
+from david.train.use.view import register as register_view
 
 
 def register(app: typer.Typer) -> None:
@@ -28,6 +29,7 @@ def register(app: typer.Typer) -> None:
     register_eval(app)
     register_predict(app)
     register_export(app)
+    register_view(app)
 
 
 def train(

@@ -1,5 +1,7 @@
 "use strict";
-// entries: [{name, split, scenario, numbers, titles, pictures, depth}], set by the page.
+// entries: [{name, split, scenario, numbers, titles, pictures, depth}], set by the page; where predictions are compared
+// also {captions, across, scores}: pictures then stand in rows of `across` behind the first, false leaves a place empty.
+// compared: null, or {names, metrics: {name: {unit, grows}}, means}; scores and means: {metric: [number or null]}.
 // depth: {levels, least_m, most_m, near_m, far_m}: a grey PNG whose 0 is invalid and whose 1 .. 255 are least .. most.
 const MOST_ZOOM = 16;
 const byId = (id) => document.getElementById(id);
@@ -23,14 +25,17 @@ function show(place) {
   look(1);
   read(entry?.depth);
   if (!entry) return;
+  arrange(entry);
   entry.pictures.forEach((source, index) => {
     const figure = element("figure"), frame = element("div"), told = element("figcaption");
-    frame.append(element("img", { src: source, alt: entry.titles[index] }));
+    if (source) frame.append(element("img", { src: source, alt: entry.titles[index] }));
     told.append(entry.titles[index]);
+    if (entry.captions?.[index]) told.append(element("b", { textContent: entry.captions[index] }));
     if (entry.depth && index === 1) told.append(scale(entry.depth));
     figure.append(frame, told);
     byId("pictures").append(figure);
   });
+  score(entry);
   const numbers = { split: entry.split, scenario: entry.scenario, ...entry.numbers };
   for (const [name, value] of Object.entries(numbers)) {
     if (!value) continue;
@@ -40,6 +45,40 @@ function show(place) {
   [...byId("strip").children].forEach((image, index) => image.classList.toggle("here", index === at));
   byId("strip").children[at]?.scrollIntoView({ block: "nearest", inline: "nearest" });
   history.replaceState(null, "", `#${entry.name}`);
+}
+
+// Rows of a field each behind the first picture, which is as high as all of them.
+function arrange(entry) {
+  const style = byId("pictures").style, rows = entry.across ? (entry.pictures.length - 1) / entry.across : 0;
+  byId("pictures").classList.toggle("rows", rows > 0);
+  style.setProperty("--columns", 1 + (entry.across ?? 0));
+  style.setProperty("--rows", Math.max(1, rows));
+}
+
+// A line for each metric: of each who is compared its number, the best of them bold, and the mean over all samples.
+function score(entry) {
+  const table = byId("scores");
+  table.replaceChildren();
+  if (!compared || !Object.keys(entry.scores).length) return;
+  const head = table.insertRow();
+  for (const name of ["", ...compared.names, "mean of all:", ...compared.names, ""])
+    head.append(element("th", { textContent: name }));
+  for (const [name, values] of Object.entries(entry.scores)) {
+    const { unit, grows } = compared.metrics[name], row = table.insertRow();
+    row.append(element("th", { textContent: name }));
+    const put = (numbers) => {
+      const known = numbers.filter((one) => one !== null), best = (grows ? Math.max : Math.min)(...known);
+      const apart = known.some((one) => one !== best);
+      for (const one of numbers) {
+        const text = one === null ? "" : Number(one.toPrecision(4)).toString();
+        row.append(element("td", { textContent: text, className: apart && one === best ? "best" : "" }));
+      }
+    };
+    put(values);
+    row.append(element("td"));
+    put(compared.means[name]);
+    row.append(element("th", { textContent: `${unit}, ${grows ? "higher" : "lower"} is better` }));
+  }
 }
 
 // A length for people, in centimetres where all of the picture is within reach.

@@ -34,13 +34,13 @@ def samples(
     and is of `source`, guessed without one.
 
     Raises DavidError where nothing of the kind is there, or no sample at that position."""
-    found = list(islice(_of_shards(path, start, split) if _is_shards(path) else _of_raw(path, start, source), count))
+    found = list(islice(_of_shards(path, start, split) if is_shards(path) else _of_raw(path, start, source), count))
     if not found:
         raise DavidError(f"{path}: no sample at position {start} there; begin with a smaller --start-idx")
     return found
 
 
-def _is_shards(path: Path) -> bool:
+def is_shards(path: Path) -> bool:
     return (path / manifest.NAME).exists()
 
 
@@ -65,16 +65,14 @@ def gallery(path: Path, out: Path, start: int, count: int, split: str | None = N
     require_place(out.parent)
     entries = (
         _run_entries(path)
-        if _is_run(path)
-        else [_entry(where, s) for where, s in samples(path, start, count, split, source)]
+        if is_run(path)
+        else [entry(where, s) for where, s in samples(path, start, count, split, source)]
     )
-    page = _page(path.name, entries)
-    make_folder(out.parent)
-    write_whole(out, page.encode())
+    write(out, path.name, entries)
     return len(entries)
 
 
-def _is_run(path: Path) -> bool:
+def is_run(path: Path) -> bool:
     return (path / "recipe.json").exists() and (path / "pictures").is_dir()
 
 
@@ -95,8 +93,8 @@ def _run_entries(path: Path) -> list[dict[str, Any]]:
     ]
 
 
-def _entry(split: str, sample: Sample) -> dict[str, Any]:
-    """What the page needs of one sample."""
+def entry(split: str, sample: Sample, pictured: bool = True) -> dict[str, Any]:
+    """What the page needs of one sample; without `pictured` whoever asks adds `titles` and `pictures`."""
     fields = preview.names([sample])
     numbers = {
         "size": f"{sample.rgb.shape[1]} x {sample.rgb.shape[0]}",
@@ -104,15 +102,17 @@ def _entry(split: str, sample: Sample) -> dict[str, Any]:
         "intrinsics": "none" if sample.intrinsics is None else json.dumps(np.round(sample.intrinsics, 2).tolist()),
         "from": str(sample.meta.get("source", {}).get("archive", "")),
     }
-    return {
+    told: dict[str, Any] = {
         "name": sample.key,
         "split": split,
         "scenario": sample.meta.get("scenario") or "",
         "numbers": numbers,
-        "titles": ["rgb", *(TITLES.get(name, name) for name in fields)],
-        "pictures": [_picture(picture) for picture in preview.pictures(sample, fields)],
         "depth": _depth(sample),
     }
+    if pictured:
+        told["titles"] = ["rgb", *(TITLES.get(name, name) for name in fields)]
+        told["pictures"] = [_picture(picture) for picture in preview.pictures(sample, fields)]
+    return told
 
 
 def _told(sample: Sample, name: str) -> str:
@@ -146,7 +146,20 @@ def _sheet(path: Path) -> str:
     picture = cv2.imread(str(path))
     if picture is None:
         raise DavidError(f"{path}: not a picture that can be read; take it away, or draw it again")
-    return _data(cv2.imencode(".webp", picture, [cv2.IMWRITE_WEBP_QUALITY, WEBP_QUALITY])[1].tobytes(), "webp")
+    return _webp(picture)
+
+
+def small(picture: np.ndarray, longest: int) -> str:
+    """(H, W, 3) uint8 as a data URL, WebP, shrunk to where its longer side has `longest` pixels at most."""
+    scale = longest / max(picture.shape[:2])
+    if scale < 1:
+        size = [max(1, round(length * scale)) for length in picture.shape[1::-1]]
+        picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    return _webp(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+
+
+def _webp(bgr: np.ndarray) -> str:
+    return _data(cv2.imencode(".webp", bgr, [cv2.IMWRITE_WEBP_QUALITY, WEBP_QUALITY])[1].tobytes(), "webp")
 
 
 def _picture(picture: np.ndarray) -> str:
@@ -159,9 +172,19 @@ def _data(data: bytes, kind: str) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
-def _page(title: str, entries: list[dict[str, Any]]) -> str:
-    # `<` is escaped so that no text of a sample can end the script
-    content = json.dumps(entries).replace("<", "\\u003c")
+def write(out: Path, title: str, entries: list[dict[str, Any]], compared: dict[str, Any] | None = None) -> None:
+    """Write the page of these entries. compared: who is compared on it, see `compared.py`"""
+    page = _page(title, entries, compared)
+    make_folder(out.parent)
+    write_whole(out, page.encode())
+
+
+def _script(value: Any) -> str:
+    """JSON as a script takes it; `<` is escaped so that no text of a sample can end the script."""
+    return json.dumps(value).replace("<", "\\u003c")
+
+
+def _page(title: str, entries: list[dict[str, Any]], compared: dict[str, Any] | None) -> str:
     near_to_far = np.linspace(0, 1, 9, dtype=np.float32)[None]
     colours = ",".join(f"rgb({r},{g},{b})" for r, g, b in preview.colour_depth(near_to_far, near_to_far >= 0)[0])
     return (
@@ -169,6 +192,7 @@ def _page(title: str, entries: list[dict[str, Any]]) -> str:
         f"<style>{STYLE.read_text()}:root{{--depth:linear-gradient(to right,{colours})}}</style>"
         "<header><b id=place></b><input id=search type=search placeholder='search (/)'><span id=filters></span>"
         "<output id=readout></output><small>← → Home End: step; click, + and -: zoom; Esc: whole</small></header>"
-        "<main><div id=pictures></div><table id=numbers></table></main><nav id=strip></nav>"
-        f"<script>const entries={content};\n{SCRIPT.read_text()}</script>\n"
+        "<main><div id=pictures></div><table id=scores></table><table id=numbers></table></main><nav id=strip></nav>"
+        f"<script>const compared={_script(compared)};\nconst entries={_script(entries)};\n"
+        f"{SCRIPT.read_text()}</script>\n"
     )

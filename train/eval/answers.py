@@ -3,13 +3,14 @@
 B images, H rows, W columns.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
 from torch import nn
 
-from david.model.heads.table import HEADS
+from david.model.heads.table import HEADS, Head
+from david.model.predict.fields import Fields
 from david.model.predict.predictor import Predictor
 from david.model.prediction import Prediction
 from david.pack.errors import DavidError
@@ -31,13 +32,17 @@ class Answers(nn.Module):
     def forward(self, image: torch.Tensor) -> Prediction:
         """image: (B, 3, H, W) uint8 sRGB, on any device, as are the outputs of the predictor's heads."""
         pictures = image.permute(0, 2, 3, 1).contiguous().cpu().numpy()
-        said = self.predictor.predict_all(list(pictures))
-        prediction = {}
-        for head in self.heads:
-            values = np.stack([_planes(fields[head.says]) for fields in said])
-            output = torch.from_numpy(values).to(image.device)
-            prediction[head.output] = BACK[head.says](output) if head.finish else output
-        return prediction
+        said = prediction_of(self.predictor.predict_all(list(pictures)), self.heads)
+        return {name: output.to(image.device) for name, output in said.items()}
+
+
+def prediction_of(said: Sequence[Fields], heads: Iterable[Head]) -> Prediction:
+    """What was said of B pictures of one size as these heads would have said it: (B, C, H, W) float32 each."""
+    prediction: Prediction = {}
+    for head in heads:
+        output = torch.from_numpy(np.stack([_planes(fields[head.says]) for fields in said]))
+        prediction[head.output] = BACK[head.says](output) if head.finish else output
+    return prediction
 
 
 def logits(alpha: torch.Tensor) -> torch.Tensor:

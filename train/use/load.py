@@ -50,6 +50,15 @@ def found(what: str | Path) -> Found:
     raise DavidError(f"{what}: no such file or folder; expected {EXPECTED}")
 
 
+def all_found(weights: Sequence[str], onnx: Sequence[str]) -> list[Found]:
+    """What --weights and --onnx lead to, in that order. Raises DavidError as `found` does, and where --onnx names
+    another kind of file."""
+    for name in onnx:
+        if Path(name).suffix.lower() != ".onnx":
+            raise DavidError(f"--onnx {name}: expected an ONNX file, which ends in .onnx; others go to --weights")
+    return [found(name) for name in (*weights, *onnx)]
+
+
 def load(
     *what: str | Path,
     device: str = "auto",
