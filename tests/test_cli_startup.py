@@ -89,6 +89,8 @@ def test_wrong_names_and_paths_are_refused_before_anything_slow_is_loaded(shards
         ["view", "run", "--contact-sheet", "sheet.png"],
         ["view", there, "--weights", "nope"],
         ["view", there, "--onnx", "nope.onnx"],
+        ["demo", "--weights", "nope"],
+        ["demo", "--onnx", "nope.onnx"],
         ["info", nowhere],
     ]
     for words, code, said, loaded in ask(calls, tmp_path):
@@ -142,6 +144,9 @@ def test_what_the_words_and_files_alone_tell_is_refused_before_anything_slow_is_
         (2, "empty: a folder without inputs", ["view", "empty", "--weights", "w.safetensors"]),
         (2, "file.txt: no picture", ["view", "file.txt", "--weights", "w.safetensors"]),
         (1, "/proc: can't be written", ["view", str(shards), "--weights", "w.safetensors", "--out", "/proc/x.html"]),
+        (2, "name a network", ["demo"]),
+        (2, "--onnx file.txt: expected an ONNX file", ["demo", "--onnx", "file.txt"]),
+        (2, "--host nowhere.invalid: no address", ["demo", "--weights", "w.safetensors", "--host", "nowhere.invalid"]),
         (1, "file.txt: can't be written", ["view", str(shards), "--contact-sheet", "file.txt/x.png"]),
     ]
     before = sorted(tmp_path.rglob("*"))

@@ -16,6 +16,7 @@ from david.pipeline.options import DEFAULT_CACHE_GB, CacheFolder, CacheGB, Maybe
 from david.train.eval.command import register as register_eval
 from david.train.replay import register as register_replay
 from david.train.signals import PATIENCE_S, BetweenSteps
+from david.train.use.demo import register as register_demo
 from david.train.use.export import register as register_export
 from david.train.use.predict import register as register_predict
 from david.train.use.view import register as register_view
@@ -30,6 +31,7 @@ def register(app: typer.Typer) -> None:
     register_predict(app)
     register_export(app)
     register_view(app)
+    register_demo(app)
 
 
 def train(

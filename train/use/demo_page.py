@@ -1,0 +1,180 @@
+"""The page of `david demo`, made of Gradio's components, and the server behind it."""
+
+import html
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from starlette.datastructures import MutableHeaders
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from david.model.predict.points import Camera
+from david.pack.errors import DavidError, shown
+from david.train.use.desk import Desk
+
+WAITING = 16  # who asks while so many wait is told to come back
+CACHE_S = 1800  # how long a file of the page's own stays, seconds
+BYTES_PER_PIXEL = 8  # of what is uploaded, more than any picture's file has
+ROOM_BYTES = 1 << 22  # for headers, profiles and thumbnails
+DOWNLOADS = ("picture", "depth", "normals", "alpha", "cutout", "points", "npz")  # that are ticked at first
+TITLES = {"relative_depth": "Depth", "normals": "Normals", "alpha": "Alpha", "cut-out": "Cut-out"}
+# What a browser may fetch for this page: what this server serves, and nothing from anywhere else.
+POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; "
+    "connect-src 'self' data: blob:; frame-ancestors 'self'; form-action 'self'; base-uri 'self'"
+)
+CSS = "footer { display: none !important; } .told { min-height: 1.6em; }"
+
+
+def uploaded(payload: Any) -> tuple[str, str] | None:
+    """Where what a browser sent lies, and its own name: it is read by us alone, no other decoder sees it first."""
+    if payload is None or payload.path is None:
+        return None
+    return payload.path, payload.orig_name or Path(payload.path).name
+
+
+def page(desk: Desk) -> gr.Blocks:
+    """The page of a desk's predictor."""
+    name = shown(desk.predictor.name)
+    with gr.Blocks(title=f"david: {name}", analytics_enabled=False, delete_cache=(60, CACHE_S)) as made:
+        gr.HTML(f"<h2>david</h2><p>{_words(desk)}, by <code>{html.escape(name)}</code></p>")
+        with gr.Row():
+            with gr.Column(scale=2, min_width=320):
+                picture = gr.Image(
+                    label="Picture",
+                    sources=["upload", "webcam", "clipboard"],
+                    type="filepath",
+                    image_mode=None,
+                    elem_id="picture",
+                    height=360,
+                    buttons=[],
+                )
+                # Not by a subclass: gradio would write a file beside this one for it.
+                picture.preprocess = uploaded  # type: ignore[assignment]
+                kinds = gr.CheckboxGroup(
+                    desk.kinds(), value=[kind for kind in DOWNLOADS if kind in desk.kinds()], label="Files to download"
+                )
+                fov = gr.Slider(
+                    20,
+                    120,
+                    value=Camera().fov_degrees,
+                    step=1,
+                    label="Field of view of the points, degrees",
+                    visible=desk.has_cloud,
+                )
+                button = gr.Button("Predict", variant="primary", elem_id="predict")
+            with gr.Column(scale=5):
+                told = gr.Markdown("Drop a picture, and press Predict.", elem_id="told", elem_classes="told")
+                sliders = []
+                with gr.Tabs():
+                    for view in desk.views:
+                        with gr.Tab(TITLES.get(view, view)):
+                            sliders.append(
+                                gr.ImageSlider(
+                                    label=f"input | {TITLES.get(view, view).lower()}",
+                                    type="filepath",
+                                    height=560,
+                                    max_height=560,
+                                    interactive=False,
+                                    elem_id=f"view-{view}",
+                                    buttons=["fullscreen"],
+                                )
+                            )
+                    clouds = []
+                    if desk.has_cloud:
+                        with gr.Tab("Points"):
+                            clouds.append(
+                                gr.Model3D(
+                                    label="drag to turn, wheel to come near",
+                                    height=560,
+                                    interactive=False,
+                                    clear_color=(0.09, 0.1, 0.12, 1.0),
+                                    camera_position=(-90, 90, None),
+                                    elem_id="points",
+                                )
+                            )
+                files = gr.Files(label="Results", interactive=False, elem_id="files")
+
+        def predict(given: tuple[str, str] | None, wanted: list[str], degrees: float) -> list[Any]:
+            if given is None:
+                raise gr.Error("no picture yet: drop one first", print_exception=False)
+            try:
+                answer = desk.picture(Path(given[0]), given[1], degrees, wanted)
+            except DavidError as error:
+                raise gr.Error(html.escape(shown(str(error))), duration=None, print_exception=False) from error
+            slid = [(str(answer.input), str(answer.views[view])) for view in desk.views]
+            turned = [str(answer.cloud)] if clouds and answer.cloud else [None] * len(clouds)
+            return [_markdown(answer.told), *slid, *turned, [str(file) for file in answer.files]]
+
+        gr.on(
+            button.click,
+            predict,
+            [picture, kinds, fov],
+            [told, *sliders, *clouds, files],
+            concurrency_limit=1,
+            api_visibility="private",
+        )
+    made.queue(max_size=WAITING, api_open=False)
+    return made
+
+
+class OwnAddressesOnly:
+    """Tells browsers with each answer to fetch nothing from elsewhere for this page (POLICY)."""
+
+    def __init__(self, app: ASGIApp):
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def told(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["Content-Security-Policy"] = POLICY
+                headers["Referrer-Policy"] = "no-referrer"
+            await send(message)
+
+        await self.app(scope, receive, told)
+
+
+@contextmanager
+def served(desk: Desk, host: str, port: int, share: bool = False) -> Iterator[tuple[str, str | None]]:
+    """The desk's page behind a server that runs meanwhile: its address, and where it is shared that one too.
+
+    Raises DavidError where the port is taken, or the page could not be shared."""
+    made = page(desk)
+    try:
+        _, local, shared = made.launch(
+            server_name=host,
+            server_port=port,
+            share=share,
+            quiet=True,
+            prevent_thread_lock=True,
+            max_file_size=desk.most_pixels * BYTES_PER_PIXEL + ROOM_BYTES,
+            ssr_mode=False,
+            pwa=False,
+            mcp_server=False,
+            enable_monitoring=False,
+            run_history=False,
+            footer_links=[],
+            inbrowser=False,
+            app_kwargs={"middleware": [Middleware(OwnAddressesOnly)]},
+            theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
+            css=CSS,
+        )
+        if share and not shared:
+            raise DavidError("--share: no tunnel to the page could be opened; see above, or use --host in your network")
+        yield local, shared
+    finally:
+        made.close(verbose=False)
+
+
+def _words(desk: Desk) -> str:
+    return ", ".join(TITLES.get(name, name).lower() for name in desk.views).capitalize()
+
+
+def _markdown(text: str) -> str:
+    """As it stands: nothing in a file's name is formatting."""
+    return "`" + text.replace("`", "'") + "`"
