@@ -3,11 +3,17 @@
 from dataclasses import replace
 from pathlib import Path
 
-from david.pack import read
+import cv2
+import numpy as np
+import torch
+from torch import nn
+
+from david.pack import Sample, read
 from david.pack.work import build, plan
 from david.train import loop, recipes
 from david.train.journal import read as read_journal
 from david.train.recipe import override
+from david.train.subject import of_run
 
 
 def test_a_network_overfits_the_real_samples_in_100_steps(samples_dir: Path, tmp_path: Path) -> None:
@@ -27,3 +33,23 @@ def test_a_network_overfits_the_real_samples_in_100_steps(samples_dir: Path, tmp
     # normals begin facing the camera, which is right for much of a face
     for term, share in (("depth_ssi_mse", 0.2), ("normals_cosine", 0.5), ("alpha_bce", 0.2)):
         assert last[term] < share * first[term], term
+    assert_each_is_taken_for_itself(list(read(tmp_path / "shards")), of_run(tmp_path / "run", "newest").network())
+
+
+def assert_each_is_taken_for_itself(samples: list[Sample], network: nn.Module) -> None:
+    """What the network says of a picture lies near that sample's own fields, read and made smaller by another way than
+    training's: a network learns the other sample's fields, moved or mirrored ones just as well."""
+    network.eval()
+    for sample in samples:
+        with torch.inference_mode():
+            said = network(torch.from_numpy(smaller(sample.rgb, cv2.INTER_AREA)).permute(2, 0, 1).unsqueeze(0))
+        alpha, normals = said["alpha_logits"].sigmoid()[0, 0].numpy(), said["normals"][0].permute(1, 2, 0).numpy()
+        valid = smaller(sample.normals_valid.astype(np.uint8), cv2.INTER_NEAREST) > 0
+        truth = smaller(sample.normals, cv2.INTER_NEAREST)[valid]
+        lengths = np.linalg.norm(normals[valid], axis=-1) * np.linalg.norm(truth, axis=-1)
+        assert 1 - ((normals[valid] * truth).sum(-1) / lengths).mean() < 0.3, sample.key
+        assert np.abs(alpha - smaller(sample.alpha, cv2.INTER_AREA) / 255).mean() < 0.03, sample.key
+
+
+def smaller(image: np.ndarray, how: int) -> np.ndarray:
+    return cv2.resize(image, (48, 64), interpolation=how)
