@@ -10,9 +10,8 @@ import pytest
 from browser import CHROMIUM, chromium
 
 from david.model.predict.fields import Fields
-from david.pack import DavidError, Sample
+from david.pack import DavidError, Sample, synth
 from david.pack.look import compared, preview
-from david.pack.look import view as views
 from david.train.eval import beside
 from david.train.use import view
 
@@ -29,8 +28,8 @@ class Says:
 
 
 @pytest.fixture(scope="module")
-def sample(shards: Path) -> Sample:
-    return views.samples(shards, 0, 1)[0][1]
+def sample() -> Sample:
+    return synth.render(0, 0)
 
 
 def truth(sample: Sample) -> Fields:
@@ -135,7 +134,7 @@ def test_a_contact_sheet_has_a_line_a_sample_and_a_cell_a_picture(sample: Sample
 
 
 def test_ordinary_pictures_are_samples_of_rgb_alone_and_broken_ones_are_named(
-    shards: Path, raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    figures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "deep").mkdir()
     rgb = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
@@ -150,8 +149,8 @@ def test_ordinary_pictures_are_samples_of_rgb_alone_and_broken_ones_are_named(
     assert not others and np.array_equal(only.rgb, rgb) and not only.values
     with pytest.raises(DavidError, match="no picture that can be read from position 4 on, of 4"):
         list(view.samples(tmp_path, 4, 9, None, None))
-    assert next(view.samples(shards, 0, 1, "val", None))[0] == "val"
-    assert next(view.samples(raw, 0, 1, None, None))[0] == "raw"
+    assert next(view.samples(figures, 0, 1, "val", None))[0] == "val"
+    assert next(view.samples(figures.parent / "raw.zip", 0, 1, None, None))[0] == "raw"
 
 
 def test_names_that_are_alike_are_told_apart() -> None:
