@@ -29,7 +29,7 @@ ASK_S = 5.0  # for the hub to answer
 # Weights are noise to a compressor: a zip that says it grows by more than this is not weights.
 MOST_GROWTH = 4
 # Where checkpoints keep the weights among other things; averages come first, as in timm.
-INSIDE = ("state_dict_ema", "model_ema", "state_dict", "model")
+INSIDE = ("state_dict_ema", "model_ema", "state_dict", "model", "model_state_dict")
 
 
 def from_hub(vit: ViT, name: str) -> State:
@@ -60,16 +60,25 @@ def ask_once(hub_id: str) -> None:
 def from_file(vit: ViT, name: str, path: Path) -> State:
     """The weights in a file for the timm model `name`. Raises DavidError where they cannot be read."""
     readable.as_backbone(path)
-    read = READERS[path.suffix.lower()]
+    return _read(path, f"weights of {name}", lambda: READERS[path.suffix.lower()](path, vit, name))
+
+
+def from_pickle(path: Path, of: str) -> State:
+    """The tensors in a file of torch's, by their names there. of: what they should be the weights of. Raises DavidError
+    where they cannot be read."""
+    return _read(path, f"weights of {of}", lambda: _pickle(path))
+
+
+def _read(path: Path, what: str, read: Callable[[], State]) -> State:
     try:
         _refuse_bomb(path)
-        state = read(path, vit, name)
+        state = read()
     except DavidError:
         raise
     except Exception as error:  # torch and timm have no error of their own for a damaged file: it may be any
-        raise DavidError(f"{path}: cut short, damaged or not weights of {name} ({first_line(error)})") from error
+        raise DavidError(f"{path}: cut short, damaged or not {what} ({first_line(error)})") from error
     if not state:
-        raise DavidError(f"{path}: expected weights of {name}, found no tensors")
+        raise DavidError(f"{path}: expected {what}, found no tensors")
     return state
 
 
@@ -89,7 +98,7 @@ def _safetensors(path: Path, vit: ViT, name: str) -> State:
     return load_file(path)
 
 
-def _pickle(path: Path, vit: ViT, name: str) -> State:
+def _pickle(path: Path, *_: Any) -> State:
     """What torch.save wrote, as tensors alone: torch refuses a pickle that names anything else to be called."""
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)

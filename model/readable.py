@@ -4,13 +4,19 @@ from pathlib import Path
 
 from david.pack.errors import DavidError
 
-NETWORK = (".safetensors",)
+PICKLED = (".pth", ".pt")  # of a network: the unofficial implementation's, see `pickled.py`
+NETWORK = (".safetensors", *PICKLED)
 BACKBONE = (".safetensors", ".npz", ".pth", ".pt", ".bin")
 
 
 def as_network(path: Path) -> None:
     """Raise DavidError where a file's name is not that of a network's weights."""
     _check(path, "a network's weights", NETWORK)
+
+
+def is_pickled(path: Path) -> bool:
+    """Whether a file's name is that of a network's weights as torch pickles them."""
+    return path.suffix.lower() in PICKLED
 
 
 def as_backbone(path: Path) -> None:

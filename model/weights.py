@@ -18,7 +18,7 @@ from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import nn
 
 from david.model import config as configs
-from david.model import foreign, label, readable
+from david.model import foreign, label, pickled, readable
 from david.model.configs.base import ModelConfig
 from david.model.networks.backbone import ViT
 from david.model.networks.network import Network, build
@@ -93,12 +93,13 @@ def load_backbone(network: Network, source: Path | None = None) -> KeyReport:
 
 
 def load_whole(network: Network, source: Path) -> KeyReport:
-    """Fill the network from another one's file, `save`'s or a checkpoint's: whatever has the same name and shape.
+    """Fill the network from another one's file, `save`'s, a checkpoint's or the unofficial implementation's: whatever
+    has the same name and shape.
 
     Raises DavidError, with the network as it was, where less than half of its parameters are there."""
     readable.as_network(source)
     try:
-        state = safetensors.torch.load_file(source)
+        state = pickled.read(source) if readable.is_pickled(source) else safetensors.torch.load_file(source)
     except (OSError, SafetensorError) as error:
         raise DavidError(f"{source}: expected a network's weights ({foreign.first_line(error)})") from error
     state, resized = _on_grid(network.backbone.vit, state, "backbone.vit.pos_embed")
@@ -198,6 +199,19 @@ def load(path: Path, device: torch.device | str = "cpu") -> Network:
     network = build(config)
     network.load_state_dict(safetensors.torch.load_file(path))
     return network.to(device).eval()
+
+
+def load_pickled(path: Path, config: ModelConfig) -> Network:
+    """The network of `config` with the weights of the unofficial implementation, in evaluation mode. Raises DavidError
+    where the file holds anything but all of them."""
+    state = pickled.read(path)
+    with torch.device("meta"):  # before anything is allocated
+        _, report = match(build(config), "network", state, str(path), ())
+    if report.missing or report.misshapen or report.unexpected:
+        raise DavidError(f"{path}: expected the weights of the network `{config.kind}`, all of them; found {report}")
+    network = build(config)
+    network.load_state_dict(state)
+    return network.eval()
 
 
 def _config(path: Path, about: dict[str, Any]) -> ModelConfig:

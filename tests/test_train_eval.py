@@ -182,5 +182,5 @@ def test_what_is_not_there_is_named(run: Path, shards: Path, tmp_path: Path):
     with pytest.raises(DavidError, match="give a step, `newest` or `best`"):
         of_run(run, "first")
     torch.save({}, tmp_path / "w.pth")
-    with pytest.raises(DavidError, match="expected weights that david saved"):
+    with pytest.raises(DavidError, match="expected weights of the network `unofficial`, found no tensors"):
         of_path(tmp_path / "w.pth").network()

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 from david.model import readable
 from david.pack.errors import DavidError
-from david.train import run
+from david.train import recipes, run
 from david.train.recipe import Recipe
 from david.train.subject import file_of, recipe_of
 
 if TYPE_CHECKING:
     from david.model import Network
+
+FOR_PICKLED = "unofficial-finetune"
 
 
 @dataclass(frozen=True)
@@ -31,11 +33,14 @@ class Start:
         return [str(path.absolute()) if path else None for path in (self.network, self.backbone)]
 
     def recipe(self) -> Recipe | None:
-        """The recipe of the run that it goes on from; None where that says nothing of one."""
+        """The recipe of the run that it goes on from, or the one for its kind of file; None where that says nothing of
+        one."""
         if self.network is None or not self.network.exists():
             return None
         if (self.network / run.RECIPE).is_file():
             return run.trained(self.network).recipe
+        if readable.is_pickled(self.network):
+            return recipes.recipe(FOR_PICKLED)
         return recipe_of(file_of(self.network))
 
     def check(self) -> None:

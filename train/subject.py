@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from david.model import label
+from david.model import label, readable
+from david.model.config import configure
 from david.model.configs.base import ModelConfig
 from david.pack.errors import DavidError
 from david.pipeline.config import DataConfig
@@ -43,6 +44,8 @@ class Subject:
 
         from david.model import build, weights
 
+        if self.model and readable.is_pickled(self.source):
+            return weights.load_pickled(self.source, self.model)
         if self.model is None:
             return weights.load(self.source)
         network = build(self.model)
@@ -59,16 +62,18 @@ class Subject:
 
     def about(self) -> dict[str, Any]:
         """What is known of what made it, as JSON: its configuration as `model`, and its recipe where it has one."""
-        said = label.read(self.source) or {}
+        said = label.read(self.source) or {} if not readable.is_pickled(self.source) else {}
         recipe = recipe_of(self.source)
         model = {"model": asdict(self.model)} if self.model else {}
         return {**model, **({"recipe": asdict(recipe)} if recipe else {}), **said}
 
 
 def of_path(path: Path) -> Subject:
-    """A file of weights, ours or a checkpoint's, a checkpoint's folder, or a run's: images reach it as its recipe says,
-    if it has one. Raises DavidError where there are no weights."""
+    """A file of weights, ours, a checkpoint's or the unofficial implementation's, a checkpoint's folder, or a run's:
+    images reach it as its recipe says, if it has one. Raises DavidError where there are no weights."""
     file = file_of(path)
+    if readable.is_pickled(file):
+        return Subject(path.name, file.with_suffix(""), file, configure("unofficial"), DataConfig())
     recipe = recipe_of(file)
     inside = (file.parent / shelf.STATE).is_file()  # which goes when newer ones come
     folder = file.parent.parent.parent / file.parent.name if inside else file.with_suffix("")

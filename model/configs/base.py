@@ -27,6 +27,11 @@ class ModelConfig:
         """The error about a field that can't be what it is."""
         return DavidError(f"model.{field}: expected {expected}, found {getattr(self, field)!r}")
 
+    @property
+    def side(self) -> int | None:
+        """Of the square images that it sees best, in pixels; None where no size is better than the one trained at."""
+        return None
+
     def parameters(self) -> int | None:
         """How many the whole network has, counted without building it; None where that is not known."""
         return None

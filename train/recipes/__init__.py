@@ -9,7 +9,7 @@ from david.train.recipe import Recipe
 from david.train.recipes import own
 from david.train.recipes.david import base, large
 from david.train.recipes.smoke import smoke
-from david.train.recipes.unofficial import unofficial, unofficial_berhu, unofficial_one_gpu
+from david.train.recipes.unofficial import unofficial, unofficial_berhu, unofficial_finetune, unofficial_one_gpu
 
 
 def single(recipe: Recipe, head: str) -> Recipe:
@@ -30,6 +30,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "unofficial": unofficial,
     "unofficial-one-gpu": unofficial_one_gpu,
     "unofficial-berhu": unofficial_berhu,
+    "unofficial-finetune": unofficial_finetune,
 }
 
 ABOUT = {  # what each is for
@@ -45,6 +46,7 @@ ABOUT = {  # what each is for
     "unofficial": "unofficial README, 4 GPUs",
     "unofficial-one-gpu": "unofficial README, 1 GPU",
     "unofficial-berhu": "unofficial guide, BerHu",
+    "unofficial-finetune": "from unofficial .pth",
 }
 
 

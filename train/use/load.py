@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from david.model import config as configs
 from david.model import readable
 from david.pack.errors import DavidError
 from david.pack.files import sha256
@@ -136,6 +137,7 @@ def _engine(place: Found, device: str, precision: str) -> "tuple[Engine, dict[st
 
 
 def _trained_at(about: dict[str, Any]) -> int | None:
-    """The longer side of the images that a network was trained on, where its recipe says one."""
+    """The side of its kind of network, else the longer one of the images that its recipe says it was trained on."""
     data = about.get("recipe", {}).get("data", {})
-    return max((side for side in (data.get("height"), data.get("width")) if side), default=None)
+    own = configs.from_json(about["model"]).side if "model" in about else None
+    return own or max((side for side in (data.get("height"), data.get("width")) if side), default=None)
