@@ -6,6 +6,7 @@ Whatever the container, what comes out is timm's own form: a dict from parameter
 import math
 import pickle
 import sys
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -101,7 +102,8 @@ def _safetensors(path: Path, vit: ViT, name: str) -> State:
 def _pickle(path: Path, *_: Any) -> State:
     """What torch.save wrote, as tensors alone: torch refuses a pickle that names anything else to be called."""
     try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # of torch's about pickles of other versions
+            content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise DavidError(
             f"{path}: expected a pickle of tensors alone, found one that is damaged or would call something else; "
