@@ -12,8 +12,6 @@ import io
 import os
 import stat
 import struct
-import threading
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,9 +32,8 @@ SUFFIXES = (  # of the files of a folder that are taken for pictures; HEIC among
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff"),
     *(".bmp", ".gif", ".avif", ".heic", ".heif"),
 )
-_OTHERS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000", "PPM")  # none that runs a program
+_OTHERS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000", "PPM")  # none that runs a program
 _EXIF_OF_PNG = b"eXIf"
-_FILTER = threading.Lock()  # warnings' filters are the whole process's
 
 
 def read(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -120,16 +117,14 @@ def _by_pillow(data: bytes, checked: Callable[[int, int], None]) -> np.ndarray:
     """The first frame of whatever Pillow knows. Raises ValueError with what was found."""
     from PIL import Image, ImageOps, UnidentifiedImageError
 
-    with _FILTER, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a size that is checked here, and of metadata that is not read
-        Image.init()  # else it knows five formats
-        try:
-            known = [one for one in _OTHERS if one in Image.OPEN]  # MPO is none of its own: JPEG's reader opens it
-            opened = Image.open(io.BytesIO(data), formats=known)
-        except UnidentifiedImageError as error:
-            raise ValueError(f"no picture that can be read: it begins with {data[:8]!r}{_advice(data)}") from error
-        except Exception as error:  # of decoders of many formats, which share no base
-            raise ValueError(f"no picture that can be read ({_short(error)})") from error
+    Image.init()  # else it knows five formats
+    try:
+        known = [one for one in _OTHERS if one in Image.OPEN]  # MPO is none of its own: JPEG's reader opens it
+        opened = Image.open(io.BytesIO(data), formats=known)
+    except UnidentifiedImageError as error:
+        raise ValueError(f"no picture that can be read: it begins with {data[:8]!r}{_advice(data)}") from error
+    except Exception as error:  # of decoders of many formats, which share no base
+        raise ValueError(f"no picture that can be read ({_short(error)})") from error
     with opened:
         kind = opened.format or "picture"
         checked(opened.height, opened.width)

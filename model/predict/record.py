@@ -62,17 +62,15 @@ class Record:
         files.make_folder(self.out)
         lock = self.out / f".predict-{self.part}.lock"
         try:
-            with alone.alone(lock, wait=False):
-                with alone.alone(self.out / ".predict.lock"):
+            with _alone(lock, wait=False):
+                with _alone(self.out / ".predict.lock"):
                     if restart:
                         self._take_away(lock)
                     self._agree(settings)
-                    (self.out / ".predict.lock").unlink(missing_ok=True)
                 files.sweep_below(self.out)
                 self._read()
                 with self.path.open("ab") as self._file:
                     yield self
-                lock.unlink(missing_ok=True)
         except alone.Held as held:
             raise DavidError(
                 f"{self.out}: another david predict is at work there on part {self.part.number}/{self.part.of}; wait "
@@ -162,6 +160,16 @@ class Record:
                         (inside / name).unlink(missing_ok=True)
             path.unlink(missing_ok=True)
         (self.out / SETTINGS).unlink(missing_ok=True)
+
+
+@contextmanager
+def _alone(lock: Path, *, wait: bool = True) -> Iterator[None]:
+    """As `alone.alone`; and the file goes with who holds it."""
+    with alone.alone(lock, wait=wait):
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
 
 
 def _lines(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:

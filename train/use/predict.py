@@ -5,6 +5,7 @@ every input that is not done yet.
 """
 
 import json
+import warnings
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -103,6 +104,7 @@ def predict(
     """
     from david.train.use.stopping import BetweenInputs
 
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # of metadata that is not read, and of sizes that are checked
     with BetweenInputs() as stop:
         from david.model.predict import inputs as named
         from david.model.predict import outputs
