@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from david.pack.errors import DavidError
 from david.pack.options import AsJson, Device, Ranks, Raw, Settings, Workers, aside
 
 if TYPE_CHECKING:
@@ -160,6 +161,49 @@ def learn(
     suite.picture(work, steps, picture := out.with_name("learn.jpg"))
     with aside(as_json):
         console.print(f"{picture}: held-out samples after the last step", soft_wrap=True, highlight=False)
+
+
+@bench.command("predict")
+def predict(
+    images: Annotated[
+        Path | None,
+        typer.Option("--images", metavar="DIR", help="Pictures to predict.", show_default="made on the spot"),
+    ] = None,
+    onnx: Annotated[
+        Path | None,
+        typer.Option("--onnx", metavar="FILE", help="ONNX file to run.", show_default="an untrained david-smoke"),
+    ] = None,
+    count: Annotated[
+        int, typer.Option("--count", metavar="N", min=1, help="Pictures of each turn; fewer are repeated.")
+    ] = 200,
+    megapixels: Annotated[float, typer.Option(metavar="N", min=0.01, help="Size of pictures that are made.")] = 12.0,
+    save: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--save",
+            metavar="NAME",
+            help="What both write: picture, depth, normals or alpha.",
+            show_default="picture",
+        ),
+    ] = None,
+    rounds: Rounds = 3,
+    out: Out = RESULTS,
+    as_json: AsJson = False,
+) -> None:
+    """Measure predicting beside a loop as the official demo's.
+
+    Images/s, latency and memory of each, on one and on two cores, with the same ONNX file and the same files written.
+    """
+    from david.model.predict import outputs
+
+    saves = outputs.chosen(save)
+    for path, expected in ((images, "a folder of pictures"), (onnx, "an ONNX file")):
+        if path is not None and not path.exists():
+            raise DavidError(f"{path}: no such file or folder; expected {expected}")
+
+    from david.bench.suites import predict as suite
+
+    _keep(lambda: suite.measure(images, onnx, count, megapixels, saves, rounds, console), out, as_json)
 
 
 def _measure(

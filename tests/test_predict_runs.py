@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Callable
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -97,27 +96,44 @@ def test_batches_hold_as_many_pictures_as_were_asked_for(photos: Path, tmp_path:
     assert sum(engine.calls) == COUNT - 2 and len(engine.calls) == -(-COUNT // 4)
 
 
-def in_a_process(work: Callable[[], object]) -> int | None:
-    """Its exit code, negative for the signal that ended it."""
-    process = get_context("fork").Process(target=work)
+def run_until_killed(folder: Path, words: tuple[str, ...], last_call: int, last_file: int) -> None:
+    """The command in a process of its own, which is gone at a call of the network or in the middle of a file."""
+    os.chdir(folder)
+    engine, written, begun = Fatal(), runner.files.write_whole, []
+    engine.last = last_call
+
+    def write_whole(path: Path, data: bytes, *, tidy: bool = True) -> None:
+        begun.append(path)
+        if len(begun) == last_file:
+            path.with_name(f".{path.name}.{'0' * 16}.part").write_bytes(data[:10])
+            os.kill(os.getpid(), signal.SIGKILL)
+        written(path, data, tidy=tidy)
+
+    runner.files.write_whole = write_whole
+    loading._engine = lambda place, device, precision: (engine, {})
+    ask(*words)
+
+
+def kill(folder: Path, *words: object, last_call: int = 0, last_file: int = 0) -> None:
+    given = (folder, tuple(map(str, words)), last_call, last_file)
+    process = get_context("forkserver").Process(target=run_until_killed, args=given)
     process.start()
     process.join()
-    return process.exitcode
+    assert process.exitcode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("last", [1, 2, 6, COUNT - 2])
 def test_killed_and_said_again_gives_the_same_files_and_predicts_nothing_twice(
-    last: int, photos: Path, tmp_path: Path, echo: Fatal
+    last: int, photos: Path, tmp_path: Path, echo: Fatal, warm: None
 ) -> None:
     words = (photos, "--save", "depth,alpha", "--save", "normals")
     ask(*words, "--out", "whole")
-    echo.last, echo.calls = last, []
-    assert in_a_process(lambda: ask(*words, "--out", "out")) == -signal.SIGKILL
+    kill(tmp_path, *words, "--out", "out", last_call=last)
     record = Path("out/predictions.jsonl")
     done = [line for line in lines(record) if "error" not in line]
     assert len(done) < last
     left = {str(path) for path in Path("out").rglob(".*.part")}
-    echo.last, echo.calls = 0, []
+    echo.calls = []
     code, said = ask(*words, "--out", "out")
     assert code == 1 and (f"{len(done)} were there" in said) == bool(done)
     assert sum(echo.calls) == COUNT - 2 - len(done)
@@ -130,22 +146,10 @@ def test_killed_and_said_again_gives_the_same_files_and_predicts_nothing_twice(
 
 
 def test_killed_in_the_middle_of_a_file_leaves_none_that_is_half_there(
-    photos: Path, tmp_path: Path, echo: Fatal, monkeypatch: pytest.MonkeyPatch
+    photos: Path, tmp_path: Path, echo: Fatal, warm: None
 ) -> None:
     ask(photos, "--save", "depth,alpha", "--out", "whole")
-    calls = []
-
-    def fatal(path: Path, data: bytes, *, tidy: bool = True) -> None:
-        calls.append(path)
-        if len(calls) == 6:
-            path.with_name(f".{path.name}.{'0' * 16}.part").write_bytes(data[:10])
-            os.kill(os.getpid(), signal.SIGKILL)
-        written(path, data, tidy=tidy)
-
-    written = runner.files.write_whole
-    with monkeypatch.context() as patch:
-        patch.setattr(runner.files, "write_whole", fatal)
-        assert in_a_process(lambda: ask(photos, "--save", "depth,alpha", "--out", "out")) == -signal.SIGKILL
+    kill(tmp_path, photos, "--save", "depth,alpha", "--out", "out", last_file=6)
     assert list(Path("out").rglob(".*.part"))
     whole = contents(Path("whole"))
     for name, data in contents(Path("out")).items():

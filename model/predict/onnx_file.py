@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from david.model.predict.engine import Engine
+from david.pack import machine
 from david.pack.errors import DavidError
 
 FLOAT = "tensor(float)"
@@ -34,8 +35,8 @@ class OnnxEngine(Engine):
         ort = runtime()
         options = ort.SessionOptions()
         options.log_severity_level = 3  # errors; they are raised too
-        if threads:
-            options.intra_op_num_threads = threads
+        options.intra_op_num_threads = threads or machine.cores()
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others decode and write meanwhile
         wanted = ["CUDAExecutionProvider", "CPUExecutionProvider"] if device != "cpu" else ["CPUExecutionProvider"]
         there = set(ort.get_available_providers())
         if device == "cuda" and "CUDAExecutionProvider" not in there:
