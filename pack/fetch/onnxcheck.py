@@ -11,8 +11,10 @@ from typing import BinaryIO
 from david.pack.raw.zipcheck import Watch
 
 VARINT, BYTES = 0, 2  # wire types of protobuf's encoding, section "Message Structure"
-MODEL = {1: VARINT, 5: VARINT} | dict.fromkeys((2, 3, 4, 6, 7, 8, 14, 20, 25, 26), BYTES)  # fields of onnx.ModelProto
-GRAPH = dict.fromkeys((1, 2, 5, 10, 11, 12, 13, 14, 15, 16), BYTES)  # of onnx.GraphProto
+MODEL: dict[int, int] = {1: VARINT, 5: VARINT} | dict.fromkeys(
+    (2, 3, 4, 6, 7, 8, 14, 20, 25, 26), BYTES
+)  # fields of onnx.ModelProto
+GRAPH: dict[int, int] = dict.fromkeys((1, 2, 5, 10, 11, 12, 13, 14, 15, 16), BYTES)  # of onnx.GraphProto
 IR_VERSION, THE_GRAPH = 1, 7  # of a model
 NODE, OUTPUT = 1, 12  # of a graph
 LONGEST_VARINT = 10
