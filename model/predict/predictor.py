@@ -4,6 +4,8 @@
     out = net.predict(rgb)          # (H, W, 3) uint8
     out.relative_depth, out.normals, out.alpha
 
+    david.Predictor.from_pretrained("user/name"), net.save_pretrained("folder"), net.push_to_hub("user/name")
+
 `predict` is `prepare`, `infer` and `restored` one after the other; whoever has many pictures overlaps the three.
 """
 
@@ -17,13 +19,14 @@ from david.model.predict import fit as fits
 from david.model.predict.engine import Engine
 from david.model.predict.fields import Fields
 from david.model.predict.fit import Fit, Prepared
+from david.model.predict.hub import OnHub
 from david.pack.errors import DavidError
 
 SIDE = 512  # of the square that a network sees where nothing else is said
 
 
 @dataclass
-class Predictor:
+class Predictor(OnHub):
     """engines: one, or several that answer for different fields and are joined; fit, side: how pictures reach them
     name: for people; about: what is known of what made it, as JSON"""
 

@@ -4,22 +4,22 @@ B images, H rows, W columns, S the side of the square that the file sees.
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
-from david.model.heads.table import HEADS
 from david.model.predict import fit
 from david.model.predict import pictures as readers
 from david.model.predict.engine import Engine
+from david.model.predict.predictor import Predictor
 from david.pack.errors import DavidError
 from david.pipeline.batch import Batch
 from david.pipeline.config import DataConfig
 from david.pipeline.loader import Loader
 from david.train import distributed
+from david.train.eval.answers import Answers
 from david.train.eval.evaluate import evaluate
 
 MOST = 32  # images; each goes through both networks on the CPU
@@ -55,14 +55,15 @@ class Metrics:
     """The task's metrics on samples, of the network and of its file, kept in `values` by name."""
 
     def __init__(self, batches: Sequence[Batch], precision: str, path: Path):
-        self.batches, self.precision, self.path = batches, precision, path
+        self.batches, self.precision, self.path, self.side = batches, precision, path, batches[0].image.shape[-1]
         self.values: dict[str, tuple[float, float]] = {}
 
     def __call__(self, network: Engine, file: Engine) -> None:
         """Raises DavidError where they differ in one by more than `LIMITS`."""
         alone = distributed.World(0, 1, torch.device("cpu"))
-        ours, theirs = (evaluate(Answering(engine, file.fields), self.batches, alone) for engine in (network, file))
-        self.values = {name: (ours[name], theirs[name]) for name in ours if name != "samples"}
+        predictors = (Predictor((engine,), side=self.side, name=str(self.path)) for engine in (network, file))
+        ours, theirs = (evaluate(Answers(predictor), self.batches, alone) for predictor in predictors)
+        self.values = {name: (ours[name], its) for name, its in theirs.items() if name != "samples"}
         share = LIMITS[self.precision]
         wrong = [
             f"{name} {mine:.5g} became {its:.5g}"
@@ -74,21 +75,3 @@ class Metrics:
                 f"{self.path}: not written, since metrics moved by more than {share:.1%} on "
                 f"{int(ours['samples'])} samples: {', '.join(wrong)}"
             )
-
-
-class Answering(nn.Module):
-    """An engine as what is evaluated: (B, 3, H, W) uint8 to a `Prediction` of the heads whose fields are asked for."""
-
-    def __init__(self, engine: Engine, fields: Sequence[str]):
-        super().__init__()
-        self.engine, self.fields = engine, fields
-
-    def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
-        said = self.engine(np.ascontiguousarray(image.permute(0, 2, 3, 1).cpu().numpy()))
-        return dict(self._outputs({name: torch.from_numpy(said[name]) for name in self.fields}))
-
-    def _outputs(self, said: dict[str, torch.Tensor]) -> Iterator[tuple[str, torch.Tensor]]:
-        for head in HEADS.values():
-            if head.says in said:
-                values = said[head.says]
-                yield head.output, torch.logit(values, 1e-7) if head.says == "alpha" else values

@@ -114,7 +114,7 @@ def _opened(place: "Found") -> "tuple[Network, dict[str, Any]]":
     from david.train.use import provenance
 
     assert place.subject
-    return place.subject.network(), provenance.about(place.subject)
+    return place.subject.network(), provenance.exported(place.subject)
 
 
 def _show(console: Any, exported: "Exported", metrics: dict[str, tuple[float, float]]) -> None:

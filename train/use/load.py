@@ -14,8 +14,10 @@ from david.model import config as configs
 from david.model import readable
 from david.pack.errors import DavidError
 from david.pack.files import sha256
+from david.train import shelf
 from david.train import subject as subjects
 from david.train.subject import Subject
+from david.train.use import provenance
 
 if TYPE_CHECKING:
     from david.model.predict.engine import Engine
@@ -45,6 +47,8 @@ def found(what: str | Path) -> Found:
     if path.exists():
         if path.is_file():
             readable.as_network(path)
+        elif (path / shelf.MODEL).is_file() and not (path / shelf.SUMS).is_file():  # what save_pretrained writes
+            return Found(path.name, subject=subjects.of_path(path / shelf.MODEL))
         return Found(path.name, subject=subjects.of_path(path))
     if _HUB_NAME.fullmatch(str(what)):
         return Found(str(what), hub=str(what))
@@ -64,28 +68,38 @@ def load(
     *what: str | Path,
     device: str = "auto",
     precision: str = "auto",
-    fit: str = "square",
+    fit: str | None = None,
     size: int | None = None,
 ) -> "Predictor":
     """The predictor of a run (its newest checkpoint), a checkpoint, a file of weights, an ONNX file, or `user/name` on
     the Hugging Face hub; of several, for different fields, one that says what they all say.
 
     device: auto, cpu or cuda; precision: auto, fp32, bf16 or fp16, of our own weights; fit: how pictures reach the
-    network, see `model/predict/fit.py`; size: the side of the square that it sees, by default the size that it was
-    trained at, or an ONNX file's own. Raises DavidError where one of these cannot be."""
+    network, see `model/predict/fit.py`; size: the side of the square that it sees. Both are by default as
+    `save_pretrained` kept them, else `square`, and the size that it was trained at, or an ONNX file's own. Raises
+    DavidError where one of these cannot be."""
     return loaded([found(one) for one in what], device, precision, fit, size)
 
 
 def loaded(
-    places: Sequence[Found], device: str = "auto", precision: str = "auto", fit: str = "square", size: int | None = None
+    places: Sequence[Found],
+    device: str = "auto",
+    precision: str = "auto",
+    fit: str | None = None,
+    size: int | None = None,
 ) -> "Predictor":
     """As `load`, of what `found` found."""
+    from david.model.predict.hub import reached
     from david.model.predict.predictor import SIDE, Predictor
 
     if not places:
         raise DavidError(f"nothing to load; expected {EXPECTED}")
     opened = [_engine(place, device, precision) for place in places]
-    sides = [engine.side or _trained_at(about) for engine, about in opened]
+    kept = [reached(about) for _, about in opened]
+    sides = [
+        engine.side or one.get("side") or _trained_at(about) for (engine, about), one in zip(opened, kept, strict=True)
+    ]
+    fit = fit or next((one["fit"] for one in kept if "fit" in one), "square")
     side = size if size is not None else next((side for side in sides if side), SIDE)
     return Predictor(
         tuple(engine for engine, _ in opened),
@@ -132,7 +146,7 @@ def _engine(place: Found, device: str, precision: str) -> "tuple[Engine, dict[st
         network, about = hub.fetched(place.hub)
     else:
         assert place.subject
-        network, about = place.subject.network(), place.subject.about()
+        network, about = place.subject.network(), provenance.about(place.subject)
     return TorchEngine(network, where, half_precision(precision, where)), about
 
 

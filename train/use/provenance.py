@@ -11,12 +11,20 @@ from david.train import journal, run
 from david.train.subject import Subject
 
 LEDGER, METRICS = "ledger.jsonl", "metrics.jsonl"
+PICTURE = "picture"  # as `model/predict/card.py` calls it, which loads the hub's client
+
+
+def exported(subject: Subject) -> dict[str, Any]:
+    """`about` for a file that leaves this machine, with the SHA-256 of the file of the weights."""
+    known = {**about(subject), "weights_sha256": sha256(subject.source)}
+    known.pop(PICTURE, None)
+    return known
 
 
 def about(subject: Subject) -> dict[str, Any]:
-    """`Subject.about`, the SHA-256 of the file of the weights, and of a run its data's fingerprint, its ledger's hash
-    and its newest evaluation."""
-    known = {**subject.about(), "weights_sha256": sha256(subject.source)}
+    """`Subject.about`, and of a run its data's fingerprint, its ledger's hash, its newest evaluation and picture."""
+    known = subject.about()
+    known.pop(PICTURE, None)  # a path that a file from elsewhere names is none of this machine's
     if (folder := run_of(subject.source)) is None:
         return known
     known["data_fingerprint"] = run.trained(folder).shards
@@ -24,6 +32,8 @@ def about(subject: Subject) -> dict[str, Any]:
         known["ledger_sha256"] = sha256(folder / LEDGER)
     if (folder / METRICS).is_file() and (lines := list(journal.read(folder / METRICS))):
         known["metrics"] = lines[-1]
+    if picture := picture_of(folder):
+        known[PICTURE] = str(picture)
     return known
 
 
