@@ -76,6 +76,7 @@ def test_wrong_names_and_paths_are_refused_before_anything_slow_is_loaded(shards
         ["eval", "--run", nowhere, "--shards", there],
         ["eval", "--weights", "nope.safetensors", "--shards", there],
         ["eval", "--weights", "nope.safetensors", "--shards", nowhere],
+        ["export", "--weights", nowhere, "--out", "net.onnx"],
         ["bench", "--shards", nowhere],
         ["bench", "--shards", there, "--recipe", "nope"],
         ["bench", "load", "--shards", nowhere],
@@ -112,6 +113,7 @@ def test_what_the_words_and_files_alone_tell_is_refused_before_anything_slow_is_
     (tmp_path / "seen" / "pictures").mkdir(parents=True)
     (tmp_path / "seen" / "recipe.json").write_text("{}")
     weights = ["eval", "--weights", "w.safetensors", *there]
+    export = ["export", "--weights", "w.safetensors", "--out", "net.onnx"]
     calls = [
         (2, "name a run, a file of weights or an ONNX file", ["eval", *there]),
         (2, "does not say what to measure it on", weights[:3]),
@@ -125,6 +127,14 @@ def test_what_the_words_and_files_alone_tell_is_refused_before_anything_slow_is_
         (2, "file.txt: expected weights", ["eval", "--weights", "file.txt", *there]),
         (2, "empty: no run there", ["eval", "--weights", "empty", *there]),
         (1, "/proc/x: can't be written", [*weights, "--out", "/proc/x"]),
+        (2, "--size 100: expected a multiple of 16", [*export, "--size", "100"]),
+        (2, "--task faces: there are multi, depth, normals, alpha", [*export, "--task", "faces"]),
+        (2, "--precision fp16: of ONNX files only", [*export, "--format", "pt2", "--precision", "fp16"]),
+        (2, "--format trt: there are onnx, pt2", [*export, "--format", "trt"]),
+        (2, "net.onnx: expected a name ending in .pt2", [*export, "--format", "pt2"]),
+        (2, "--check nowhere: no such folder", [*export, "--check", "nowhere"]),
+        (2, "file.txt: expected a network's weights", ["export", "--weights", "file.txt", "--out", "net.onnx"]),
+        (1, "/proc/x.onnx: can't be written", [*export, "--out", "/proc/x.onnx"]),
         (1, "/proc/x: can't be written", ["train", *there, "--out", "/proc/x"]),
         (2, "file.txt: expected a network's weights ending in", ["train", *there, "--from", "file.txt"]),
         (2, "empty: no run there", ["train", *there, "--from", "empty"]),
