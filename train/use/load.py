@@ -47,7 +47,8 @@ def found(what: str | Path) -> Found:
     if path.exists():
         if path.is_file():
             readable.as_network(path)
-        elif (path / shelf.MODEL).is_file() and not (path / shelf.SUMS).is_file():  # what save_pretrained writes
+        elif (path / shelf.MODEL).is_file() and not any((path / one).is_file() for one in (shelf.SUMS, shelf.STATE)):
+            # no checkpoint, which has these: what `save_pretrained` writes
             return Found(path.name, subject=subjects.of_path(path / shelf.MODEL))
         return Found(path.name, subject=subjects.of_path(path))
     if _HUB_NAME.fullmatch(str(what)):
