@@ -112,8 +112,9 @@ def test_what_the_words_and_files_alone_tell_is_refused_before_anything_slow_is_
     (tmp_path / "run" / "journal.jsonl").write_text("{}\n")
     (tmp_path / "seen" / "pictures").mkdir(parents=True)
     (tmp_path / "seen" / "recipe.json").write_text("{}")
-    weights = ["eval", "--weights", "w.safetensors", *there]
     export = ["export", "--weights", "w.safetensors", "--out", "net.onnx"]
+    measured = ["eval", "--weights", "w.safetensors"]
+    weights = [*measured, *there]
     calls = [
         (2, "name a run, a file of weights or an ONNX file", ["eval", *there]),
         (2, "does not say what to measure it on", weights[:3]),
@@ -126,6 +127,13 @@ def test_what_the_words_and_files_alone_tell_is_refused_before_anything_slow_is_
         (2, "--checkpoint last: give a step", ["eval", "--run", "run", "--checkpoint", "last", *there]),
         (2, "file.txt: expected weights", ["eval", "--weights", "file.txt", *there]),
         (2, "empty: no run there", ["eval", "--weights", "empty", *there]),
+        (2, "--benchmark is `coco`, but can only be p3m-500-np", [*measured, "--benchmark", "coco", "--root", "empty"]),
+        (2, "a benchmark has to lie somewhere; name its folder", [*measured, "--benchmark", "hi4d"]),
+        (2, "name it with --benchmark", [*measured, "--root", "empty"]),
+        (2, "--split: says how shards", [*measured, "--benchmark", "hi4d", "--root", "empty", "--split", "val"]),
+        (2, "empty: has no folder `image`", [*measured, "--benchmark", "hi4d", "--root", "empty"]),
+        (2, "gone: no folder there; expected that of ppm-100", [*measured, "--benchmark", "ppm-100", "--root", "gone"]),
+        (2, "nope: no such file or folder", ["eval", "--weights", "nope", "--benchmark", "hi4d", "--root", "empty"]),
         (1, "/proc/x: can't be written", [*weights, "--out", "/proc/x"]),
         (2, "--size 100: expected a multiple of 16", [*export, "--size", "100"]),
         (2, "--task faces: there are multi, depth, normals, alpha", [*export, "--task", "faces"]),

@@ -12,7 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from layouts import COUNT, SIZE, cutouts, number_file, p3m, people, picture, ppm, rendered
+from smallest import network
+from test_model_predict import onnx_file
+from typer.testing import CliRunner
 
+import david
+from david.cli import app
+from david.model import weights
 from david.pack import DavidError, Sample
 from david.pack.work import build, plan
 from david.train.eval.protocols import band, benchmark, report, table, truth
@@ -356,6 +362,36 @@ def test_what_goes_wrong_ahead_is_told_in_its_place() -> None:
         for thing in ahead(things()):
             seen.append(thing)
     assert seen == [1, 2]
+
+
+def test_the_command_measures_weights_and_onnx_files_side_by_side(tmp_path: Path) -> None:
+    """And says in JSON what it writes; an ONNX file that says red as depth is measured as red is."""
+    weights.save(network(), tmp_path / "w.safetensors")
+    onnx_file(tmp_path / "red.onnx", "relative_depth", "normals", "alpha", side=48)
+    root, out = rendered(tmp_path / "raw"), tmp_path / "out"
+    words = ["eval", "--benchmark", "hi4d", "--root", str(root), "--out", str(out), "--device", "cpu", "--json"]
+    words += ["--weights", str(tmp_path / "w.safetensors"), "--onnx", str(tmp_path / "red.onnx")]
+    result = CliRunner().invoke(app, [*words, "--normals-axes", "x,y,z", "--worst", "1"])
+    assert result.exit_code == 0, result.output
+    content = json.loads((out / "benchmark.json").read_text())
+    assert json.loads(result.stdout) == content
+    assert [one["name"] for one in content["subjects"]] == ["w.safetensors", "red.onnx", "a constant answer"]
+    assert [one.get("side") for one in content["subjects"]] == [512, 48, None]
+    assert sorted(one.name for one in out.iterdir()) == [
+        "benchmark.json", "images.csv", "worst-depth.png", "worst-normals.png",
+    ]  # fmt: skip
+    of = found("hi4d", root)
+    red = david.load(tmp_path / "red.onnx")
+    alone = benchmark.measure("hi4d", of, [red]).scores[0].means()
+    assert content["subjects"][1]["over_images"] == pytest.approx(alone)
+    for sample, value in zip(
+        of.each(), benchmark.measure("hi4d", of, [red]).scores[0].values["depth_rmse_m"], strict=True
+    ):
+        aligned = slow_depth(sample, {"relative_depth": red.predict(sample.rgb)["relative_depth"]})
+        mean = np.mean([true for _, true in aligned])
+        flat = np.mean([(true - mean) ** 2 for _, true in aligned]) ** 0.5
+        fitted = np.mean([(said - true) ** 2 for said, true in aligned]) ** 0.5
+        assert value == pytest.approx(fitted, rel=1e-5) or value == pytest.approx(flat, rel=1e-5)  # where red falls
 
 
 def test_what_cannot_be_measured_is_one_sentence(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`david train`, `david recipes` and `david plot`; `replay.py`, `eval/command.py` and `use/` have the others here."""
+"""`david train`, `david recipes` and `david plot`; `replay.py` and `use/` have the others here."""
 
 import json
 import os
@@ -13,10 +13,10 @@ from david.pack import tables
 from david.pack.files import require_place
 from david.pack.options import AsJson, Device, Ranks, Settings
 from david.pipeline.options import DEFAULT_CACHE_GB, CacheFolder, CacheGB, MaybeShardNames
-from david.train.eval.command import register as register_eval
 from david.train.replay import register as register_replay
 from david.train.signals import PATIENCE_S, BetweenSteps
 from david.train.use.demo import register as register_demo
+from david.train.use.evaluate import register as register_eval
 from david.train.use.export import register as register_export
 from david.train.use.predict import register as register_predict
 from david.train.use.view import register as register_view

@@ -2,22 +2,25 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from david.pack import tables
-from david.pack.errors import shown
+from david.pack.errors import DavidError, shown
 from david.pack.files import require_place
 from david.pack.options import aside
 from david.pack.progress import progress_bar
 from david.train.eval.protocols import table
 from david.train.eval.protocols.truth import found
+from david.train.eval.subjects import OnnxFile
+from david.train.recipe import Precision
+from david.train.subject import Subject
 from david.train.use.load import Found
 
 
 def evaluate(
     benchmark: str,
     root: Path,
-    places: Sequence[Found],
+    subjects: Sequence[Subject | OnnxFile],
     told: dict[str, Any],
     accept: Sequence[str],
     out: Path,
@@ -26,10 +29,14 @@ def evaluate(
     precision: str | None,
     as_json: bool,
 ) -> None:
-    """Measure what `places` lead to on a benchmark whose files lie in `root`; tables on the screen, files in `out`.
+    """Measure some networks on a benchmark whose files lie in `root`; tables on the screen, files in `out`.
 
     told, accept: see `truth.found`; worst: rows of each sheet; precision: of our own networks, by default as each was
     trained. Raises DavidError where something is not there or can't be measured."""
+    if precision is not None and not any(isinstance(one, Subject) for one in subjects):
+        raise DavidError("--precision: an ONNX file computes as it was exported; leave it out")
+    if precision not in (None, *get_args(Precision)):
+        raise DavidError(f"--precision {precision}: there are {', '.join(get_args(Precision))}")
     truth = found(table.named(benchmark), root, told, accept)
     require_place(out)
 
@@ -41,15 +48,16 @@ def evaluate(
 
     console = Console(stderr=as_json)
     with aside(as_json):
-        subjects, about = [], []
-        for place in places:
-            own = precision or (place.subject.precision if place.subject else "auto")
-            subjects.append(loaded([place], device, own))
-            source = place.subject.source if place.subject else place.onnx or place.hub
-            about.append({"source": str(source), "fit": subjects[-1].fit, "side": subjects[-1].side})
+        predictors, about = [], []
+        for one in subjects:
+            if isinstance(one, Subject):
+                predictors.append(loaded([Found(one.name, subject=one)], device, precision or one.precision))
+            else:
+                predictors.append(loaded([Found(one.name, onnx=one.source)], device))
+            about.append({"source": str(one.source), "fit": predictors[-1].fit, "side": predictors[-1].side})
         with progress_bar(console, "measuring", "images") as watch:
-            result = measure(benchmark, truth, subjects, worst, watch)
-        report.write(result, out, dict(zip(unlike([one.name for one in subjects]), about, strict=True)))
+            result = measure(benchmark, truth, predictors, worst, watch)
+        report.write(result, out, dict(zip(unlike([one.name for one in predictors]), about, strict=True)))
     for made in report.drawn(result):
         tables.show(console, made)
     for sentence in report.notes(result):

@@ -1,4 +1,4 @@
-"""`david eval`: how good a run's network, or a file's, is on the samples of a split, or several side by side."""
+"""`david eval`: how good a run's network, or a file's, is on a split or a benchmark, or several side by side."""
 
 import os
 from pathlib import Path
@@ -6,9 +6,14 @@ from typing import Annotated, Any
 
 import typer
 
+from david.pack import source_options as told
 from david.pack import tables
 from david.pack.options import AsJson, Device, Ranks, aside
 from david.pipeline.options import DEFAULT_CACHE_GB, CacheFolder, CacheGB
+
+OF_BENCHMARKS = ("root", "accept", "depth_scale", "depth_invalid", "normals_axes")
+OF_SHARDS = ("shards", "constant", "split", "height", "width", "batch_size", "nproc", "cache", "cache_gb")
+PANEL = "Of a benchmark"
 
 
 def register(app: typer.Typer) -> None:
@@ -16,6 +21,7 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate(
+    context: typer.Context,
     shards: Annotated[
         list[str] | None,
         typer.Option(
@@ -45,7 +51,7 @@ def evaluate(
         typer.Option(
             metavar="DIR",
             help="Folder to write to.",
-            show_default="eval-SPLIT in the run's or file's folder, of several here",
+            show_default="eval-SPLIT or eval-BENCHMARK in the run's or file's folder, of several here",
         ),
     ] = None,
     height: Annotated[
@@ -64,13 +70,36 @@ def evaluate(
     cache: CacheFolder = None,
     cache_gb: CacheGB = DEFAULT_CACHE_GB,
     device: Device = "auto",
+    benchmark: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Measure on this benchmark, not on shards.", rich_help_panel=PANEL),
+    ] = None,
+    root: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Its folder, as published or rendered, or packed.", rich_help_panel=PANEL),
+    ] = None,
+    accept: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="depth|normals|alpha",
+            help="Measure though these look wrong, where they are right; repeatable.",
+            rich_help_panel=PANEL,
+        ),
+    ] = None,
+    depth_scale: told.DepthScale = None,
+    depth_invalid: told.DepthInvalid = None,
+    normals_axes: told.NormalsAxes = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure a network on each sample of a split.
+    """Measure a network on each sample of a split, or on a benchmark.
 
     Prints a table and writes metrics.json, samples.csv and a sheet of the worst cases of each head. The network is that
     of a run (--run), of a file (--weights), or an ONNX file (--onnx). Of several, and a constant answer, one table says
     how they compare on the same samples; it is in comparison.json too, and each has a folder of its own.
+
+    Benchmarks are p3m-500-np, p3m-500-p, ppm-100, photomatte85, and rendered, hi4d, thuman2, goliath, goliath-face,
+    goliath-upper, goliath-full, which lie in folders image, mask, depth, normal. Each is measured as its papers do, at
+    the pictures' own size, with what was published beside it: benchmark.json, images.csv and sheets of the worst.
     """
     from rich.console import Console
 
@@ -82,6 +111,22 @@ def evaluate(
 
     if not (run or weights or onnx):
         raise typer.BadParameter("name a run, a file of weights or an ONNX file", param_hint="--run/--weights/--onnx")
+    given = _given(context, OF_SHARDS if benchmark else OF_BENCHMARKS)
+    if given and benchmark:
+        raise typer.BadParameter("says how shards are measured; leave it out beside --benchmark", param_hint=given)
+    if given:
+        raise typer.BadParameter("says how a benchmark is measured; name it with --benchmark", param_hint=given)
+    if benchmark:
+        if root is None:
+            raise typer.BadParameter("a benchmark has to lie somewhere; name its folder", param_hint="--root")
+        from david.train.use import benchmark as door
+
+        found = subjects.named(run or [], weights or [], onnx or [], checkpoint, device)
+        folder = (Path() if len(found) > 1 else found[0].folder) / f"eval-{benchmark}"
+        options = {"depth_scale": depth_scale, "depth_invalid": depth_invalid, "normals_axes": normals_axes}
+        how: dict[str, Any] = {"worst": worst, "device": device, "precision": precision, "as_json": as_json}
+        door.evaluate(benchmark, root, found, options, accept or (), out or folder, **how)
+        return
     if not (run or shards):
         raise typer.BadParameter("a file does not say what to measure it on", param_hint="--shards")
     first_look.at_shards(shards or [])
@@ -99,7 +144,7 @@ def evaluate(
     from david.train.eval import comparison, measure, report
 
     places = [(one, out / name, worst if one.source else 0) for one, name in zip(who, names, strict=True)]
-    how: dict[str, Any] = {"shards": folders, "split": split, "batch_size": batch_size, "device": device}
+    how = {"shards": folders, "split": split, "batch_size": batch_size, "device": device}
     with aside(as_json):
         if nproc == 1:
             scores = measure.measure_all(places, **how)
@@ -119,3 +164,10 @@ def evaluate(
         console.print(f"{out}", soft_wrap=True, highlight=False)
         if as_json:
             print((out / (comparison.COMPARISON_JSON if several else report.METRICS_JSON)).read_text(), end="")
+
+
+def _given(context: typer.Context, names: tuple[str, ...]) -> str | None:
+    """The first of these options that the command line has, as it is written there."""
+    there = (name for name in names if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE")
+    first = next(there, None)
+    return first and f"--{first.replace('_', '-')}"
