@@ -1,6 +1,7 @@
 """`david synth` and `david verify`, and where the other commands of this room are registered."""
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -28,16 +29,43 @@ def register(app: typer.Typer) -> None:
 
 def synth(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the zips.")],
-    samples: Annotated[int, typer.Option(metavar="N", min=1, help="Samples in all.")] = 300,
-    zips: Annotated[int, typer.Option(metavar="N", min=1, help="Zips to spread them over.")] = 3,
+    samples: Annotated[int | None, typer.Option(metavar="N", min=1, help="Samples in all.", show_default="300")] = None,
+    zips: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Zips to spread them over.", show_default="3")
+    ] = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Another seed makes other people.")] = 0,
+    sequence: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Make a clip of one moving person, of so many frames.")
+    ] = None,
+    fps: Annotated[
+        float | None, typer.Option(metavar="X", min=1, max=1000, help="Frames a second of a clip.", show_default="24")
+    ] = None,
 ) -> None:
     """Make a small data set of drawn people in SynthHuman's layout."""
-    from david.pack import synth
+    for name, value in (("--samples", samples), ("--zips", zips)):
+        if sequence is not None and value is not None:
+            raise DavidError(f"{name} {value} beside --sequence: a clip is one zip of its frames; leave {name} out")
+    if sequence is None and fps is not None:
+        raise DavidError(f"--fps {fps:g}: only a clip has a rate; make one with --sequence N")
+    if sequence is None:
+        from david.pack import synth
 
-    with progress_bar(console, "synth") as progress:
-        synth.write(out, samples, zips, seed, progress=progress)
-    console.print(f"{samples} samples in {zips} zips under {out}")
+        samples, zips = samples or 300, zips or 3
+        with progress_bar(console, "synth") as progress:
+            synth.write(out, samples, zips, seed, progress=progress)
+        console.print(f"{samples} samples in {zips} zips under {out}")
+        return
+    from david.pack.raw.video import INSTALL
+    from david.pack.synth import sequence as clips
+
+    shows = find_spec("av") is not None
+    with progress_bar(console, "synth", "frames") as progress:
+        clips.write(out, sequence, fps or 24.0, seed, progress=progress, clip=shows)
+    console.print(f"{sequence} frames in {out}", soft_wrap=True)
+    if shows:
+        console.print(f"filmed: {out / clips.CLIP}", soft_wrap=True)
+    else:
+        console.print(f"no {clips.CLIP}: PyAV is not installed; {INSTALL}", soft_wrap=True, markup=False)
 
 
 def verify(

@@ -1,5 +1,6 @@
 """How a scenario is framed: a random person before a random camera."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 from david.pack.synth.bodies import add_body
 from david.pack.synth.figure import Figure, motion, rotation
 from david.pack.synth.looks import look
-from david.pack.synth.poses import pose
+from david.pack.synth.poses import Pose, pose
 from david.pack.synth.quadrics import Quadrics
 
 Span = tuple[float, float]
@@ -35,10 +36,15 @@ FRAMINGS = {
 }
 
 
-def pose_before_camera(rng: np.random.Generator, scenario: str, height: int, width: int) -> tuple[Quadrics, np.ndarray]:
-    """One random person in the camera's frame, and the camera: (quadrics, intrinsics (3, 3) float64 in pixels)."""
+def pose_before_camera(
+    rng: np.random.Generator, scenario: str, height: int, width: int, moved: Callable[[Pose], Pose] | None = None
+) -> tuple[Quadrics, np.ndarray]:
+    """One random person in the camera's frame, and the camera: (quadrics, intrinsics (3, 3) float64 in pixels).
+
+    moved: takes the pose that was drawn to the one that is shown; it draws nothing, so all else stays as it is"""
     framing = FRAMINGS[scenario]
     person, stance = look(rng), pose(rng)
+    stance = moved(stance) if moved else stance
     size = rng.uniform(0.92, 1.1)
     distance = rng.uniform(*framing.distance_cm)
     focal = rng.uniform(*framing.fills) * height * distance / (framing.extent_cm * size)

@@ -10,6 +10,8 @@ import zipfile
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -62,21 +64,26 @@ def encode(sample: Sample) -> dict[str, bytes]:
     return members
 
 
-def _make(seed: int, index: int, samples: int) -> dict[str, bytes]:
+def _make(seed: int, samples: int, index: int) -> dict[str, bytes]:
     scenario = next(name for name, end in zip(SCENARIOS, scenario_ends(samples), strict=True) if index < end)
     return encode(render(seed, index, scenario))
 
 
-def _made(seed: int, samples: int, workers: int) -> Iterator[dict[str, bytes]]:
-    """All samples in the order of ids; with several workers a few are made ahead of their turn."""
+def made(
+    make: Callable[[int], dict[str, bytes]], samples: int, workers: int | None = None
+) -> Iterator[dict[str, bytes]]:
+    """The members of all samples in the order of ids, each by `make`; with several workers, processes, a few are made
+    ahead of their turn. workers: all cores where left out, one where samples are few"""
+    if workers is None:
+        workers = (os.cpu_count() or 1) if samples >= LEAST_FOR_PROCESSES else 1
     if workers == 1:
-        yield from (_make(seed, index, samples) for index in range(samples))
+        yield from map(make, range(samples))
         return
     with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_settle) as pool:
         ahead: deque[Future[dict[str, bytes]]] = deque()
         try:
             for index in range(samples):
-                ahead.append(pool.submit(_make, seed, index, samples))
+                ahead.append(pool.submit(make, index))
                 if len(ahead) > 4 * workers:
                     yield ahead.popleft().result()
             while ahead:
@@ -105,26 +112,48 @@ def write(
     go together."""
     if samples < 1 or not 1 <= zips <= samples:
         raise DavidError(f"{samples} samples can't fill {zips} zips: ask for at least one sample and one for each zip")
+    require_seed(seed)
+    each = -(-samples // zips)
+    paths = [zip_path(out, number) for number in range(-(-samples // each))]
+    require_no_other(out, paths)
+    out.mkdir(parents=True, exist_ok=True)
+    members = made(partial(_make, seed, samples), samples, workers)
+    for number, path in enumerate(paths):
+        with zipped(path, scenario_ends(samples)) as add:
+            for index in range(number * each, min((number + 1) * each, samples)):
+                add(next(members))
+                if progress is not None:
+                    progress(index + 1, samples)
+
+
+def zip_path(out: Path, number: int) -> Path:
+    return out / f"SynthHuman_{number:04d}.zip"
+
+
+def require_seed(seed: int) -> None:
+    """Raise DavidError for a seed that is none."""
     if seed < 0:
         raise DavidError(f"seed {seed}: expected 0 or more")
-    each = -(-samples // zips)
-    paths = [out / f"SynthHuman_{number:04d}.zip" for number in range(-(-samples // each))]
+
+
+def require_no_other(out: Path, paths: list[Path]) -> None:
+    """Raise DavidError where a folder holds other zips than those that are to be written."""
     others = sorted({path.name for path in out.glob("*.zip")} - {path.name for path in paths})
     if others:
         raise DavidError(f"{out}: holds {others[0]} of another set: name an empty folder, or delete it")
-    out.mkdir(parents=True, exist_ok=True)
-    if workers is None:
-        workers = (os.cpu_count() or 1) if samples >= LEAST_FOR_PROCESSES else 1
-    comment = json.dumps({"scenario_ends": scenario_ends(samples)}).encode()
-    made = _made(seed, samples, workers)
-    for number, path in enumerate(paths):
-        with whole(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-            archive.comment = comment
-            for index in range(number * each, min((number + 1) * each, samples)):
-                for name, data in next(made).items():
-                    archive.writestr(_entry(name), data)
-                if progress is not None:
-                    progress(index + 1, samples)
+
+
+@contextmanager
+def zipped(path: Path, ends: tuple[int, ...]) -> Iterator[Callable[[dict[str, bytes]], None]]:
+    """A zip that is whole or absent, as a function that adds a sample's members to it; ends: see `scenario_ends`."""
+    with whole(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        archive.comment = json.dumps({"scenario_ends": ends}).encode()
+
+        def add(members: dict[str, bytes]) -> None:
+            for name, data in members.items():
+                archive.writestr(_entry(name), data)
+
+        yield add
 
 
 def _entry(name: str) -> zipfile.ZipInfo:

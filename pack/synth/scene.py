@@ -3,6 +3,8 @@
 H rows, W columns; n hits of a ray on a surface; E edge pixels; R rays through an edge pixel.
 """
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 
@@ -10,6 +12,7 @@ from david.pack.shards.sample import Sample
 from david.pack.shards.schema import CM, SCENARIOS
 from david.pack.synth import paint
 from david.pack.synth.framing import pose_before_camera
+from david.pack.synth.poses import Pose
 from david.pack.synth.quadrics import View
 
 # Eight rays through an edge pixel: no two share a row or a column of the 8 x 8 grid, so an edge of any direction
@@ -17,14 +20,23 @@ from david.pack.synth.quadrics import View
 RAYS = (np.array([[0, 2], [1, 5], [2, 7], [3, 0], [4, 4], [5, 6], [6, 1], [7, 3]], np.float32) + np.float32(0.5)) / 8
 
 
-def render(seed: int, index: int, scenario: str | None = None, height: int = 512, width: int = 384) -> Sample:
+def render(
+    seed: int,
+    index: int,
+    scenario: str | None = None,
+    height: int = 512,
+    width: int = 384,
+    moved: Callable[[Pose], Pose] | None = None,
+) -> Sample:
     """A sample that depends on its arguments alone; scenarios take turns with the index where none is named.
+
+    moved: takes the pose that was drawn to another; person, camera, light and background stay the same.
 
     Pixels where alpha is above 0 but the centre misses the figure are not valid, and carry the mean normal of what
     their other rays hit, as SynthHuman does."""
     scenario = SCENARIOS[index % len(SCENARIOS)] if scenario is None else scenario
     rng = np.random.Generator(np.random.Philox(key=np.array([seed, index], dtype=np.uint64)))
-    quadrics, intrinsics = pose_before_camera(rng, scenario, height, width)
+    quadrics, intrinsics = pose_before_camera(rng, scenario, height, width, moved)
     sun = paint.Light.draw(rng)
     backdrop = paint.backdrop(rng, sun, height, width)
     view = View(quadrics, intrinsics, height, width)
