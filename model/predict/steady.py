@@ -1,0 +1,208 @@
+"""`--steady`: what a network says of a video's frames, one by one, brought to one scale and freed of flicker.
+
+A network sees each frame by itself. Noise of the sensor, exposure and compression change what it says from frame to
+frame where nothing moves, and relative depth has a scale and a shift of its own in each. Three things are done, in the
+frame as the network sees it, whatever the video's size; frames stream, and one is kept.
+
+**Scale and shift.** Depth of a frame becomes s d + b, the line that lies best on what came out for the frame before,
+carried along motion (`motion.py`), over pixels that are person in both and whose motion is believed. Both sides err,
+and a fit that blames one of them shrinks depth a little each time, which adds up; so the line is Deming's (1943; the
+errors' ratio is known from the smoothing), with Tukey's biweight against outliers (Beaton and Tukey, 1974). Fits from
+frame to frame drift all the same; so each leaks towards what the network itself says, by 1 - exp(-dt / `ANCHOR_S`):
+what changes within seconds comes from the fit, what lasts from the network.
+
+**Range.** A first look at frames all over the sequence gives its centre, its spread and the range that it is drawn in.
+The first frame, and one after a cut, is brought to that centre and spread.
+
+**Smoothing.** Along motion each pixel keeps a share of what was said before (Lang et al., SIGGRAPH 2012, filter
+predictions so): `KEEP` where nothing moved, less where something did, the less the motion is believed, the faster it
+is, and the further the two lie apart in units of how far they usually do; nothing where person meets background anew.
+So a new edge or a true change is never smeared over frames.
+
+h rows, w columns: of what the network sees.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from david.model.predict import motion
+from david.model.predict.motion import MAD, Motion
+
+ANCHOR_S = 4.0
+KEEP, KEEP_MOVING = 0.9, 0.7  # the share that stays of what was said before, at most: of a pixel at rest, and in motion
+FAST_PX = 12.0  # motion at which a third of that share is left
+APART = 4.0  # times the usual distance of two frames' values, at which half of it is left; where nothing moved, twice
+FLOOR = {"alpha": 0.01, "normals": 0.02}  # distances that are usual in any case
+LEAST = 64  # pixels that a fit needs
+CUT = 0.2  # of the person's pixels believed; with less, it is another scene
+SAMPLED = 20_000  # pixels at most that a fit looks at
+RATIO = (1 - KEEP) / (1 + KEEP)  # of the variance of noise after smoothing to that before, in the long run
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A sequence's depth, as the network says it: centre and spread over the person, and what it is drawn between."""
+
+    centre: float
+    spread: float
+    low: float
+    high: float
+
+
+Said = Mapping[str, np.ndarray]  # field -> (C, h, w) float32, as `Predictor.infer` gives it
+
+
+def person(said: Said) -> np.ndarray:
+    """(h, w) bool: where alpha is over a half; everywhere without alpha."""
+    if "alpha" in said:
+        return said["alpha"][0] > 0.5
+    return np.ones(next(iter(said.values())).shape[-2:], bool)
+
+
+def reference(looked_at: Sequence[Said]) -> Reference | None:
+    """From what was said of some frames all over a sequence; None where none shows a person with depth.
+
+    The range is that of the frames after each was brought to the common centre and spread, a tenth wider."""
+    seen = [one["relative_depth"][0][person(one)] for one in looked_at if "relative_depth" in one]
+    seen = [depth for depth in seen if len(depth) >= LEAST]
+    if not seen:
+        return None
+    measured = np.array([_centre_spread(depth) for depth in seen])
+    centre, spread = (float(one) for one in np.median(measured, axis=0))
+    ends = [
+        (np.quantile(depth, [0.01, 0.99]) - own) / width * spread + centre
+        for depth, (own, width) in zip(seen, measured, strict=True)
+    ]
+    low, high = float(np.min(ends)), float(np.max(ends))
+    return Reference(centre, spread, low - 0.05 * (high - low), high + 0.05 * (high - low))
+
+
+def _centre_spread(depth: np.ndarray) -> tuple[float, float]:
+    """The median, and from the 10th to the 90th percentile."""
+    low, middle, high = np.quantile(depth, [0.1, 0.5, 0.9])
+    return float(middle), max(float(high - low), 1e-6)
+
+
+class Steady:
+    """Frames in their order, each with what was said of it, to what is kept of that. The same frames give the same
+    values; where frames begin anew, begin with a new one.
+
+    reference: see above; of the first frame by itself where it is None"""
+
+    def __init__(self, reference: Reference | None = None):
+        self.reference = reference
+        self._seen: np.ndarray | None = None
+        self._said: dict[str, np.ndarray] = {}  # field -> (h, w, C), as it came out
+        self._time_s = 0.0
+        self._line = (1.0, 0.0)
+        self._fresh = True  # what came out last is not smoothed
+
+    def __call__(self, image: np.ndarray, said: Said, time_s: float) -> dict[str, np.ndarray]:
+        """image: (h, w, 3) uint8, as the network saw it; time_s: of the frame. Gives the same fields."""
+        seen = motion.seen(image)
+        new = {name: np.ascontiguousarray(values.transpose(1, 2, 0)) for name, values in said.items()}
+        where = person(said)
+        if self.reference is None:
+            self.reference = reference([said])
+        if self._seen is None or self._seen.shape != seen.shape:
+            self._begin(new, where)
+        else:
+            moved = motion.between(seen, self._seen)
+            was = moved.before(self._said["alpha"]) > 0.5 if "alpha" in self._said else where
+            both = where & was
+            if (moved.belief[both] > 0.5).sum() < CUT * max(where.sum(), 1):
+                self._begin(new, where)
+            else:
+                self._follow(new, moved, both, where ^ was, time_s - self._time_s)
+        self._seen, self._said, self._time_s = seen, new, time_s
+        return {name: np.ascontiguousarray(values.transpose(2, 0, 1)) for name, values in new.items()}
+
+    def _begin(self, new: dict[str, np.ndarray], where: np.ndarray) -> None:
+        """A first frame: its depth to the sequence's centre and spread, nothing smoothed."""
+        depth = new.get("relative_depth")
+        if depth is not None and self.reference is not None and where.sum() >= LEAST:
+            centre, spread = _centre_spread(depth[..., 0][where])
+            scale = self.reference.spread / spread
+            self._line = scale, self.reference.centre - scale * centre
+        if depth is not None:
+            new["relative_depth"] = _on(self._line, depth)
+        self._fresh = True
+
+    def _follow(
+        self, new: dict[str, np.ndarray], moved: Motion, both: np.ndarray, changed: np.ndarray, span_s: float
+    ) -> None:
+        old = {name: _deep(moved.before(values)) for name, values in self._said.items()}
+        if "relative_depth" in new:
+            depth = new["relative_depth"][..., 0]
+            trusted = np.flatnonzero(both & (moved.belief > 0.5))
+            trusted = trusted[:: -(-len(trusted) // SAMPLED) or 1]
+            if len(trusted) >= LEAST:
+                x, y, weight = (one.ravel()[trusted] for one in (depth, old["relative_depth"], moved.belief))
+                line = fitted(x, y, weight, 1.0 if self._fresh else RATIO)
+                self._line = _anchored(line or self._line, float(np.median(x)), span_s)
+            new["relative_depth"] = _on(self._line, new["relative_depth"])
+        speed = np.exp(-np.linalg.norm(moved.flow, axis=-1) / np.float32(FAST_PX))
+        share = np.where(moved.still, np.float32(KEEP), np.float32(KEEP_MOVING)) * moved.belief * speed
+        for name, values in new.items():
+            keep = share * _alike(values, old[name], moved, both if name != "alpha" else None, FLOOR.get(name, 0.0))
+            if name != "alpha":
+                keep[changed] = 0
+            mixed = values + keep[..., None] * (old[name] - values)
+            if name == "normals":
+                mixed /= np.maximum(np.linalg.norm(mixed, axis=-1, keepdims=True), 1e-6)
+            new[name] = mixed
+        self._fresh = False
+
+
+def _alike(new: np.ndarray, old: np.ndarray, moved: Motion, both: np.ndarray | None, floor: float) -> np.ndarray:
+    """(h, w) float32, 0 .. 1: how far what is said now and what was said before may be the same thing."""
+    apart = np.linalg.norm(new - old, axis=-1)
+    believed = moved.belief > 0.5 if both is None else (moved.belief > 0.5) & both
+    usual = max(MAD * float(np.median(apart[believed])) if believed.any() else 0.0, floor)
+    scale = np.where(moved.still, np.float32(2 * APART * usual), np.float32(APART * usual)) + np.float32(1e-9)
+    return 1 / (1 + (cv2.blur(apart, (5, 5)) / scale) ** 4)
+
+
+def fitted(x: np.ndarray, y: np.ndarray, weight: np.ndarray, ratio: float) -> tuple[float, float] | None:
+    """Scale and shift that bring x, (n,), onto y: Deming's line, `ratio` being the variance of y's errors over that of
+    x's once both are on one scale, reweighted by Tukey's biweight. None where the two do not go together."""
+    base, line = weight.astype(np.float64), None
+    x, y, now = x.astype(np.float64), y.astype(np.float64), base
+    for _ in range(5):
+        total = now.sum()
+        middle_x, middle_y = (now @ x) / total, (now @ y) / total
+        of_x, of_y = x - middle_x, y - middle_y
+        xx, yy, xy = (now @ (of_x * of_x)) / total, (now @ (of_y * of_y)) / total, (now @ (of_x * of_y)) / total
+        if xy <= 0.25 * np.sqrt(xx * yy) or xx <= 0:
+            return None
+        delta = ratio * yy / xx
+        gap = yy - delta * xx
+        scale = (gap + np.sqrt(gap * gap + 4 * delta * xy * xy)) / (2 * xy)
+        line = float(scale), float(middle_y - scale * middle_x)
+        off = np.abs(y - line[0] * x - line[1])
+        reach = 4.685 * MAD * np.median(off)
+        if reach <= 0:
+            break
+        now = base * np.clip(1 - (off / reach) ** 2, 0, None) ** 2
+    return line
+
+
+def _anchored(line: tuple[float, float], centre: float, span_s: float) -> tuple[float, float]:
+    """The line a little nearer to what the network says itself, in its scale and at the depth `centre`."""
+    leak = 1 - float(np.exp(-max(span_s, 0.0) / ANCHOR_S))
+    scale = float(line[0] ** (1 - leak))
+    middle = line[0] * centre + line[1]
+    middle += leak * (centre - middle)
+    return scale, middle - scale * centre
+
+
+def _on(line: tuple[float, float], depth: np.ndarray) -> np.ndarray:
+    return np.float32(line[0]) * depth + np.float32(line[1])
+
+
+def _deep(values: np.ndarray) -> np.ndarray:
+    """(h, w, C), where OpenCV drops a single channel."""
+    return values[..., None] if values.ndim == 2 else values
