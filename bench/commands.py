@@ -1,14 +1,13 @@
 """`david bench` and `david quickstart`."""
 
-import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
+from david.bench.keep import keep
 from david.pack.errors import DavidError
 from david.pack.options import AsJson, Device, Ranks, Raw, Settings, Workers, aside
 
@@ -81,7 +80,7 @@ def load(
         _scan(peers)
         from david.bench.suites import peers as suite
 
-        _keep(lambda: suite.measure(peers, samples, batches, rounds, console), out, as_json)
+        keep(lambda: suite.measure(peers, samples, batches, rounds, console), out, as_json)
     elif shards is not None:
         _measure("load", ("load",), shards, recipe, assignments, batches, rounds, device, out, as_json)
     else:
@@ -130,7 +129,7 @@ def pack(
     _scan(raw)
     from david.bench.suites import pack as suite
 
-    _keep(lambda: suite.measure(raw, samples, rounds, workers, lossless, console), out, as_json)
+    keep(lambda: suite.measure(raw, samples, rounds, workers, lossless, console), out, as_json)
 
 
 @bench.command()
@@ -157,7 +156,7 @@ def learn(
 
     from david.bench.suites import learn as suite
 
-    _keep(lambda: suite.measure(work, samples, steps, resolved, device, console), out, as_json)
+    keep(lambda: suite.measure(work, samples, steps, resolved, device, console), out, as_json)
     suite.picture(work, steps, picture := out.with_name("learn.jpg"))
     with aside(as_json):
         console.print(f"{picture}: held-out samples after the last step", soft_wrap=True, highlight=False)
@@ -203,7 +202,31 @@ def predict(
 
     from david.bench.suites import predict as suite
 
-    _keep(lambda: suite.measure(images, onnx, count, megapixels, saves, rounds, console), out, as_json)
+    keep(lambda: suite.measure(images, onnx, count, megapixels, saves, rounds, console), out, as_json)
+
+
+@bench.command()
+def steady(
+    weights: Annotated[
+        str, typer.Option("--weights", metavar="NAME", help="A run, a file of weights, an ONNX file or user/name.")
+    ],
+    frames: Annotated[int, typer.Option(metavar="N", min=2, help="Frames of each clip.")] = 48,
+    clips: Annotated[int, typer.Option(metavar="N", min=1, help="Clips, each of another person.")] = 3,
+    device: Device = "auto",
+    out: Out = RESULTS,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how much less depth flickers with --steady.
+
+    On rendered clips whose truth is known: changes on what does not move, and errors, without and with it.
+    """
+    from david.train.use.load import found, loaded
+
+    place = found(weights)
+
+    from david.bench.suites import steady as suite
+
+    keep(lambda: suite.measure(loaded([place], device), frames, clips, console), out, as_json)
 
 
 def _measure(
@@ -237,7 +260,7 @@ def _measure(
     def result() -> "Result":
         return training.measure(**how) if nproc == 1 else distributed.launch(nproc, training.measure, **how)
 
-    _keep(result, out, as_json, leads=distributed.place(os.environ).rank == 0)
+    keep(result, out, as_json, leads=distributed.place(os.environ).rank == 0)
 
 
 def _scan(raw: Path) -> None:
@@ -245,25 +268,6 @@ def _scan(raw: Path) -> None:
     from david.pack.sources import synthhuman
 
     synthhuman.scan(raw)
-
-
-def _keep(measure: "Callable[[], Result]", out: Path, as_json: bool, leads: bool = True) -> None:
-    """Measure, show what was found, and add its row to the file `out`; where JSON is asked for, print that too. Ranks
-    that do not lead show and keep nothing."""
-    from david.bench import rows
-
-    if leads:
-        rows.prepare(out)
-    with aside(as_json):
-        result = measure()
-        if not leads:
-            return
-        result.show(console)
-        row = result.row()
-        rows.append(out, row)
-        console.print(f"row added to {out}", soft_wrap=True)
-    if as_json:
-        print(json.dumps(row, indent=2))
 
 
 def quickstart(

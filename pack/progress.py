@@ -16,14 +16,20 @@ from rich.progress import (
 )
 from rich.text import Text
 
+EACH = 100  # of work whose end nobody knows, a line is told
+
 
 class Tenths:
-    """Tells of work a line at each tenth of it."""
+    """Tells of work a line at each tenth of it, or at each `EACH` where nobody knows how much it is."""
 
     def __init__(self, what: str, unit: str):
         self._what, self._unit, self._told = what, unit, 0
 
-    def __call__(self, done: int, total: int) -> None:
+    def __call__(self, done: int, total: int | None) -> None:
+        if total is None:
+            if done % EACH == 0:
+                print(f"{self._what}: {done:,} {self._unit}", flush=True)
+            return
         tenths = 10 * done // max(total, 1)
         if tenths > self._told:
             self._told = tenths
@@ -39,8 +45,8 @@ class Rate(ProgressColumn):
 
 
 @contextmanager
-def progress_bar(console: Console, what: str, unit: str = "samples") -> Iterator[Callable[[int, int], None]]:
-    """A callback (done, total) that draws how far the work is."""
+def progress_bar(console: Console, what: str, unit: str = "samples") -> Iterator[Callable[[int, int | None], None]]:
+    """A callback (done, total) that draws how far the work is; total: None where nobody knows."""
     if not console.is_terminal:
         yield Tenths(what, unit)
         return

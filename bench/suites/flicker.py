@@ -4,6 +4,7 @@ T frames, H rows, W columns; depth in metres along the optical axis, NaN where t
 """
 
 from collections.abc import Iterable
+from itertools import pairwise
 
 import numpy as np
 
@@ -35,7 +36,7 @@ class Flicker:
         frames = list(zip(self._said, self._true, valid, strict=True))
         changes = [
             np.abs(line[0] * (now - then)[still])
-            for (then, was, _), (now, is_, _) in zip(frames, frames[1:], strict=False)
+            for (then, was, _), (now, is_, _) in pairwise(frames)
             if (still := np.abs(is_ - was) < STILL_M).any()
         ]
         return {

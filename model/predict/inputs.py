@@ -1,21 +1,26 @@
 """INPUT ... of a command line to the inputs that they name, in order, each with the name of what is written of it.
 
 A file is taken as it is; a folder gives the files in it and below that look like inputs, sorted by path; anything else
-with `*`, `?` or `[` is a pattern (`**` for folders below). Nothing is decoded here.
+with `*`, `?` or `[` is a pattern (`**` for folders below); `webcam` and `webcam:N` are cameras. Nothing is decoded
+here.
 """
 
 import glob
 import os
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from david.model.predict import pictures
+from david.model.predict import pictures, video, webcam
 from david.pack.errors import DavidError
 
-IMAGE = "image"
-KINDS: dict[str, tuple[str, ...]] = {IMAGE: pictures.SUFFIXES}  # of inputs, and how the names of their files end
+IMAGE, VIDEO, WEBCAM = "image", "video", "webcam"
+KINDS: dict[str, tuple[str, ...]] = {
+    IMAGE: pictures.SUFFIXES,
+    VIDEO: video.SUFFIXES,
+}  # of inputs, and how the names of their files end
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,8 @@ def _of(name: str, out: Path | None) -> Iterator[tuple[Path, PurePath | None]]:
         yield from ((one, one.relative_to(path) if _looks(one) else None) for one in _walk(path, out))
     elif os.path.lexists(path):
         yield path, PurePath(path.name)
+    elif (camera := webcam.number(name)) is not None:
+        yield path, PurePath(f"webcam_{camera}-{time.strftime('%Y%m%d-%H%M%S')}")  # each take is another
     elif glob.has_magic(name):
         root, pattern = _split(path)
         for one in sorted(root.glob(pattern)):
@@ -109,6 +116,8 @@ def _looks(path: Path) -> bool:
 
 def _kind(path: Path) -> str:
     """A file that was named itself may be called anything: it is taken for a picture."""
+    if webcam.number(str(path)) is not None and not os.path.lexists(path):
+        return WEBCAM
     return next((kind for kind, suffixes in KINDS.items() if path.suffix.lower() in suffixes), IMAGE)
 
 

@@ -37,13 +37,14 @@ class Look:
 
 @dataclass(frozen=True)
 class Shot:
-    """One picture that was predicted. rgb: (H, W, 3) uint8; fields: at its size; depth_span: of its colours, by default
-    the picture's own"""
+    """One picture that was predicted. rgb: (H, W, 3) uint8; fields: at its size; depth_span: of its colours, and
+    depth_range: of its depth PNG, beyond which depth is cut off: by default the picture's own"""
 
     rgb: np.ndarray
     fields: Fields
     look: Look = field(default_factory=Look)
     depth_span: drawing.Span | None = None
+    depth_range: drawing.Span | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,8 @@ def _picture(shot: Shot) -> bytes:
 
 
 def _depth(shot: Shot) -> bytes:
-    depth, (least, most) = shot.fields["relative_depth"], depth_range(shot.fields) or (0.0, 0.0)
+    depth = shot.fields["relative_depth"]
+    least, most = shot.depth_range or depth_range(shot.fields) or (0.0, 0.0)
     steps = np.empty(depth.shape, np.uint16)
     scale = STEPS / max(most - least, 1e-12)
     for start in range(0, len(depth), drawing.ROWS):

@@ -81,9 +81,7 @@ class Clip:
 def opened(path: Path) -> Iterator[Clip]:
     """A video to read. Raises DavidError where it is none, holds no pictures, or declares larger ones than
     `MOST_PIXELS`."""
-    av = pyav()
-    container = _container(path)
-    with container:
+    with _container(path) as container:
         if not container.streams.video:
             raise DavidError(f"{path}: a file without moving pictures; expected a video")
         stream = container.streams.video[0]
@@ -91,9 +89,8 @@ def opened(path: Path) -> Iterator[Clip]:
         if context is None or context.codec is None:
             raise DavidError(f"{path}: its pictures are in a form that this PyAV can't decode")
         if context.width * context.height > MOST_PIXELS:
-            raise DavidError(
-                f"{path}: frames of {context.width} x {context.height} pixels, more than {MOST_PIXELS / 1e6:,.0f} million"
-            )
+            size = f"{context.width} x {context.height} pixels"
+            raise DavidError(f"{path}: frames of {size}, more than {MOST_PIXELS / 1e6:,.0f} million")
         stream.thread_type = "AUTO"
         rate = stream.average_rate or stream.guessed_rate or NO_RATE
         yield Clip(path, Fraction(rate), Fraction(stream.time_base or FINEST), stream.frames or None,
@@ -127,9 +124,8 @@ def _frames(clip: Clip) -> Iterator[Frame]:
         raise DavidError(f"{clip.path}: a video without frames")
     ends_s = float((last + step - (stream.start_time or 0)) * clip.tick)
     if clip.length_s and clip.length_s - ends_s > max(MISSING_S, MISSING * clip.length_s):
-        raise DavidError(
-            f"{clip.path}: ends after {many(count, 'frame')}, at {ends_s:.1f} of {clip.length_s:.1f} s: it was cut short"
-        )
+        ends = f"at {ends_s:.1f} of {clip.length_s:.1f} s"
+        raise DavidError(f"{clip.path}: ends after {many(count, 'frame')}, {ends}: it was cut short")
 
 
 def _upright(frame: Any, shape: tuple[int, int] | None) -> np.ndarray:
@@ -140,16 +136,11 @@ def _upright(frame: Any, shape: tuple[int, int] | None) -> np.ndarray:
     if space == 2:  # not said
         space = "ITU709" if frame.height >= 720 else "ITU601"
     whole = frame.reformat(format="rgb24", src_colorspace=space)
-    rgb = np.rot90(whole.to_ndarray(), round(_rotation(frame) / 90) % 4)
+    rgb = np.rot90(whole.to_ndarray(), round(frame.rotation / 90) % 4)  # degrees, against the clock
     if shape is not None and rgb.shape[:2] != shape:
         resized = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
         rgb = resized.reformat(width=shape[1], height=shape[0]).to_ndarray()
     return np.ascontiguousarray(rgb)
-
-
-def _rotation(frame: Any) -> int:
-    """Degrees, against the clock, that it has to be turned by."""
-    return frame.rotation
 
 
 def _length_s(container: Any, stream: Any) -> float | None:

@@ -6,9 +6,10 @@ every input that is not done yet.
 
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,14 +17,12 @@ import typer
 
 from david.pack.errors import DavidError, many, shown
 from david.pack.options import AsJson, Device, aside
+from david.train.use.work import Told, Work
 
 if TYPE_CHECKING:
     from david.model.predict.inputs import Input
-    from david.model.predict.outputs import Look
     from david.model.predict.predictor import Predictor
     from david.model.predict.record import Outcome, Record
-    from david.pack.part import Part
-    from david.train.use.load import Found
 
 NAMED = 20  # broken inputs that are named at the end
 
@@ -34,7 +33,7 @@ def register(app: typer.Typer) -> None:
 
 def predict(
     inputs: Annotated[
-        list[str], typer.Argument(metavar="INPUT", help="Pictures, folders of them, or patterns in quotes.")
+        list[str], typer.Argument(metavar="INPUT", help="Pictures, videos, folders, patterns in quotes, or webcam.")
     ],
     weights: Annotated[
         list[str] | None,
@@ -79,6 +78,12 @@ def predict(
     intrinsics: Annotated[
         str | None, typer.Option("--intrinsics", metavar="NUMBERS", help="Instead of --fov, fx,fy,cx,cy in pixels.")
     ] = None,
+    steady: Annotated[
+        bool, typer.Option("--steady", help="Videos without flicker: one scale and range, smooth along motion.")
+    ] = False,
+    frames: Annotated[
+        int | None, typer.Option("--frames", metavar="N", min=1, help="Of a video or camera, the first N alone.")
+    ] = None,
     precision: Annotated[
         str, typer.Option("--precision", metavar="NAME", help="Compute in auto, fp32, bf16 or fp16.")
     ] = "auto",
@@ -98,6 +103,9 @@ def predict(
     distance.
 
     --fit square pads with the picture's own border; stretch bends; own keeps the shape, for networks that see any size.
+
+    Of a video, picture is an MP4 with its times and sound, and the others are files of each frame. A camera, webcam or
+    webcam:N, films until Ctrl-C.
 
     DIR/predictions.jsonl has one line for each input, with its files or why there are none. A run that was stopped goes
     on with the same command. Exit code 1: some inputs could not be predicted; 2: none could.
@@ -128,7 +136,9 @@ def predict(
 
         with aside(as_json):
             told = _run(
-                Work(places, out, saves, look, fit, size, precision, device, batch_size, share, restart),
+                Work(
+                    places, out, saves, look, fit, size, precision, device, batch_size, share, restart, steady, frames
+                ),
                 listing.inputs,
                 listing.passed_over,
                 stop,
@@ -138,64 +148,6 @@ def predict(
         print(json.dumps(told.as_json(), indent=2))
     if told.broken:
         raise typer.Exit(1 if told.predicted or told.kept else 2)
-
-
-@dataclass(frozen=True)
-class Work:
-    """What was asked for, checked as far as words and paths go."""
-
-    places: "list[Found]"
-    out: Path
-    saves: tuple[str, ...]
-    look: "Look"
-    fit: str = "square"
-    size: int | None = None
-    precision: str = "auto"
-    device: str = "auto"
-    batch_size: int | None = None
-    part: "Part | None" = None
-    restart: bool = False
-
-    def settings(self, predictor: "Predictor") -> dict[str, Any]:
-        """What the bytes of files depend on, as JSON."""
-        from david.train.use.load import fingerprint
-
-        made = {
-            "weights": [
-                {"name": place.name, "sha256": fingerprint(place, engine)}
-                for place, engine in zip(self.places, predictor.engines, strict=True)
-            ],
-            "save": list(self.saves),
-            "fit": self.fit,
-            "size": predictor.side,
-            "precision": sorted({engine.precision for engine in predictor.engines}),
-        }
-        if "composite" in self.saves:
-            made["background"] = list(self.look.background)
-        if "points" in self.saves:
-            made["camera"] = self.look.camera.as_json()
-        return made
-
-
-@dataclass
-class Told:
-    """What a run did. kept: done by an earlier one; broken: sentences; passed_over: files that looked like no input"""
-
-    out: Path
-    inputs: int
-    predicted: int = 0
-    kept: int = 0
-    passed_over: int = 0
-    broken: list[str] = field(default_factory=list)
-
-    def as_json(self) -> dict[str, Any]:
-        counts = {"inputs": self.inputs, "predicted": self.predicted, "kept": self.kept}
-        return {"out": str(self.out), **counts, "passed_over": self.passed_over, "broken": self.broken}
-
-    def sentence(self) -> str:
-        kept = f", {self.kept:,} were there" if self.kept else ""
-        broken = f", {len(self.broken):,} could not be" if self.broken else ""
-        return f"{many(self.predicted, 'input')} of {self.inputs:,} predicted{kept}{broken}: {self.out}"
 
 
 def _require_known(fit: str, precision: str) -> None:
@@ -213,6 +165,7 @@ def _run(work: Work, inputs: "tuple[Input, ...]", passed_over: int, stop: Any, q
     from rich.console import Console
 
     from david.model.predict import outputs
+    from david.model.predict.clips import SHOWN
     from david.model.predict.record import Record
     from david.pack.part import Part
     from david.train.use.load import loaded
@@ -223,7 +176,7 @@ def _run(work: Work, inputs: "tuple[Input, ...]", passed_over: int, stop: Any, q
     outputs.require(work.saves, predictor.fields, predictor.name)
     told = Told(work.out, len(mine), passed_over=passed_over)
     with Record(work.out, part).opened(work.settings(predictor), work.restart) as record:
-        record.require_free(mine, [outputs.KINDS[name].ending for name in work.saves])
+        record.require_free(mine, [SHOWN, *(outputs.KINDS[name].ending for name in work.saves)])
         todo = [one for one in mine if not record.done(one)]
         told.kept = len(mine) - len(todo)
         stop.begun = True
@@ -251,22 +204,40 @@ def _predict(
 ) -> None:
     """Predict what is not done yet, and write down what became of each."""
     from david.model.predict import runner
+    from david.train.signals import EXIT_STOPPED
+    from david.train.use import filming
 
     on_gpu = any(engine.on_gpu for engine in predictor.engines)
     job = runner.Job(predictor, work.out, work.saves, work.look, work.batch_size or (8 if on_gpu else 1))
-    with _progress(console, quiet) as tell, closing(runner.run(job, todo)) as outcomes:
-        for number, outcome in enumerate(outcomes, 1):
-            _note(outcome, record, told)
-            tell(number, len(todo))
-            if stop.requested and number < len(todo):
-                typer.echo(
-                    f"stopped by {stop.requested} after {told.kept + number:,} of {many(told.inputs, 'input')}; the "
-                    "same command goes on",
-                    err=True,
-                )
-                from david.train.signals import EXIT_STOPPED
+    progress, number = partial(_progress, console, quiet), 0
+    for films, some in groupby(todo, filming.films):
+        group = list(some)
+        if films:
+            outcomes = filming.run(job, group, work.steady, work.frames, stop, progress)
+        else:
+            outcomes = _pictures(job, group, progress)
+        with closing(outcomes):
+            for outcome in outcomes:
+                _note(outcome, record, told)
+                number += 1
+                if stop.requested:
+                    break
+        if stop.requested and number < len(todo):
+            typer.echo(
+                f"stopped by {stop.requested} after {told.kept + number:,} of {many(told.inputs, 'input')}; the "
+                "same command goes on",
+                err=True,
+            )
+            raise typer.Exit(EXIT_STOPPED)
 
-                raise typer.Exit(EXIT_STOPPED)
+
+def _pictures(job: Any, todo: "list[Input]", progress: Any) -> "Generator[Outcome, None, None]":
+    from david.model.predict import runner
+
+    with progress("predict", "images") as tell, closing(runner.run(job, todo)) as outcomes:
+        for number, outcome in enumerate(outcomes, 1):
+            tell(number, len(todo))
+            yield outcome
 
 
 def _note(outcome: "Outcome", record: "Record", told: Told) -> None:
@@ -278,11 +249,11 @@ def _note(outcome: "Outcome", record: "Record", told: Told) -> None:
 
 
 @contextmanager
-def _progress(console: Any, quiet: bool) -> Iterator[Any]:
+def _progress(console: Any, quiet: bool, what: str, unit: str) -> Iterator[Any]:
     from david.pack.progress import progress_bar
 
     if quiet:
         yield lambda done, total: None
         return
-    with progress_bar(console, "predict", "images") as tell:
+    with progress_bar(console, what, unit) as tell:
         yield tell

@@ -1,0 +1,77 @@
+"""What `david predict` was asked for, and what a run of it did."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from david.pack.errors import many
+
+if TYPE_CHECKING:
+    from david.model.predict.outputs import Look
+    from david.model.predict.predictor import Predictor
+    from david.pack.part import Part
+    from david.train.use.load import Found
+
+
+@dataclass(frozen=True)
+class Work:
+    """What was asked for, checked as far as words and paths go."""
+
+    places: "list[Found]"
+    out: Path
+    saves: tuple[str, ...]
+    look: "Look"
+    fit: str = "square"
+    size: int | None = None
+    precision: str = "auto"
+    device: str = "auto"
+    batch_size: int | None = None
+    part: "Part | None" = None
+    restart: bool = False
+    steady: bool = False
+    frames: int | None = None
+
+    def settings(self, predictor: "Predictor") -> dict[str, Any]:
+        """What the bytes of files depend on, as JSON."""
+        from david.train.use.load import fingerprint
+
+        made = {
+            "weights": [
+                {"name": place.name, "sha256": fingerprint(place, engine)}
+                for place, engine in zip(self.places, predictor.engines, strict=True)
+            ],
+            "save": list(self.saves),
+            "fit": self.fit,
+            "size": predictor.side,
+            "precision": sorted({engine.precision for engine in predictor.engines}),
+        }
+        if self.steady:
+            made["steady"] = True
+        if self.frames:
+            made["frames"] = self.frames
+        if "composite" in self.saves:
+            made["background"] = list(self.look.background)
+        if "points" in self.saves:
+            made["camera"] = self.look.camera.as_json()
+        return made
+
+
+@dataclass
+class Told:
+    """What a run did. kept: done by an earlier one; broken: sentences; passed_over: files that looked like no input"""
+
+    out: Path
+    inputs: int
+    predicted: int = 0
+    kept: int = 0
+    passed_over: int = 0
+    broken: list[str] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        counts = {"inputs": self.inputs, "predicted": self.predicted, "kept": self.kept}
+        return {"out": str(self.out), **counts, "passed_over": self.passed_over, "broken": self.broken}
+
+    def sentence(self) -> str:
+        kept = f", {self.kept:,} were there" if self.kept else ""
+        broken = f", {len(self.broken):,} could not be" if self.broken else ""
+        return f"{many(self.predicted, 'input')} of {self.inputs:,} predicted{kept}{broken}: {self.out}"
