@@ -7,9 +7,10 @@ frame as the network sees it, whatever the video's size; frames stream, and one 
 **Scale and shift.** Depth of a frame becomes s d + b, the line that lies best on what came out for the frame before,
 carried along motion (`motion.py`), over pixels that are person in both and whose motion is believed. Both sides err,
 and a fit that blames one of them shrinks depth a little each time, which adds up; so the line is Deming's (1943; the
-errors' ratio is known from the smoothing), with Tukey's biweight against outliers (Beaton and Tukey, 1974). Fits from
-frame to frame drift all the same; so each leaks towards what the network itself says, by 1 - exp(-dt / `ANCHOR_S`):
-what changes within seconds comes from the fit, what lasts from the network.
+errors' ratio follows from how far each pixel was smoothed), with Tukey's biweight against outliers (Beaton and Tukey,
+Technometrics 1974). Fits from frame to frame drift all the same; so what comes out is drawn back, by dt / `ANCHOR_S`
+a frame, to the scale and place that the network itself says on the average over `MEAN_S`: what changes within seconds
+comes from the fit, what lasts from the network.
 
 **Range.** A first look at frames all over the sequence gives its centre, its spread and the range that it is drawn in.
 The first frame, and one after a cut, is brought to that centre and spread.
@@ -31,7 +32,7 @@ import numpy as np
 from david.model.predict import motion
 from david.model.predict.motion import MAD, Motion
 
-ANCHOR_S = 4.0
+ANCHOR_S, MEAN_S = 4.0, 1.0  # seconds; a quarter is what draws back fastest without swinging
 KEEP, KEEP_MOVING = 0.9, 0.7  # the share that stays of what was said before, at most: of a pixel at rest, and in motion
 FAST_PX = 12.0  # motion at which a third of that share is left
 APART = 4.0  # times the usual distance of two frames' values, at which half of it is left; where nothing moved, twice
@@ -39,7 +40,7 @@ FLOOR = {"alpha": 0.01, "normals": 0.02}  # distances that are usual in any case
 LEAST = 64  # pixels that a fit needs
 CUT = 0.2  # of the person's pixels believed; with less, it is another scene
 SAMPLED = 20_000  # pixels at most that a fit looks at
-RATIO = (1 - KEEP) / (1 + KEEP)  # of the variance of noise after smoothing to that before, in the long run
+GOES_TOGETHER = 0.5  # the correlation below which two frames' depth tells nothing of a scale
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,8 @@ class Steady:
         self._said: dict[str, np.ndarray] = {}  # field -> (h, w, C), as it came out
         self._time_s = 0.0
         self._line = (1.0, 0.0)
-        self._fresh = True  # what came out last is not smoothed
+        self._away = np.zeros(2)  # the mean of how far lines were from what the network says: log scale, and place
+        self._noise: np.ndarray  # (h, w): of what came out, its variance as a share of that of what the network says
 
     def __call__(self, image: np.ndarray, said: Said, time_s: float) -> dict[str, np.ndarray]:
         """image: (h, w, 3) uint8, as the network saw it; time_s: of the frame. Gives the same fields."""
@@ -116,7 +118,7 @@ class Steady:
             if (moved.belief[both] > 0.5).sum() < CUT * max(where.sum(), 1):
                 self._begin(new, where)
             else:
-                self._follow(new, moved, both, where ^ was, time_s - self._time_s)
+                self._follow(new, moved, both, where ^ was, max(time_s - self._time_s, 0.0))
         self._seen, self._said, self._time_s = seen, new, time_s
         return {name: np.ascontiguousarray(values.transpose(2, 0, 1)) for name, values in new.items()}
 
@@ -129,11 +131,13 @@ class Steady:
             self._line = scale, self.reference.centre - scale * centre
         if depth is not None:
             new["relative_depth"] = _on(self._line, depth)
-        self._fresh = True
+        self._noise, self._away = np.ones(where.shape, np.float32), np.zeros(2)
 
     def _follow(
         self, new: dict[str, np.ndarray], moved: Motion, both: np.ndarray, changed: np.ndarray, span_s: float
     ) -> None:
+        noise = moved.before(self._noise)
+        self._noise = np.ones_like(noise)
         old = {name: _deep(moved.before(values)) for name, values in self._said.items()}
         if "relative_depth" in new:
             depth = new["relative_depth"][..., 0]
@@ -141,8 +145,8 @@ class Steady:
             trusted = trusted[:: -(-len(trusted) // SAMPLED) or 1]
             if len(trusted) >= LEAST:
                 x, y, weight = (one.ravel()[trusted] for one in (depth, old["relative_depth"], moved.belief))
-                line = fitted(x, y, weight, 1.0 if self._fresh else RATIO)
-                self._line = _anchored(line or self._line, float(np.median(x)), span_s)
+                line = fitted(x, y, weight, float(np.mean(noise.ravel()[trusted])))
+                self._line = self._anchored(line or self._line, float(np.median(x)), span_s)
             new["relative_depth"] = _on(self._line, new["relative_depth"])
         speed = np.exp(-np.linalg.norm(moved.flow, axis=-1) / np.float32(FAST_PX))
         share = np.where(moved.still, np.float32(KEEP), np.float32(KEEP_MOVING)) * moved.belief * speed
@@ -151,10 +155,19 @@ class Steady:
             if name != "alpha":
                 keep[changed] = 0
             mixed = values + keep[..., None] * (old[name] - values)
+            if name == "relative_depth":
+                self._noise = keep**2 * noise + (1 - keep) ** 2
             if name == "normals":
                 mixed /= np.maximum(np.linalg.norm(mixed, axis=-1, keepdims=True), 1e-6)
             new[name] = mixed
-        self._fresh = False
+
+    def _anchored(self, line: tuple[float, float], centre: float, span_s: float) -> tuple[float, float]:
+        """The line drawn back; centre: the median of what the network says now. A delay of a pole of its own keeps the
+        network's jitter out: one that leaked straight to each frame would let a share of it through."""
+        away = np.array([np.log(line[0]), line[0] * centre + line[1] - centre])
+        self._away += (1 - np.exp(-span_s / MEAN_S)) * (away - self._away)
+        scale, middle = away - (1 - np.exp(-span_s / ANCHOR_S)) * self._away
+        return float(np.exp(scale)), float(middle + centre - np.exp(scale) * centre)
 
 
 def _alike(new: np.ndarray, old: np.ndarray, moved: Motion, both: np.ndarray | None, floor: float) -> np.ndarray:
@@ -169,34 +182,26 @@ def _alike(new: np.ndarray, old: np.ndarray, moved: Motion, both: np.ndarray | N
 def fitted(x: np.ndarray, y: np.ndarray, weight: np.ndarray, ratio: float) -> tuple[float, float] | None:
     """Scale and shift that bring x, (n,), onto y: Deming's line, `ratio` being the variance of y's errors over that of
     x's once both are on one scale, reweighted by Tukey's biweight. None where the two do not go together."""
-    base, line = weight.astype(np.float64), None
-    x, y, now = x.astype(np.float64), y.astype(np.float64), base
-    for _ in range(5):
-        total = now.sum()
-        middle_x, middle_y = (now @ x) / total, (now @ y) / total
-        of_x, of_y = x - middle_x, y - middle_y
-        xx, yy, xy = (now @ (of_x * of_x)) / total, (now @ (of_y * of_y)) / total, (now @ (of_x * of_y)) / total
-        if xy <= 0.25 * np.sqrt(xx * yy) or xx <= 0:
-            return None
-        delta = ratio * yy / xx
-        gap = yy - delta * xx
-        scale = (gap + np.sqrt(gap * gap + 4 * delta * xy * xy)) / (2 * xy)
-        line = float(scale), float(middle_y - scale * middle_x)
+    x, y, base = x.astype(np.float64), y.astype(np.float64), weight.astype(np.float64)
+    (middle_x, wide_x), (middle_y, wide_y) = _centre_spread(x), _centre_spread(y)
+    line = wide_y / wide_x, middle_y - wide_y / wide_x * middle_x
+    for _ in range(6):
         off = np.abs(y - line[0] * x - line[1])
         reach = 4.685 * MAD * np.median(off)
         if reach <= 0:
             break
         now = base * np.clip(1 - (off / reach) ** 2, 0, None) ** 2
+        total = now.sum()
+        middle_x, middle_y = (now @ x) / total, (now @ y) / total
+        of_x, of_y = x - middle_x, y - middle_y
+        xx, yy, xy = (now @ (of_x * of_x)) / total, (now @ (of_y * of_y)) / total, (now @ (of_x * of_y)) / total
+        if xx <= 0 or xy <= GOES_TOGETHER * np.sqrt(xx * yy):
+            return None
+        delta = ratio * yy / xx
+        gap = yy - delta * xx
+        scale = (gap + np.sqrt(gap * gap + 4 * delta * xy * xy)) / (2 * xy)
+        line = float(scale), float(middle_y - scale * middle_x)
     return line
-
-
-def _anchored(line: tuple[float, float], centre: float, span_s: float) -> tuple[float, float]:
-    """The line a little nearer to what the network says itself, in its scale and at the depth `centre`."""
-    leak = 1 - float(np.exp(-max(span_s, 0.0) / ANCHOR_S))
-    scale = float(line[0] ** (1 - leak))
-    middle = line[0] * centre + line[1]
-    middle += leak * (centre - middle)
-    return scale, middle - scale * centre
 
 
 def _on(line: tuple[float, float], depth: np.ndarray) -> np.ndarray:
