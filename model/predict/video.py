@@ -11,7 +11,7 @@ variable frame rate stays what it is, and sound is copied beside it, packet by p
 H rows, W columns: of a frame, upright.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -209,7 +209,7 @@ def _sound(path: Path | None, to: Any) -> Iterator[Callable[[float], None]]:
             to.mux(target.encode(None))
 
 
-def _packets(source: Any, stream: Any, target: Any, copies: bool) -> Iterator[tuple[float, Any]]:
+def _packets(source: Any, stream: Any, target: Any, copies: bool) -> Generator[tuple[float, Any], None, None]:
     """Packets of sound, each with when it begins, in seconds. Sound that breaks off ends there."""
     av = pyav()
     with suppress(av.error.FFmpegError):

@@ -44,7 +44,7 @@ class Webcam:
         began, last = 0.0, -1
         tries = (self.capture.read() for _ in range(WARM_UP))
         there, bgr = next((one for one in tries if one[0]), (False, None))
-        if not there:
+        if bgr is None:
             raise DavidError(f"webcam:{self.number}: gives no picture; does another program hold it?")
         while there:
             now = time.monotonic()

@@ -137,7 +137,7 @@ def write(
             add(members)
             if show is not None:
                 png = np.frombuffer(members[f"rgb_{index:07d}.png"], np.uint8)
-                show(cv2.imdecode(png, cv2.IMREAD_COLOR_RGB), index)
+                show(np.asarray(cv2.imdecode(png, cv2.IMREAD_COLOR_RGB)), index)
             if progress is not None:
                 progress(index + 1, frames)
 
