@@ -10,6 +10,7 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -19,7 +20,7 @@ from browser import CHROMIUM, chromium
 from smallest import network
 
 from david.model import weights
-from david.model.predict import outputs
+from david.model.predict import outputs, video
 from david.model.predict.engine import TorchEngine
 from david.model.predict.fields import Fields
 from david.model.predict.points import Points
@@ -122,6 +123,37 @@ def test_a_bad_upload_is_one_sentence_that_names_it_and_leaves_nothing(work: Des
     assert not work.folder.exists()
 
 
+@pytest.fixture
+def films(tmp_path: Path) -> Desk:
+    return Desk(Predictor((TorchEngine(network()),), side=32, name="small"), tmp_path / "results")
+
+
+def filmed(path: Path, frames: int) -> Path:
+    with video.written(path, (48, 32), Fraction(10), Fraction(1, 10)) as add:
+        for time in range(frames):
+            add(photo(48 + time, 32)[:48], time)
+    return path
+
+
+def test_a_clip_becomes_one_of_as_many_frames_beside_what_is_said(films: Desk, tmp_path: Path) -> None:
+    done: list[int] = []
+    path = filmed(tmp_path / "upload.mp4", 5)
+    made = films.clip(path, "my clip.mov", True, lambda count, total: done.append(count))
+    with video.opened(made) as clip:
+        shapes = [frame.rgb.shape for frame in clip]
+    assert made.name == "my-clip_video.mp4" and shapes == [(48, 4 * 32, 3)] * 5 and done == [1, 2, 3, 4, 5]
+    (tmp_path / "bad").write_bytes(b"no clip")
+    with pytest.raises(DavidError, match="^my clip.mov: not a video"):
+        films.clip(tmp_path / "bad", "my clip.mov", True, lambda count, total: None)
+
+
+def test_a_clip_under_way_ends_with_the_page(films: Desk, tmp_path: Path) -> None:
+    path = filmed(tmp_path / "upload.mp4", 30)
+    with pytest.raises(DavidError, match="a.mp4: stopped"):
+        films.clip(path, "a.mp4", False, lambda count, total: films.stopping.set())
+    assert not list(films.folder.rglob("*.mp4"))
+
+
 def test_old_results_make_room_for_new_ones(work: Desk, tmp_path: Path) -> None:
     path = written(tmp_path / "a.png", photo(8, 8))
     answers = [work.picture(path, "a.png", 60.0, ["alpha"]) for _ in range(desk.KEPT + 3)]
@@ -208,12 +240,15 @@ def test_the_handler_of_the_page_gives_each_component_its_part(work: Desk, settl
     found = handler.fn((str(path), "a.png"), ["npz"], 60.0)
     assert len(found) == len(handler.outputs) == 1 + len(work.views) + 1 + 1
     assert found[0].startswith("`a.png: 30 x 20 pixels, predicted in ") and found[-1][0].endswith("a_fields.npz")
-    with pytest.raises(gradio.Error, match="no picture yet"):
-        handler.fn(None, [], 60.0)
+    (filming,) = [one for one in made.fns.values() if one.name == "film"]
+    for one, given, what in ((handler, [None, [], 60.0], "picture"), (filming, [None, True], "clip")):
+        with pytest.raises(gradio.Error, match=f"no {what} yet"):
+            one.fn(*given)
     path.write_bytes(b"text")
     with pytest.raises(gradio.Error, match="&lt;b&gt;.png: no picture that can be read"):
         handler.fn((str(path), "<b>.png"), [], 60.0)
-    assert handler.concurrency_limit == 1 and made._queue.max_size == demo_page.WAITING
+    assert {(one.concurrency_limit, one.concurrency_id) for one in (handler, filming)} == {(1, "network")}
+    assert made._queue.max_size == demo_page.WAITING
 
 
 def test_without_gradio_one_sentence_says_what_to_install(tmp_path: Path) -> None:

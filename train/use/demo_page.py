@@ -1,7 +1,7 @@
 """The page of `david demo`, made of Gradio's components, and the server behind it."""
 
 import html
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,8 @@ POLICY = (
     "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; "
     "connect-src 'self' data: blob:; frame-ancestors 'self'; form-action 'self'; base-uri 'self'"
 )
-CSS = "footer { display: none !important; } .told { min-height: 1.6em; }"
+CSS = "footer { display: none !important; } #told { min-height: 1.6em; }"
+HEIGHT = 560  # of what is shown, pixels
 
 
 def uploaded(payload: Any) -> tuple[str, str] | None:
@@ -42,84 +43,103 @@ def page(desk: Desk) -> gr.Blocks:
     name = shown(desk.predictor.name)
     with gr.Blocks(title=f"david: {name}", analytics_enabled=False, delete_cache=(60, CACHE_S)) as made:
         gr.HTML(f"<h2>david</h2><p>{_words(desk)}, by <code>{html.escape(name)}</code></p>")
-        with gr.Row():
-            with gr.Column(scale=2, min_width=320):
-                picture = gr.Image(
-                    label="Picture",
-                    sources=["upload", "webcam", "clipboard"],
-                    type="filepath",
-                    image_mode=None,
-                    elem_id="picture",
-                    height=360,
-                    buttons=[],
-                )
-                # Not by a subclass: gradio would write a file beside this one for it.
-                picture.preprocess = uploaded  # type: ignore[assignment]
-                kinds = gr.CheckboxGroup(
-                    desk.kinds(), value=[kind for kind in DOWNLOADS if kind in desk.kinds()], label="Files to download"
-                )
-                fov = gr.Slider(
-                    20,
-                    120,
-                    value=Camera().fov_degrees,
-                    step=1,
-                    label="Field of view of the points, degrees",
-                    visible=desk.has_cloud,
-                )
-                button = gr.Button("Predict", variant="primary", elem_id="predict")
-            with gr.Column(scale=5):
-                told = gr.Markdown("Drop a picture, and press Predict.", elem_id="told", elem_classes="told")
-                sliders = []
-                with gr.Tabs():
-                    for view in desk.views:
-                        with gr.Tab(TITLES.get(view, view)):
-                            sliders.append(
-                                gr.ImageSlider(
-                                    label=f"input | {TITLES.get(view, view).lower()}",
-                                    type="filepath",
-                                    height=560,
-                                    max_height=560,
-                                    interactive=False,
-                                    elem_id=f"view-{view}",
-                                    buttons=["fullscreen"],
-                                )
-                            )
-                    clouds = []
-                    if desk.has_cloud:
-                        with gr.Tab("Points"):
-                            clouds.append(
-                                gr.Model3D(
-                                    label="drag to turn, wheel to come near",
-                                    height=560,
-                                    interactive=False,
-                                    clear_color=(0.09, 0.1, 0.12, 1.0),
-                                    camera_position=(-90, 90, None),
-                                    elem_id="points",
-                                )
-                            )
-                files = gr.Files(label="Results", interactive=False, elem_id="files")
-
-        def predict(given: tuple[str, str] | None, wanted: list[str], degrees: float) -> list[Any]:
-            if given is None:
-                raise gr.Error("no picture yet: drop one first", print_exception=False)
-            try:
-                answer = desk.picture(Path(given[0]), given[1], degrees, wanted)
-            except DavidError as error:
-                raise gr.Error(html.escape(shown(str(error))), duration=None, print_exception=False) from error
-            slid = [(str(answer.input), str(answer.views[view])) for view in desk.views]
-            turned = [str(answer.cloud)] if clouds and answer.cloud else [None] * len(clouds)
-            return [_markdown(answer.told), *slid, *turned, [str(file) for file in answer.files]]
-
-        gr.on(
-            button.click,
-            predict,
-            [picture, kinds, fov],
-            [told, *sliders, *clouds, files],
-            concurrency_limit=1,
-            api_visibility="private",
-        )
+        with gr.Tabs():
+            with gr.Tab("Picture"):
+                _picture(desk)
+            with gr.Tab("Clip", elem_id="clip-tab"):
+                _clip(desk)
     made.queue(max_size=WAITING, api_open=False)
     return made
+
+
+def _picture(desk: Desk) -> None:
+    """A picture in; sliders, points and files out."""
+    with gr.Row():
+        with gr.Column(scale=2, min_width=320):
+            sources: Any = ["upload", "webcam", "clipboard"]
+            picture = gr.Image(
+                label="Picture", sources=sources, type="filepath", image_mode=None, height=360, buttons=[],
+                elem_id="picture",
+            )  # fmt: skip
+            # Not by a subclass: gradio would write a file beside this one for it.
+            picture.preprocess = uploaded  # type: ignore[assignment]
+            ticked = [kind for kind in DOWNLOADS if kind in desk.kinds()]
+            kinds = gr.CheckboxGroup(desk.kinds(), value=ticked, label="Files to download")
+            label = "Field of view of the points, degrees"
+            fov = gr.Slider(20, 120, value=Camera().fov_degrees, step=1, label=label, visible=desk.has_cloud)
+            button = gr.Button("Predict", variant="primary", elem_id="predict")
+        with gr.Column(scale=5):
+            told = gr.Markdown("Drop a picture, and press Predict.", elem_id="told")
+            with gr.Tabs():
+                sliders = [_slider(view) for view in desk.views]
+                clouds = [_cloud()] if desk.has_cloud else []
+            files = gr.Files(label="Results", interactive=False, elem_id="files")
+
+    def predict(given: tuple[str, str] | None, wanted: list[str], degrees: float) -> list[Any]:
+        with _told():
+            if given is None:
+                raise DavidError("no picture yet: drop one first")
+            answer = desk.picture(Path(given[0]), given[1], degrees, wanted)
+        slid = [(str(answer.input), str(answer.views[view])) for view in desk.views]
+        turned = [str(answer.cloud)] if clouds and answer.cloud else [None] * len(clouds)
+        return [_markdown(answer.told), *slid, *turned, [str(file) for file in answer.files]]
+
+    _on(button, predict, [picture, kinds, fov], [told, *sliders, *clouds, files])
+
+
+def _slider(view: str) -> gr.ImageSlider:
+    title = TITLES.get(view, view)
+    with gr.Tab(title):
+        return gr.ImageSlider(
+            label=f"input | {title.lower()}", type="filepath", height=HEIGHT, max_height=HEIGHT, interactive=False,
+            elem_id=f"view-{view}", buttons=["fullscreen"],
+        )  # fmt: skip
+
+
+def _cloud() -> gr.Model3D:
+    with gr.Tab("Points"):
+        return gr.Model3D(
+            label="drag to turn, wheel to come near", height=HEIGHT, interactive=False, camera_position=(-90, 90, None),
+            clear_color=(0.09, 0.1, 0.12, 1.0), elem_id="points",
+        )  # fmt: skip
+
+
+def _clip(desk: Desk) -> None:
+    """A clip in; the same beside what is said of it, as a clip, out."""
+    with gr.Row():
+        with gr.Column(scale=2, min_width=320):
+            clip = gr.Video(label="Clip", sources=["upload"], height=360, buttons=[], elem_id="clip")
+            clip.preprocess = uploaded  # type: ignore[assignment]
+            steady = gr.Checkbox(value=True, label="Steady: one scale and range of depth over the clip")
+            button = gr.Button("Predict the clip", variant="primary", elem_id="film")
+        with gr.Column(scale=5):
+            shown_as = gr.Video(label="input and all outputs", interactive=False, height=HEIGHT, elem_id="filmed")
+
+    def film(given: tuple[str, str] | None, steadied: bool, progress: gr.Progress = gr.Progress()) -> str:  # noqa: B008
+        with _told():
+            if given is None:
+                raise DavidError("no clip yet: drop one first")
+            made = desk.clip(
+                Path(given[0]), given[1], steadied, lambda done, all_: progress((done, all_), unit="frames")
+            )
+        return str(made)
+
+    _on(button, film, [clip, steady], [shown_as])
+
+
+def _on(button: gr.Button, work: Callable[..., Any], given: list[Any], found: list[Any]) -> None:
+    """What a click does; of all pages one thing at a time, so that memory is that of one."""
+    one = {"concurrency_limit": 1, "concurrency_id": "network"}
+    gr.on(button.click, work, given, found, api_visibility="private", **one)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What is wrong with an upload is said on the page, in one sentence that stays until it is closed."""
+    try:
+        yield
+    except DavidError as error:
+        raise gr.Error(html.escape(shown(str(error))), duration=None, print_exception=False) from error
 
 
 class OwnAddressesOnly:
@@ -168,6 +188,7 @@ def served(desk: Desk, host: str, port: int, share: bool = False) -> Iterator[tu
             raise DavidError("--share: no tunnel to the page could be opened; see above, or use --host in your network")
         yield local, shared
     finally:
+        desk.stopping.set()
         made.close(verbose=False)
 
 

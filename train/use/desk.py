@@ -4,25 +4,32 @@ Knows nothing of Gradio. H rows, W columns.
 """
 
 import shutil
+import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import cv2
 import numpy as np
 
-from david.model.predict import drawing, outputs, pictures, points
+from david.model.predict import clips, drawing, outputs, pictures, points
+from david.model.predict.clips import Filming, Unfinished
 from david.model.predict.fields import FIELDS, Fields
+from david.model.predict.inputs import VIDEO, Input
 from david.model.predict.outputs import Look, Shot
 from david.model.predict.points import Camera
 from david.model.predict.predictor import Predictor
+from david.model.predict.runner import Job
+from david.pack.errors import DavidError
 from david.pack.files import write_whole
 
 MOST_MEGAPIXELS = 25.0  # of a picture: memory goes with it, about 100 bytes a pixel
 LONGEST_SHOWN = 1600  # pixels of a side on the page; files hold all of them
 MOST_POINTS = 300_000  # that a browser turns without a stutter; the file to download has all
+MOST_FRAMES = 1800  # of a clip: a minute
 KEPT = 8  # results, the newest, whose files stay
 VIEW_JPEG = [cv2.IMWRITE_JPEG_QUALITY, 92]
 TO_VIEWER_AXES = np.array([1, -1, -1], np.float32)  # Y down and Z away to Y up and Z towards who looks
@@ -46,6 +53,7 @@ class Desk:
     def __init__(self, predictor: Predictor, folder: Path, most_megapixels: float = MOST_MEGAPIXELS):
         self.predictor, self.folder = predictor, folder
         self.most_pixels = round(most_megapixels * 1e6)
+        self.stopping = threading.Event()  # a clip under way ends
         self._results: deque[Path] = deque()
         self._number = 0
 
@@ -87,6 +95,20 @@ class Desk:
             write_whole(files[-1], one.write(shot))
         shown = self._view(folder / "view_input", rgb)
         return Answer(shown, views, cloud, files, told)
+
+    def clip(self, path: Path, name: str, steady: bool, tell: Callable[[int, int | None], Any]) -> Path:
+        """A video beside what the network says of its frames, as a video; where a file is longer than `MOST_FRAMES`, of
+        these. tell: called with frames done, and in all or None. Raises DavidError for who uploaded it."""
+        folder, stem = self._room(), _stem(name)
+        job = Job(self.predictor, folder, ("picture",))
+        filming = Filming(steady, MOST_FRAMES, self.stopping.is_set)
+        try:
+            outcome = clips.predict(job, Input(name, path, VIDEO, stem), filming, tell)
+        except Unfinished as error:
+            raise DavidError(f"{name}: stopped, as the page ends") from error
+        if outcome.error:
+            raise DavidError(outcome.error.replace(str(path), name))
+        return folder / (stem + clips.SHOWN)
 
     def kinds(self) -> list[str]:
         """The files that this predictor's answers can be saved as."""
