@@ -148,6 +148,10 @@ def test_motion_is_found_and_believed_whatever_the_exposure() -> None:
     assert (moved.belief[middle] > 0.5).mean() > 0.9
     rested = motion.between(motion.seen((then * 1.1).astype(np.uint8)), motion.seen(then))
     assert rested.still[middle].mean() > 0.95 and not rested.flow[rested.still].any()
+    spotted = then.astype(int)
+    spotted[40:56, 40:56] += 20
+    spot = motion.between(motion.seen((spotted * 1.1).astype(np.uint8)), motion.seen(then))
+    assert spot.belief[44:52, 44:52].max() < 0.1 and (spot.belief[middle] > 0.5).mean() > 0.7
     other = np.ascontiguousarray(large[::-1, ::-1][8:104, 8:104])
     assert (motion.between(motion.seen(other), motion.seen(then)).belief > 0.5).mean() < 0.5
 

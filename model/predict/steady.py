@@ -176,7 +176,7 @@ def _alike(new: np.ndarray, old: np.ndarray, moved: Motion, both: np.ndarray | N
     believed = moved.belief > 0.5 if both is None else (moved.belief > 0.5) & both
     usual = max(MAD * float(np.median(apart[believed])) if believed.any() else 0.0, floor)
     scale = np.where(moved.still, np.float32(2 * APART * usual), np.float32(APART * usual)) + np.float32(1e-9)
-    return 1 / (1 + (cv2.blur(apart, (5, 5)) / scale) ** 4)
+    return 1 / (1 + np.minimum(cv2.blur(apart, (5, 5)) / scale, np.float32(1e6)) ** 4)
 
 
 def fitted(x: np.ndarray, y: np.ndarray, weight: np.ndarray, ratio: float) -> tuple[float, float] | None:
