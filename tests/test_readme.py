@@ -6,11 +6,14 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import typer
 from readme import BLOCKS, README, ROOT, block, newest
+from smallest import network
 
 from david.cli import app
+from david.model import weights
 from david.train import recipes
 
 TEXT = README.read_text()
@@ -49,11 +52,20 @@ def test_the_code_for_ones_own_loop_runs(marker: str, shards: Path) -> None:
     assert last.image.shape == (2, 3, 512, 384) if marker == "loader" else last.rgb.ndim == 3  # type: ignore[attr-defined]
 
 
+def test_what_was_trained_is_loaded_as_it_says(tmp_path: Path) -> None:
+    rgb = np.zeros((40, 30, 3), np.uint8)
+    weights.save(network(), tmp_path / "run.safetensors")
+    names: dict[str, Any] = {"rgb": rgb}
+    exec(code("predict").replace('"quickstart/run"', repr(str(tmp_path / "run.safetensors"))), names)
+    assert names["out"].normals.shape == (40, 30, 3)
+
+
 def said_commands() -> list[list[str]]:
-    """Each `david ...` that the README says, as words."""
-    blocks = "\n".join(re.findall(r"```bash\n(.*?)```", TEXT, re.DOTALL)).replace("\\\n", " ")
+    """Each `david ...` that the README and the page on using what was trained say, as words."""
+    text = TEXT + (ROOT / "docs" / "using.md").read_text()
+    blocks = "\n".join(re.findall(r"```bash\n(.*?)```", text, re.DOTALL)).replace("\\\n", " ")
     lines = [line.split("#")[0] for line in blocks.splitlines() if not line.startswith("#")]
-    quoted = re.findall(r"`([^`\n]*david [^`]*)`", re.sub(r"```.*?```", "", TEXT, flags=re.DOTALL))
+    quoted = re.findall(r"`([^`\n]*david [^`]*)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
     found = [re.search(r"(?:^|[ /])david(?:\.cli)? (.*)", one) for one in (*lines, *quoted)]
     return [shlex.split(one[1].split(" && ")[0]) for one in found if one]
 
