@@ -33,7 +33,7 @@ from david.model.predict import motion
 from david.model.predict.motion import MAD, Motion
 
 ANCHOR_S, MEAN_S = 4.0, 1.0  # seconds; a quarter is what draws back fastest without swinging
-KEEP, KEEP_MOVING = 0.95, 0.7  # the share that stays of what was said before, at most: of a pixel at rest, and in motion
+KEEP, KEEP_MOVING = 0.95, 0.7  # the share that stays of what was said before, at most: at rest, and in motion
 FAST_PX = 12.0  # motion at which a third of that share is left
 APART = 4.0  # times the usual distance of two frames' values, at which half of it is left; where nothing moved, twice
 FLOOR = {"alpha": 0.01, "normals": 0.02}  # distances that are usual in any case
