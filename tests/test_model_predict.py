@@ -128,6 +128,7 @@ def test_a_picture_whose_square_would_fill_the_memory_is_refused() -> None:
     "what, told",
     [
         ("nowhere", "no such file or folder; expected a run"),
+        ("here/nowhere", "no such file or folder in here, which is here, so it is taken for no name on the Hugging Face"),
         ("nowhere.onnx", "no such file; expected an ONNX file"),
         ("text.txt", "expected a network's weights ending in .safetensors"),
         ("text.safetensors", "expected weights that david saved"),
@@ -137,6 +138,7 @@ def test_a_name_that_leads_nowhere_is_one_sentence(
     what: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    Path("here").mkdir()
     for name in ("text.txt", "text.safetensors"):
         Path(name).write_text("no weights")
     with pytest.raises(DavidError, match=told):

@@ -52,6 +52,11 @@ def found(what: str | Path) -> Found:
             return Found(path.name, subject=subjects.of_path(path / shelf.MODEL))
         return Found(path.name, subject=subjects.of_path(path))
     if _HUB_NAME.fullmatch(str(what)):
+        if path.parent.is_dir():  # a slip in a path is not asked about elsewhere
+            raise DavidError(
+                f"{what}: no such file or folder in {path.parent}, which is here, so it is taken for no name on the "
+                f"Hugging Face hub; expected {EXPECTED}"
+            )
         return Found(str(what), hub=str(what))
     raise DavidError(f"{what}: no such file or folder; expected {EXPECTED}")
 
