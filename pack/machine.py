@@ -11,9 +11,19 @@ _LARGEST_KEPT = 32 << 20  # bytes of a block; glibc allows no more
 _MOST_KEPT = 256 << 20
 
 
+_share: int | None = None  # of processors, where others have the rest
+
+
 def cores() -> int:
     """How many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return there if _share is None else min(there, _share)
+
+
+def share(count: int) -> None:
+    """From now on this process uses `count` processors of those that are there, and leaves the others to others."""
+    global _share
+    _share = max(1, count)
 
 
 def keep_heap() -> None:

@@ -11,6 +11,7 @@ the files depend on (weights, options). An input is done where its line names no
 
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from david.pack.part import Part
 SETTINGS = "predictions.json"
 LINES = "predictions*.jsonl"
 _LOCKS = ".predict-*.lock"
+_OF_PARTS = re.compile(r"predictions-\d+-of-([1-9]\d{0,8})\.jsonl")
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,11 @@ class Record:
         self._file: BinaryIO
 
     @contextmanager
-    def opened(self, settings: dict[str, Any], restart: bool = False) -> Iterator["Record"]:
+    def opened(self, settings: dict[str, Any], restart: bool = False, led: bool = False) -> Iterator["Record"]:
         """Agree on what files depend on and hold this part until the end.
 
         settings: JSON; what it calls `name` is for people, and not compared. restart: take away what is there first.
+        led: whether another process, in `leading`, looks after what unfinished files are left.
         Raises DavidError where earlier runs had other settings, or another run is at work on this part."""
         files.make_folder(self.out)
         lock = self.out / f".predict-{self.part}.lock"
@@ -67,8 +70,9 @@ class Record:
                     if restart:
                         self._take_away(lock)
                     self._agree(settings)
-                files.sweep_below(self.out)
-                self._read()
+                if not led:
+                    files.sweep_below(self.out)
+                self._read(mend=True)
                 with self.path.open("ab") as self._file:
                     yield self
         except alone.Held as held:
@@ -76,6 +80,34 @@ class Record:
                 f"{self.out}: another david predict is at work there on part {self.part.number}/{self.part.of}; wait "
                 "for its end"
             ) from held
+
+    @contextmanager
+    def leading(self, settings: dict[str, Any], restart: bool = False) -> Iterator["Record"]:
+        """As `opened`, for a process whose tasks write the parts: no line is added here. What killed tasks leave of
+        unfinished files is taken away before and after."""
+        files.make_folder(self.out)
+        lock = self.out / ".predict-ray.lock"
+        try:
+            with _alone(lock, wait=False):
+                with _alone(self.out / ".predict.lock"):
+                    if restart:
+                        self._take_away(lock)
+                    self._agree(settings)
+                files.sweep_below(self.out)
+                self._read(mend=False)
+                try:
+                    yield self
+                finally:
+                    files.sweep_below(self.out)
+        except alone.Held as held:
+            raise DavidError(
+                f"{self.out}: another david predict --engine ray is at work there; wait for its end"
+            ) from held
+
+    def parts(self) -> int | None:
+        """Into how many parts earlier runs cut the inputs, None where none did; the most where these differ."""
+        named = (_OF_PARTS.fullmatch(path.name) for path in self.out.glob(LINES))
+        return max((int(found[1]) for found in named if found), default=None)
 
     def done(self, one: Input) -> bool:
         """Whether it was predicted, and its files are there as they were written."""
@@ -136,8 +168,8 @@ class Record:
                 "start over with --restart"
             )
 
-    def _read(self) -> None:
-        """What earlier runs wrote down. A line that was cut short by a kill is taken away: of this part's file."""
+    def _read(self, *, mend: bool) -> None:
+        """What earlier runs wrote down. mend: of this part's file, take a line away that was cut short by a kill."""
         for path in sorted(self.out.glob(LINES)):
             end = 0
             for raw, line in _lines(path):
@@ -145,7 +177,7 @@ class Record:
                 named = line.get("files", {})
                 self._done[line["input"]] = named
                 self._writers |= dict.fromkeys(named, line["input"])
-            if path == self.path and end < path.stat().st_size:
+            if mend and path == self.path and end < path.stat().st_size:
                 os.truncate(path, end)
 
     def _take_away(self, lock: Path) -> None:

@@ -1,15 +1,14 @@
 """`david predict INPUT ... --weights ... --out OUT`: what a network says of pictures, as files.
 
-Names and paths are looked at first; then the network is loaded, agreed with what an earlier run wrote, and asked about
-every input that is not done yet.
+Names and paths are looked at first; then the inputs are predicted in this process (`share.py`) or as Ray tasks
+(`predict_ray.py`), and what became of them is told.
 """
 
 import json
 import warnings
-from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,10 +19,9 @@ from david.pack.options import AsJson, Device, aside
 from david.train.use.work import Told, Work
 
 if TYPE_CHECKING:
-    from david.model.predict.inputs import Input
-    from david.model.predict.predictor import Predictor
-    from david.model.predict.record import Outcome, Record
+    from david.model.predict.inputs import Listing
 
+ENGINES = "local", "ray"
 NAMED = 20  # broken inputs that are named at the end
 
 
@@ -89,6 +87,9 @@ def predict(
     ] = "auto",
     device: Device = "auto",
     part: Annotated[str, typer.Option("--part", metavar="I/N", help="Do the I-th of N shares of the inputs.")] = "1/1",
+    engine: Annotated[
+        str, typer.Option("--engine", metavar="local|ray", help="Predict in this process, or as Ray tasks.")
+    ] = "local",
     restart: Annotated[
         bool, typer.Option("--restart", help="Take away what earlier runs wrote to DIR, and begin anew.")
     ] = False,
@@ -107,6 +108,9 @@ def predict(
     Of a video, picture is an MP4 with its times and sound, and the others are files of each frame. A camera, webcam or
     webcam:N, films until Ctrl-C.
 
+    --engine ray spreads the inputs over a Ray cluster, whose machines share the files: each task does a part and has
+    the record of that part.
+
     DIR/predictions.jsonl has one line for each input, with its files or why there are none. A run that was stopped goes
     on with the same command. Exit code 1: some inputs could not be predicted; 2: none could.
     """
@@ -124,8 +128,10 @@ def predict(
         places = [found(name) for name in [*(weights or ()), *(onnx or ())]]
         if not places:
             raise typer.BadParameter("name a network, or an ONNX file with --onnx", param_hint="--weights")
-        _require_known(fit, precision)
+        _require_known(fit, precision, engine)
         saves, share = outputs.chosen(save), Part.parse(part)
+        if engine == "ray" and share.of > 1:
+            raise DavidError("--engine ray makes the parts by itself; leave out --part")
         look = outputs.Look(outputs.background(background), Camera.parse(fov, intrinsics))
         if restart and share.of > 1:
             raise DavidError(
@@ -139,9 +145,9 @@ def predict(
                 Work(
                     places, out, saves, look, fit, size, precision, device, batch_size, share, restart, steady, frames
                 ),
-                listing.inputs,
-                listing.passed_over,
+                listing,
                 stop,
+                engine,
                 quiet=no_progress,
             )
     if as_json:
@@ -150,102 +156,40 @@ def predict(
         raise typer.Exit(1 if told.predicted or told.kept else 2)
 
 
-def _require_known(fit: str, precision: str) -> None:
+def _require_known(fit: str, precision: str, engine: str) -> None:
     from typing import get_args
 
     from david.model.predict import fit as fits
     from david.train.recipe import Precision
 
     fits.require(fit)
+    if engine not in ENGINES:
+        raise DavidError(f"--engine {engine}: there are {' and '.join(ENGINES)}")
     if precision not in get_args(Precision):
         raise DavidError(f"--precision {precision}: there are {', '.join(get_args(Precision))}")
 
 
-def _run(work: Work, inputs: "tuple[Input, ...]", passed_over: int, stop: Any, quiet: bool) -> Told:
+def _run(work: Work, listing: "Listing", stop: Any, engine: str, quiet: bool) -> Told:
     from rich.console import Console
 
-    from david.model.predict import outputs
-    from david.model.predict.clips import SHOWN
-    from david.model.predict.record import Record
     from david.pack.part import Part
-    from david.train.use.load import loaded
+    from david.train.use import predict_ray, share
 
-    part, console = work.part or Part(), Console()
-    mine = part.of_all(inputs)
-    predictor = loaded(work.places, work.device, work.precision, work.fit, work.size)
-    outputs.require(work.saves, predictor.fields, predictor.name)
-    told = Told(work.out, len(mine), passed_over=passed_over)
-    with Record(work.out, part).opened(work.settings(predictor), work.restart) as record:
-        record.require_free(mine, [SHOWN, *(outputs.KINDS[name].ending for name in work.saves)])
-        todo = [one for one in mine if not record.done(one)]
-        told.kept = len(mine) - len(todo)
-        stop.begun = True
-        _predict(work, predictor, todo, record, told, stop, console, quiet)
-        record.finish(mine)
-    for sentence in told.broken[:NAMED]:
+    bars = partial(_progress, Console(), quiet)
+    if engine == "ray":
+        told = predict_ray.predicted(work, listing.inputs, stop, bars)
+    else:
+        told = share.predicted(work, (work.part or Part()).of_all(listing.inputs), stop, bars)
+    told.passed_over = listing.passed_over
+    for sentence in list(told.broken.values())[:NAMED]:
         typer.echo(shown(sentence), err=True)
     if len(told.broken) > NAMED:
-        typer.echo(f"... and {len(told.broken) - NAMED:,} more; {record.path} names them all", err=True)
-    if passed_over:
-        typer.echo(f"{many(passed_over, 'file')} passed over, which look like no input")
+        more = len(told.broken) - NAMED
+        typer.echo(f"... and {more:,} more; {told.out / told.record} names them all", err=True)
+    if told.passed_over:
+        typer.echo(f"{many(told.passed_over, 'file')} passed over, which look like no input")
     typer.echo(shown(told.sentence()))
     return told
-
-
-def _predict(
-    work: Work,
-    predictor: "Predictor",
-    todo: "list[Input]",
-    record: "Record",
-    told: Told,
-    stop: Any,
-    console: Any,
-    quiet: bool,
-) -> None:
-    """Predict what is not done yet, and write down what became of each."""
-    from david.model.predict import runner
-    from david.train.signals import EXIT_STOPPED
-    from david.train.use import filming
-
-    on_gpu = any(engine.on_gpu for engine in predictor.engines)
-    job = runner.Job(predictor, work.out, work.saves, work.look, work.batch_size or (8 if on_gpu else 1))
-    progress, number = partial(_progress, console, quiet), 0
-    for films, some in groupby(todo, filming.films):
-        group = list(some)
-        if films:
-            outcomes = filming.run(job, group, work.steady, work.frames, stop, progress)
-        else:
-            outcomes = _pictures(job, group, progress)
-        with closing(outcomes):
-            for outcome in outcomes:
-                _note(outcome, record, told)
-                number += 1
-                if stop.requested:
-                    break
-        if stop.requested and number < len(todo):
-            typer.echo(
-                f"stopped by {stop.requested} after {told.kept + number:,} of {many(told.inputs, 'input')}; the "
-                "same command goes on",
-                err=True,
-            )
-            raise typer.Exit(EXIT_STOPPED)
-
-
-def _pictures(job: Any, todo: "list[Input]", progress: Any) -> "Generator[Outcome, None, None]":
-    from david.model.predict import runner
-
-    with progress("predict", "images") as tell, closing(runner.run(job, todo)) as outcomes:
-        for number, outcome in enumerate(outcomes, 1):
-            tell(number, len(todo))
-            yield outcome
-
-
-def _note(outcome: "Outcome", record: "Record", told: Told) -> None:
-    record.add(outcome)
-    if outcome.error:
-        told.broken.append(outcome.error)
-    else:
-        told.predicted += 1
 
 
 @contextmanager

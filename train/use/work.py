@@ -31,6 +31,13 @@ class Work:
     steady: bool = False
     frames: int | None = None
 
+    def endings(self) -> list[str]:
+        """How the files of an input may end."""
+        from david.model.predict import outputs
+        from david.model.predict.clips import SHOWN
+
+        return [SHOWN, *(outputs.KINDS[name].ending for name in self.saves)]
+
     def settings(self, predictor: "Predictor") -> dict[str, Any]:
         """What the bytes of files depend on, as JSON."""
         from david.train.use.load import fingerprint
@@ -58,18 +65,20 @@ class Work:
 
 @dataclass
 class Told:
-    """What a run did. kept: done by an earlier one; broken: sentences; passed_over: files that looked like no input"""
+    """What a run did. record: names of the files that say so; kept: done by an earlier run; broken: a sentence for the
+    name of each; passed_over: files that looked like no input"""
 
     out: Path
+    record: str
     inputs: int
     predicted: int = 0
     kept: int = 0
     passed_over: int = 0
-    broken: list[str] = field(default_factory=list)
+    broken: dict[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         counts = {"inputs": self.inputs, "predicted": self.predicted, "kept": self.kept}
-        return {"out": str(self.out), **counts, "passed_over": self.passed_over, "broken": self.broken}
+        return {"out": str(self.out), **counts, "passed_over": self.passed_over, "broken": list(self.broken.values())}
 
     def sentence(self) -> str:
         kept = f", {self.kept:,} were there" if self.kept else ""
