@@ -114,7 +114,7 @@ def test_ray_writes_what_a_run_here_writes_and_names_the_broken_in_order(
     cluster: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = photos("in", 8)
-    for broken in ("a.jpg", "p005b.jpg"):
+    for broken in ("p000b.jpg", "p005b.jpg"):
         (folder / broken).write_text("no picture")
     film(folder / "clip.mp4", [0, 40, 80])
     words = (folder, "--save", "picture,depth,normals")
