@@ -242,3 +242,13 @@ def test_an_antialiased_shrink_in_an_export_is_the_one_outside(monkeypatch: pyte
         with monkeypatch.context() as patch:
             patch.setattr(torch.compiler, "is_exporting", lambda: True)
             assert torch.allclose(antialiased(image, size), outside, atol=1e-6)
+
+
+def test_a_file_that_is_there_is_no_reason_to_refuse(run: Path, tmp_path: Path) -> None:
+    """The call ends at its empty folder of pictures, past the look at --out, and the older file stays."""
+    out, empty = tmp_path / "net.onnx", tmp_path / "empty"
+    out.write_text("older")
+    empty.mkdir()
+    result = CliRunner().invoke(app, ["export", "--weights", str(run), "--out", str(out), "--check", str(empty)])
+    assert isinstance(result.exception, DavidError) and f"--check {empty}: expected" in str(result.exception)
+    assert out.read_text() == "older"

@@ -71,7 +71,7 @@ def export(
         first_look.at_shards([str(check)])
     elif check is not None and not check.is_dir():
         raise DavidError(f"--check {check}: no such folder; expected a shard set or pictures")
-    require_place(out)
+    require_place(out.absolute().parent)
 
     from rich.console import Console
 
