@@ -55,7 +55,12 @@ def predict(
     size: Annotated[
         int | None,
         typer.Option(
-            "--size", metavar="N", min=1, help="Side that the network sees, in pixels.", show_default="the network's"
+            "--size",
+            metavar="N",
+            min=1,
+            max=4096,  # as of an exported file: attention over more would fill the memory, and the process be killed
+            help="Side that the network sees, in pixels.",
+            show_default="the network's",
         ),
     ] = None,
     batch_size: Annotated[
