@@ -58,6 +58,13 @@ def run(out: Path, samples: int, steps: int | None, seed: int, console: Console)
         result.show(console)
         rows.append(out / "bench.jsonl", result.row())
 
+    console.rule("use it", align="left")
+    for words, what in (
+        (f"david predict PHOTO --weights {trained}", "a photo of your own"),
+        (f"david export --weights {trained} --out net.onnx", "a file for other programs (extra `onnx`)"),
+        (f"david demo --weights {trained}", "a page in your browser (extra `demo`)"),
+    ):
+        console.print(f"  {words}  [dim]{what}[/]", soft_wrap=True, highlight=False)
     console.rule("look at", align="left")
     pictures = trained / "pictures"
     for path, what in (

@@ -128,7 +128,7 @@ def test_a_picture_whose_square_would_fill_the_memory_is_refused() -> None:
     "what, told",
     [
         ("nowhere", "no such file or folder; expected a run"),
-        ("here/nowhere", "no such file or folder in here, which is here, so it is taken for no name on the Hugging Face"),
+        ("here/nowhere", "no such file or folder in here, which is here, so it is taken for no name"),
         ("nowhere.onnx", "no such file; expected an ONNX file"),
         ("text.txt", "expected a network's weights ending in .safetensors"),
         ("text.safetensors", "expected weights that david saved"),

@@ -41,7 +41,8 @@ def measure(predictor: Predictor, frames: int, clips: int, console: Console) -> 
         way: {name: float(np.mean([one[way][name] for one in found])) for name in found[0][way]} for way in WAYS
     }
     figures["clips"] = found
-    return Result("steady", figures, _table(figures), sentence(figures), {"frames": frames, "network": predictor.about})
+    about = {"data": {"folder": "synth --sequence", "clips": clips, "frames": frames}, "network": predictor.about}
+    return Result("steady", figures, _table(figures), sentence(figures), about)
 
 
 def of_clip(
