@@ -115,10 +115,19 @@ def test_what_the_words_and_files_alone_tell_is_refused_before_anything_slow_is_
     (tmp_path / "run" / "journal.jsonl").write_text("{}\n")
     (tmp_path / "seen" / "pictures").mkdir(parents=True)
     (tmp_path / "seen" / "recipe.json").write_text("{}")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.png").write_bytes(b"a picture")
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / "predictions.json").write_text('{"save": ["npz"], "fit": "square", "size": 512}')
+    predict = ["predict", "photos", "--weights", "w.safetensors"]
     export = ["export", "--weights", "w.safetensors", "--out", "net.onnx"]
     measured = ["eval", "--weights", "w.safetensors"]
     weights = [*measured, *there]
     calls = [
+        (2, "--steady: of videos and cameras, and there is none among 1 input", [*predict, "--steady"]),
+        (2, 'save is ["npz"] there and ["picture"] now', [*predict, "--out", "begun"]),
+        (2, "--out file.txt: a file; expected a folder to write to", [*predict, "--out", "file.txt"]),
+        (2, "the folder of outputs, which holds no inputs", [*predict, "--out", "photos"]),
         (2, "name a run, a file of weights or an ONNX file", ["eval", *there]),
         (2, "does not say what to measure it on", weights[:3]),
         (2, "fp8: there are auto, fp32, bf16, fp16", [*weights, "--precision", "fp8"]),
@@ -145,7 +154,7 @@ def test_what_the_words_and_files_alone_tell_is_refused_before_anything_slow_is_
         (2, "net.onnx: expected a name ending in .pt2", [*export, "--format", "pt2"]),
         (2, "--check nowhere: no such folder", [*export, "--check", "nowhere"]),
         (2, "file.txt: expected a network's weights", ["export", "--weights", "file.txt", "--out", "net.onnx"]),
-        (1, "/proc/x.onnx: can't be written", [*export, "--out", "/proc/x.onnx"]),
+        (1, "/proc: can't be written", [*export, "--out", "/proc/x.onnx"]),
         (1, "/proc/x: can't be written", ["train", *there, "--out", "/proc/x"]),
         (2, "file.txt: expected a network's weights ending in", ["train", *there, "--from", "file.txt"]),
         (2, "empty: no run there", ["train", *there, "--from", "empty"]),

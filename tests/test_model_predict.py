@@ -119,6 +119,11 @@ def test_what_is_no_rgb_picture_is_refused_with_what_was_found(picture: np.ndarr
         Predictor((Echo(),)).predict(picture)
 
 
+def test_a_path_is_no_picture() -> None:
+    with pytest.raises(DavidError, match="a picture is an array, .* found str"):
+        Predictor((Echo(),)).predict("photo.jpg")  # type: ignore[arg-type]
+
+
 def test_a_picture_whose_square_would_fill_the_memory_is_refused() -> None:
     with pytest.raises(DavidError, match="30000 x 10 pixels: the square around it would have 900 million"):
         Predictor((Echo(),)).predict(np.zeros((10, 30000, 3), np.uint8))

@@ -65,7 +65,7 @@ def listed(names: Sequence[str], out: Path | None = None) -> Listing:
             else:
                 found.setdefault(path.absolute(), _Found(path, below, named))
         if len(found) == before and not _leads_to_any(name, found):
-            raise DavidError(_nothing(name))
+            raise DavidError(_nothing(name, out))
     every = list(found.values())
     stems = _stems(every)
     return Listing(
@@ -132,8 +132,10 @@ def _leads_to_any(name: str, found: dict[Path, _Found]) -> bool:
     return any(below is not None and path.absolute() in found for path, below in _of(name, None))
 
 
-def _nothing(name: str) -> str:
-    endings = ", ".join(suffix for suffixes in KINDS.values() for suffix in suffixes)
+def _nothing(name: str, out: Path | None) -> str:
+    endings = ", ".join(dict.fromkeys(suffix for suffixes in KINDS.values() for suffix in suffixes))
+    if out and Path(name).absolute() == out.absolute():
+        return f"{name}: the folder of outputs, which holds no inputs; name another --out"
     if Path(name).is_dir():
         return f"{name}: a folder without inputs; files in it and below are taken where they end in {endings}"
     if glob.has_magic(name):

@@ -64,6 +64,8 @@ class Predictor(OnHub):
 
     def prepare(self, rgb: np.ndarray) -> Prepared:
         """The picture as the network sees it."""
+        if not isinstance(rgb, np.ndarray):
+            raise DavidError(f"a picture is an array, (H, W, 3) uint8 RGB, found {type(rgb).__name__}")
         if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or not rgb.size:
             raise DavidError(f"a picture is (H, W, 3) uint8 RGB, found {rgb.dtype} of {rgb.shape}")
         return fits.prepare(rgb, self.fit, self.side)

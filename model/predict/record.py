@@ -25,6 +25,7 @@ from david.pack.part import Part
 
 SETTINGS = "predictions.json"
 LINES = "predictions*.jsonl"
+OF_NETWORK = ("weights", "size", "precision")  # settings that are known once it is loaded
 _LOCKS = ".predict-*.lock"
 _OF_PARTS = re.compile(r"predictions-\d+-of-([1-9]\d{0,8})\.jsonl")
 
@@ -109,6 +110,14 @@ class Record:
         named = (_OF_PARTS.fullmatch(path.name) for path in self.out.glob(LINES))
         return max((int(found[1]) for found in named if found), default=None)
 
+    def refuse_other(self, words: dict[str, Any], restart: bool = False) -> None:
+        """Raise DavidError where earlier runs had other settings, as far as `words` has them: what it has not counts
+        where only words could have set it. A first look, before a network is loaded; `opened` looks again."""
+        if restart or not (self.out / SETTINGS).is_file():
+            return
+        there = self._settings()
+        self._compare({name: value for name, value in there.items() if name not in OF_NETWORK}, words)
+
     def done(self, one: Input) -> bool:
         """Whether it was predicted, and its files are there as they were written."""
         named = self._done.get(one.name)
@@ -151,12 +160,19 @@ class Record:
         if not path.exists():
             files.write_whole(path, json.dumps(settings, indent=2).encode() + b"\n")
             return
+        self._compare(self._settings(), settings)
+
+    def _settings(self) -> dict[str, Any]:
+        path = self.out / SETTINGS
         try:
             there = json.loads(path.read_bytes())
             if not isinstance(there, dict):
                 raise ValueError("expected an object")
         except ValueError as error:
             raise DavidError(f"{path}: not what david predict writes ({error}); start over with --restart") from error
+        return there
+
+    def _compare(self, there: dict[str, Any], settings: dict[str, Any]) -> None:
         differing = [
             f"{name} is {_told(there.get(name))} there and {_told(settings.get(name))} now"
             for name in sorted(there.keys() | settings.keys())

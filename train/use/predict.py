@@ -126,6 +126,7 @@ def predict(
         from david.model.predict import inputs as named
         from david.model.predict import outputs
         from david.model.predict.points import Camera
+        from david.model.predict.record import Record
         from david.pack.files import require_place
         from david.pack.part import Part
         from david.train.use.load import found
@@ -142,19 +143,16 @@ def predict(
             raise DavidError(
                 "--restart takes away what all parts wrote; begin anew without --part, then give the parts"
             )
+        if out.is_file():
+            raise DavidError(f"--out {out}: a file; expected a folder to write to")
         listing = named.listed(inputs, out)
         require_place(out)
 
+        work = Work(places, out, saves, look, fit, size, precision, device, batch_size, share, restart, steady, frames)
+        work.require_of_use(listing.inputs)
+        Record(out, share).refuse_other(work.words(), restart)
         with aside(as_json):
-            told = _run(
-                Work(
-                    places, out, saves, look, fit, size, precision, device, batch_size, share, restart, steady, frames
-                ),
-                listing,
-                stop,
-                engine,
-                quiet=no_progress,
-            )
+            told = _run(work, listing, stop, engine, quiet=no_progress)
     if as_json:
         print(json.dumps(told.as_json(), indent=2))
     if told.broken:

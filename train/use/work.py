@@ -4,9 +4,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from david.pack.errors import many
+from david.pack.errors import DavidError, many
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from david.model.predict.inputs import Input
     from david.model.predict.outputs import Look
     from david.model.predict.predictor import Predictor
     from david.pack.part import Part
@@ -31,6 +34,16 @@ class Work:
     steady: bool = False
     frames: int | None = None
 
+    def require_of_use(self, inputs: "Sequence[Input]") -> None:
+        """Raise DavidError for an option that does nothing to any of the inputs."""
+        from david.train.use import filming
+
+        for option, given in (("--steady", self.steady), ("--frames", self.frames is not None)):
+            if given and not any(filming.films(one) for one in inputs):
+                raise DavidError(
+                    f"{option}: of videos and cameras, and there is none among {many(len(inputs), 'input')}"
+                )
+
     def endings(self) -> list[str]:
         """How the files of an input may end."""
         from david.model.predict import outputs
@@ -47,11 +60,14 @@ class Work:
                 {"name": place.name, "sha256": fingerprint(place, engine)}
                 for place, engine in zip(self.places, predictor.engines, strict=True)
             ],
-            "save": list(self.saves),
-            "fit": self.fit,
             "size": predictor.side,
             "precision": sorted({engine.precision for engine in predictor.engines}),
         }
+        return made | self.words()
+
+    def words(self) -> dict[str, Any]:
+        """What of the settings is known before a network is loaded."""
+        made: dict[str, Any] = {"save": list(self.saves), "fit": self.fit}
         if self.steady:
             made["steady"] = True
         if self.frames:
