@@ -72,7 +72,10 @@ def measure(
     sentence = f"{best:.2f} times the plain loop on {min(have, 2)} cores; wanted on two: {WANTED}"
     about = {
         **{"ratios": ratios, "images": count, "rounds": rounds, "saves": list(saves)},
-        **{"size": size, "network": str(onnx) if onnx else "david-smoke, untrained, 512 px"},
+        **{
+            "data": {"folder": images.name if images else "made on the spot", "size": size},
+            "network": str(onnx) if onnx else "david-smoke, untrained, 512 px",
+        },
     }
     title = f"predicting {count} images{f' of {size[1]} x {size[0]}' if size else ''}, writing {', '.join(saves)}"
     return Result.of("predict", title, figures, verdict=sentence, about=about)
