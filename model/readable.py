@@ -10,7 +10,7 @@ BACKBONE = (".safetensors", ".npz", ".pth", ".pt", ".bin")
 
 
 def as_network(path: Path) -> None:
-    """Raise DavidError where a file's name is not that of a network's weights."""
+    """Raise DavidError where a file's name is not that of a network's weights, or there is no file."""
     _check(path, "a network's weights", NETWORK)
 
 
@@ -22,10 +22,10 @@ def is_pickled(path: Path) -> bool:
 def as_backbone(path: Path) -> None:
     """Raise DavidError where a file's name is not that of a backbone's weights, or there is no file."""
     _check(path, "backbone weights", BACKBONE)
-    if not path.is_file():
-        raise DavidError(f"{path}: no such file; expected backbone weights")
 
 
 def _check(path: Path, what: str, endings: tuple[str, ...]) -> None:
     if path.suffix.lower() not in endings:
         raise DavidError(f"{path}: expected {what} ending in {', '.join(endings)}, found {path.suffix!r}")
+    if not path.is_file():
+        raise DavidError(f"{path}: no such file; expected {what}")

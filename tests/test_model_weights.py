@@ -176,10 +176,11 @@ def test_weights_of_another_network_are_no_start(vit, network, tmp_path):
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     with pytest.raises(DavidError, match=r"at least 50% of the network's .* found 0\.0% .*--backbone-weights"):
         weights.load_whole(network, store(vit.state_dict(), tmp_path / "vit.safetensors"))
-    with pytest.raises(DavidError, match=r"expected a network's weights ending in \.safetensors, found '\.pth'"):
-        weights.load_whole(network, tmp_path / "vit.pth")
-    with pytest.raises(DavidError, match=r"expected a network's weights \(FileNotFoundError"):
-        weights.load_whole(network, tmp_path / "absent.safetensors")
+    with pytest.raises(DavidError, match=r"expected a network's weights ending in \.safetensors, \.pth, \.pt, found"):
+        weights.load_whole(network, tmp_path / "vit.npz")
+    for absent in ("absent.safetensors", "absent.pth"):
+        with pytest.raises(DavidError, match=rf"{absent}: no such file; expected a network's weights"):
+            weights.load_whole(network, tmp_path / absent)
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
 
