@@ -1,15 +1,13 @@
 """`david predict`: pictures to files, however the run ends and however it is cut into parts."""
 
-import json
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from predicting import ask, lines
 from smallest import network
-from typer.testing import CliRunner
 
-from david.cli import app
 from david.model import weights
 
 
@@ -29,21 +27,6 @@ def photos(folder: Path, count: int, seed: int = 0) -> Path:
         size = int(rng.integers(20, 60)), int(rng.integers(20, 60))
         cv2.imwrite(str(path), cv2.resize(rng.integers(0, 256, (4, 5, 3), np.uint8), size))
     return folder
-
-
-def ask(*words: object) -> tuple[int, str]:
-    done = CliRunner().invoke(app, ["predict", *map(str, words)])
-    if done.exception and not isinstance(done.exception, SystemExit):
-        raise done.exception
-    return done.exit_code, done.output
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def lines(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def test_a_folder_is_predicted_with_a_line_for_each_and_a_broken_one_named(trained: Path, tmp_path: Path) -> None:

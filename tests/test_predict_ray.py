@@ -11,14 +11,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import predicting
 import processes
 import pytest
 import torch
 from smallest import network
 from test_predict_video import film
-from typer.testing import CliRunner
 
-from david.cli import app
 from david.model import weights
 from david.pack.errors import DavidError
 from david.train.use import predict_ray
@@ -70,15 +69,12 @@ def photos(folder: str, count: int) -> Path:
 
 
 def ask(*words: object) -> tuple[int, str]:
-    done = CliRunner().invoke(app, ["predict", *map(str, words), "--weights", "w.safetensors", "--size", "32"])
-    if done.exception and not isinstance(done.exception, SystemExit):
-        raise done.exception
-    return done.exit_code, done.output
+    return predicting.ask(*words, "--weights", "w.safetensors", "--size", "32")
 
 
 def contents(folder: str) -> tuple[dict[str, bytes], list[list[bytes]]]:
     """The files of a folder, and apart from them the lines of its records, part after part."""
-    files = {str(path.relative_to(folder)): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+    files = predicting.contents(Path(folder))
     records = [name for name in files if name.endswith(".jsonl")]
     return files, [files.pop(name).splitlines() for name in sorted(records)]
 

@@ -9,10 +9,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from predicting import ask
 from smallest import network
-from typer.testing import CliRunner
 
-from david.cli import app
 from david.model import weights
 from david.model.predict import clips, video
 from david.model.predict.clips import Filming
@@ -80,13 +79,6 @@ def times(path: Path) -> list[float]:
 def sound(path: Path) -> list[bytes]:
     with av.open(str(path)) as container:
         return [bytes(packet) for packet in container.demux(container.streams.audio[0]) if packet.size]
-
-
-def ask(*words: object) -> tuple[int, str]:
-    done = CliRunner().invoke(app, ["predict", *map(str, words)])
-    if done.exception and not isinstance(done.exception, SystemExit):
-        raise done.exception
-    return done.exit_code, done.output
 
 
 @pytest.mark.parametrize(("turned", "red"), [(0, "above left"), (90, "below left"), (180, "below right")])
