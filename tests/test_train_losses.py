@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from david.train.losses.alignment import LEAST_CORRELATION, align, align_for_each, fit
+from david.train.losses.alignment import LEAST_CORRELATION, align, fit
 from david.train.losses.angular import angular
 from david.train.losses.bce import bce
 from david.train.losses.berhu import berhu
@@ -23,7 +23,7 @@ from david.train.losses.mse import mse
 
 def fitted(loss):
     """A loss of relative depth: after the fit that all of them share."""
-    return lambda p, t, v: loss(align_for_each(p, t, v, 1)[0], t, v)
+    return lambda p, t, v: loss(align(p, t, v, LEAST_CORRELATION), t, v)
 
 
 ssi_mse, ssi_l1, ssi_berhu, ssi_gradient = (fitted(loss) for loss in (mse, l1, berhu, gradient_matching))
@@ -214,20 +214,6 @@ def test_the_fit_is_exact_in_float32_far_from_zero():
     assert (align(prediction, depth, valid) - depth).abs().max() < 1e-3
     scale, _ = fit(depth * 2, depth, valid)
     assert torch.allclose(scale, torch.tensor(0.5), rtol=1e-3)
-
-
-def test_losses_that_share_a_fit_have_the_values_and_the_gradient_of_a_fit_each():
-    """To the bit, so that no run changes by which losses it has beside each other."""
-    losses, (prediction, target, valid) = (mse, l1, berhu, gradient_matching), case(1, dtype=torch.float32)
-
-    def found(views) -> tuple[torch.Tensor, torch.Tensor]:
-        leaf = prediction.clone().requires_grad_()
-        values = torch.stack([loss(view, target, valid) for loss, view in zip(losses, views(leaf * 1), strict=True)])
-        return values, *torch.autograd.grad(values.sum(), leaf)
-
-    each = found(lambda said: [align(said, target, valid, LEAST_CORRELATION) for _ in losses])
-    shared = found(lambda said: align_for_each(said, target, valid, len(losses)))
-    assert all(torch.equal(a, b) for a, b in zip(each, shared, strict=True))
 
 
 def test_soft_masks_are_matched_exactly_at_the_least_dice_l1_and_laplacian():

@@ -9,9 +9,10 @@ from torch import nn
 from david.model.configs.base import ModelConfig
 from david.model.heads.table import HEADS
 from david.model.prediction import Prediction
-from david.pack.lazy import load
+from david.pack.lazy import Lazy, load
 from david.pipeline.batch import Batch, Target
 from david.train.distributed import whole
+from david.train.losses.masked import wide
 from david.train.losses.table import TERMS, Term
 from david.train.tasks.config import ObjectiveConfig
 from david.train.tasks.task import Predict, Task
@@ -63,27 +64,21 @@ class Supervised(Task):
 
 def compare(prediction: Prediction, batch: Batch, terms: list[Term]) -> torch.Tensor:
     """These terms, unweighted, of each image: (T, B) float32. Exactly 0 where an image has nothing to compare with."""
-    times: dict[tuple[str, str, str], int] = {}
-    for term in terms:
-        times[_seen(term)] = times.get(_seen(term), 0) + 1
     values = {name: numbers(batch.targets[name]) for name in dict.fromkeys(term.target for term in terms)}
-    views, losses = {}, []
+    views: dict[tuple[str, str, Lazy], torch.Tensor] = {}
+    losses = []
     for term in terms:
-        value, valid, seen = values[term.target], batch.targets[term.target].valid, _seen(term)
+        value, valid = values[term.target], batch.targets[term.target].valid
+        seen = term.head, term.target, term.view
         if seen not in views:
-            views[seen] = iter(load(term.view)(prediction[HEADS[term.head].output], value, valid, times[seen]))
-        losses.append(load(term.loss)(next(views[seen]), value, valid))
+            views[seen] = load(term.view)(prediction[HEADS[term.head].output], value, valid)
+        losses.append(load(term.loss)(views[seen], value, valid))
     return torch.stack(losses)
 
 
-def _seen(term: Term) -> tuple[str, str, str]:
-    """What terms that share a view have in common."""
-    return term.head, term.target, term.view
-
-
 def numbers(target: Target) -> torch.Tensor:
-    """What a target means: bytes are shares of 255, all else is what it is."""
-    return target.value / 255 if target.value.dtype == torch.uint8 else target.value
+    """What a target means, float32 or better: bytes are shares of 255, all else is what it is."""
+    return target.value / 255 if target.value.dtype == torch.uint8 else wide(target.value)
 
 
 def has(target: Target) -> torch.Tensor:
