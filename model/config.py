@@ -6,7 +6,7 @@ A new kind is a file in `configs/`, a file in `networks/` and a row in `KINDS`. 
 from dataclasses import dataclass, replace
 from typing import Any
 
-from david.model.configs import david, unofficial
+from david.model.configs import david, depth_anything, unofficial
 from david.model.configs.base import ModelConfig
 from david.pack.errors import DavidError
 from david.pack.lazy import Lazy
@@ -23,10 +23,12 @@ class Kind:
 KINDS: dict[str, Kind] = {
     "david": Kind(david.DavidConfig, "david.model.networks.david:David"),
     "unofficial": Kind(unofficial.UnofficialConfig, "david.model.networks.unofficial:Unofficial"),
+    "depth_anything": Kind(depth_anything.DepthAnythingConfig, "david.model.networks.depth_anything:DepthAnything"),
+    "zoe": Kind(depth_anything.ZoeConfig, "david.model.networks.zoe:Zoe"),
 }
 FIRST = "david"  # the kind of a configuration that was stored before there were others
 
-MODELS: dict[str, ModelConfig] = {**david.MODELS, **unofficial.MODELS}
+MODELS: dict[str, ModelConfig] = {**david.MODELS, **unofficial.MODELS, **depth_anything.MODELS}
 
 
 def configure(name: str, **changes: Any) -> ModelConfig:

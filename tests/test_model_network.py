@@ -347,7 +347,9 @@ def test_a_configuration_stored_before_there_were_kinds_is_davids():
     config = configure("david-smoke", heads=("depth",))
     stored = json.loads(json.dumps(asdict(config)))
     assert stored.pop("kind") == "david" and from_json(stored) == config
-    with pytest.raises(DavidError, match="model.kind: expected one of david, unofficial, found 'goliath'"):
+    with pytest.raises(
+        DavidError, match="model.kind: expected one of david, unofficial, depth_anything, zoe, found 'goliath'"
+    ):
         from_json(stored | {"kind": "goliath"})
 
 

@@ -56,7 +56,7 @@ def test_set_takes_every_type_and_checks_the_whole_only_at_the_end():
     [
         ("optim.ratee=1", "there are rate, backbone_scale"),
         ("nothing.rate=1", "no `nothing` there; there are name, model"),
-        ("model.kind=goliath", "model.kind: expected one of david, unofficial, found 'goliath'"),
+        ("model.kind=goliath", "model.kind: expected one of david, unofficial, depth_anything, zoe, found 'goliath'"),
         ("objective.kind=dream", "objective.kind: expected one of supervised, found 'dream'"),
         ("objective=1", "a group; set one of objective.kind, objective.depth_ssi_mse"),
         ("optim=1", "a group; set one of optim.rate"),

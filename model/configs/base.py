@@ -32,6 +32,16 @@ class ModelConfig:
         """Of the square images that it sees best, in pixels; None where no size is better than the one trained at."""
         return None
 
+    @property
+    def fit(self) -> str:
+        """How pictures reach it where nothing else is said, see `predict/fit.py`."""
+        return "square"
+
+    @property
+    def published_side(self) -> int | None:
+        """The side that its published weights were trained at, in pixels; None where none are known."""
+        return None
+
     def parameters(self) -> int | None:
         """How many the whole network has, counted without building it; None where that is not known."""
         return None

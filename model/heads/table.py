@@ -72,4 +72,18 @@ HEADS: dict[str, Head] = {
         finish="torch:sigmoid",
         size=dense,
     ),
+    "metric_depth": Head(
+        module="david.model.heads.metric_depth:MetricDepth",
+        output="metric_depth_m",
+        channels=1,
+        activations=("softplus",),
+        size=dense,
+    ),
+    "disparity": Head(
+        module="david.model.heads.disparity:Disparity",
+        output="relative_disparity",
+        channels=1,
+        activations=("softplus",),
+        size=dense,
+    ),
 }

@@ -17,6 +17,11 @@ def unit(normals: np.ndarray) -> np.ndarray:
     return np.divide(normals, np.maximum(length, SHORTEST, out=length), out=normals)
 
 
+def not_negative(values: np.ndarray) -> np.ndarray:
+    """(H, W, C) float32 to 0 and more, in place."""
+    return np.maximum(values, 0, out=values)
+
+
 def share(values: np.ndarray) -> np.ndarray:
     """(H, W, C) float32 to 0 .. 1, in place."""
     return np.clip(values, 0, 1, out=values)
@@ -34,6 +39,8 @@ FIELDS: dict[str, Kind] = {  # the fields by name; another head's output has the
     "relative_depth": Kind(1),
     "normals": Kind(3, unit),
     "alpha": Kind(1, share),
+    "metric_depth_m": Kind(1, not_negative),
+    "relative_disparity": Kind(1, not_negative),
 }
 
 
@@ -76,3 +83,13 @@ class Fields(Mapping[str, np.ndarray]):
     def alpha(self) -> np.ndarray | None:
         """(H, W), the share of each pixel that is foreground, 0 .. 1."""
         return self._values.get("alpha")
+
+    @property
+    def metric_depth_m(self) -> np.ndarray | None:
+        """(H, W), metres along the optical axis, growing with distance."""
+        return self._values.get("metric_depth_m")
+
+    @property
+    def relative_disparity(self) -> np.ndarray | None:
+        """(H, W), 1 / depth up to a positive scale and a shift, at least 0, growing with nearness."""
+        return self._values.get("relative_disparity")
