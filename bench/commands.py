@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from david.bench.counts_command import counts
 from david.bench.keep import keep
+from david.bench.options import RESULTS, Batches, Out, RecipeName, Rounds
 from david.pack.errors import DavidError
 from david.pack.options import AsJson, Device, Ranks, Raw, Settings, Workers, aside
 
@@ -17,11 +19,6 @@ if TYPE_CHECKING:
 _SHARDS = typer.Option("--shards", metavar="DIR", help="A shard set's folder to measure on.")
 Shards = Annotated[Path, _SHARDS]
 MaybeShards = Annotated[Path | None, _SHARDS]
-RecipeName = Annotated[str, typer.Option(metavar="NAME", help="Recipe whose batch, network and step are measured.")]
-Batches = Annotated[int, typer.Option(metavar="N", min=1, help="Batches that each measurement takes.")]
-Rounds = Annotated[int, typer.Option(metavar="N", min=1, help="Turns that each contender gets.")]
-Out = Annotated[Path, typer.Option(metavar="FILE", help="File of JSON rows to add this one to.")]
-RESULTS = Path("runs/bench.jsonl")
 
 console = Console()
 bench = typer.Typer(help="Measure where training's time goes.", invoke_without_command=True)
@@ -29,6 +26,7 @@ bench = typer.Typer(help="Measure where training's time goes.", invoke_without_c
 
 def register(app: typer.Typer) -> None:
     app.add_typer(bench, name="bench")
+    bench.command()(counts)
     app.command()(quickstart)
 
 

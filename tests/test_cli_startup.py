@@ -82,6 +82,7 @@ def test_wrong_names_and_paths_are_refused_before_anything_slow_is_loaded(shards
         ["bench", "load", "--shards", nowhere],
         ["bench", "load", "--peers", nowhere],
         ["bench", "step", "--shards", nowhere],
+        ["bench", "counts", "--recipe", "nope"],
         ["bench", "pack", nowhere],
         ["bench", "predict", "--images", nowhere],
         ["predict", nowhere, "--weights", "user/name"],
