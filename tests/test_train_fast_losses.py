@@ -45,7 +45,8 @@ def said(batch: Batch, dtype: torch.dtype = torch.float32) -> Prediction:
     for head, output in OUTPUTS.items():
         target = numbers(batch.targets[head])
         x = target + 0.3 * torch.randn(target.shape, generator=g)
-        x = {"depth": 3 + 0.5 * x, "normals": torch.nn.functional.normalize(x, dim=1), "alpha": 4 * x - 2}[head]
+        way = torch.tensor([0.5, -0.5, 0.5]).view(3, 1, 1, 1)  # one is mirrored
+        x = {"depth": 3 + way * x, "normals": torch.nn.functional.normalize(x, dim=1), "alpha": 4 * x - 2}[head]
         found[output] = x.to(dtype).contiguous(memory_format=torch.channels_last).requires_grad_()
     return Prediction(found)
 

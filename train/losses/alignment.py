@@ -11,6 +11,8 @@ aligned error is the least-squares one, var(d) (1 - r^2); below, it goes on alon
 var(d) (1 - 2 c r + c^2), which still pulls towards the right sign.
 """
 
+from typing import NamedTuple
+
 import torch
 
 from david.train.losses.masked import count, wide
@@ -27,29 +29,75 @@ def fit(
     prediction, target: (B, 1, H, W); valid: (B, 1, H, W) bool. Differentiable in prediction.
     An image without a valid pixel gets finite values.
     """
-    scale, p_mean, d_mean = _moments(wide(prediction), wide(target), valid, least_correlation)
-    return scale, d_mean - scale * p_mean
+    found = Moments.of(wide(prediction), wide(target), valid)
+    scale = found.scale(least_correlation)
+    return scale, found.d_mean - scale * found.p_mean
 
 
 def align(
     prediction: torch.Tensor, target: torch.Tensor, valid: torch.Tensor, least_correlation: float = 0.0
 ) -> torch.Tensor:
-    """The prediction (B, 1, H, W) carried onto the target by `fit`, float32 or better."""
-    scale, shift = fit(prediction, target, valid, least_correlation)
-    return scale * wide(prediction) + shift
+    """The prediction (B, 1, H, W) carried onto the target by `fit`, float32 or better. The gradient is that of
+    whatever is 0 where invalid, as losses are."""
+    return _Aligned.apply(wide(prediction), wide(target), valid, least_correlation)  # pyright: ignore[reportReturnType]
 
 
-def _moments(
-    p: torch.Tensor, d: torch.Tensor, valid: torch.Tensor, least_correlation: float
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The scale, and the means of prediction and target, (B, 1, 1, 1) each."""
-    pixels = count(valid).view(-1, 1, 1, 1)
+class Moments(NamedTuple):
+    """pixels: the number of valid ones; p_mean, d_mean, p_var, d_var, covariance: over them, (B, 1, 1, 1) each;
+    p, d: prediction and target without their means, (B, 1, H, W), 0 where invalid"""
 
-    def mean(values: torch.Tensor) -> torch.Tensor:  # of what is 0 where it does not count
-        return values.sum((1, 2, 3), keepdim=True) / pixels
+    pixels: torch.Tensor
+    p_mean: torch.Tensor
+    d_mean: torch.Tensor
+    p: torch.Tensor
+    d: torch.Tensor
+    p_var: torch.Tensor
+    d_var: torch.Tensor
+    covariance: torch.Tensor
 
-    p_mean, d_mean = (mean(torch.where(valid, x, 0)) for x in (p, d))
-    p, d = torch.where(valid, p - p_mean, 0), torch.where(valid, d - d_mean, 0)
-    p_var, d_var, covariance = mean(p * p), mean(d * d), mean(p * d)
-    least = least_correlation * (p_var * d_var + TINY * TINY).sqrt()
-    return torch.maximum(covariance, least) / (p_var + TINY), p_mean, d_mean
+    @classmethod
+    def of(cls, p: torch.Tensor, d: torch.Tensor, valid: torch.Tensor) -> "Moments":
+        pixels = count(valid).view(-1, 1, 1, 1)
+
+        def mean(values: torch.Tensor) -> torch.Tensor:  # of what is 0 where it does not count
+            return values.sum((1, 2, 3), keepdim=True) / pixels
+
+        p_mean, d_mean = (mean(torch.where(valid, x, 0)) for x in (p, d))
+        p, d = torch.where(valid, p - p_mean, 0), torch.where(valid, d - d_mean, 0)
+        return cls(pixels, p_mean, d_mean, p, d, mean(p * p), mean(d * d), mean(p * d))
+
+    def least(self, correlation: float) -> torch.Tensor:
+        """Below which the covariance is not taken for what it is."""
+        return correlation * (self.p_var * self.d_var + TINY * TINY).sqrt()
+
+    def scale(self, least_correlation: float) -> torch.Tensor:
+        return torch.maximum(self.covariance, self.least(least_correlation)) / (self.p_var + TINY)
+
+
+class _Aligned(torch.autograd.Function):
+    """d_mean + s (p - p_mean), with the gradient in few passes. With g that of the result, and S = sum_i g_i (p_i -
+    p_mean) that of the scale s, M valid pixels:
+
+        s g_i - s/M sum_j g_j + S ds/dp_i
+
+        ds/dp_i = (d_i - d_mean - 2 s (p_i - p_mean)) / (M var(p))      where s = cov(p, d) / var(p)
+        ds/dp_i = -s (p_i - p_mean) / (M var(p))                        where s = c std(d) / std(p)
+    """
+
+    @staticmethod
+    def forward(ctx, p: torch.Tensor, d: torch.Tensor, valid: torch.Tensor, least_correlation: float) -> torch.Tensor:
+        found = Moments.of(p, d, valid)
+        scale, width = found.scale(least_correlation), found.p_var + TINY
+        free = found.covariance >= found.least(least_correlation)
+        by_p, by_d = torch.where(free, -2, -1) * scale / width, free / width
+        ctx.save_for_backward(valid, found.p, found.d, found.pixels, scale, by_p, by_d)
+        return torch.addcmul(found.d_mean, scale, p - found.p_mean)
+
+    @staticmethod
+    def backward(ctx, *gradients: torch.Tensor):
+        (gradient,) = gradients
+        valid, p, d, pixels, scale, by_p, by_d = ctx.saved_tensors
+        of_scale = (gradient * p).sum((1, 2, 3), keepdim=True) / pixels
+        same = -scale * gradient.sum((1, 2, 3), keepdim=True) / pixels
+        found = torch.addcmul(torch.addcmul(same, scale, gradient), of_scale * by_p, p)
+        return torch.where(valid, found.addcmul_(of_scale * by_d, d), 0), None, None, None

@@ -2,8 +2,9 @@
 
     1 - (2 sum_i p_i a_i + e) / (sum_i p_i^2 + sum_i a_i^2 + e)      e = 1 pixel
 
-Milletari et al., "V-Net", 3DV 2016, section 3. With squares in the denominator it is 0 exactly at p = a, for soft
-masks too; e makes an image without foreground well-defined.
+which is sum_i (p_i - a_i)^2 over the same denominator, and is computed so. Milletari et al., "V-Net", 3DV 2016,
+section 3. With squares in the denominator it is 0 exactly at p = a, for soft masks too; e makes an image without
+foreground well-defined.
 """
 
 import torch
@@ -14,4 +15,5 @@ from david.train.losses.masked import total, wide
 def dice(prediction: torch.Tensor, target: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
     """prediction, target: (B, 1, H, W) in [0, 1]; valid: (B, 1, H, W) bool. Returns (B,) in [0, 1]."""
     p, a = wide(prediction), wide(target)
-    return 1 - (2 * total(p * a, valid) + 1) / (total(p * p, valid) + total(a * a, valid) + 1)
+    apart = p - a
+    return total(apart * apart, valid) / (total(torch.addcmul(a * a, p, p), valid) + 1)

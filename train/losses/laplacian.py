@@ -17,22 +17,77 @@ from david.train.losses.masked import mean, wide
 LEVELS = 5
 
 
-def halve(x: torch.Tensor) -> torch.Tensor:
-    """(B, 1, H, W) to (B, 1, H // 2, W // 2), edges repeated."""
-    x = F.pad(x, (1, 1, 1, 1), mode="replicate")
-    x = (x[..., :-3:2] + 3 * x[..., 1:-2:2] + 3 * x[..., 2:-1:2] + x[..., 3::2]) / 8
-    return (x[..., :-3:2, :] + 3 * x[..., 1:-2:2, :] + 3 * x[..., 2:-1:2, :] + x[..., 3::2, :]) / 8
-
-
 def laplacian(prediction: torch.Tensor, target: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
     """prediction, target: (B, 1, H, W) in [0, 1]; valid: (B, 1, H, W) bool. Returns (B,)."""
     x = torch.where(valid, wide(prediction) - wide(target), 0)
+    if all(rows % 2 == columns % 2 == 0 for rows, columns in sizes(*x.shape[-2:])):
+        return _Even.apply(x, valid)  # pyright: ignore[reportReturnType]
     loss = x.new_zeros(len(x))
-    for k in range(LEVELS):
-        if min(x.shape[-2:]) < 2:
-            break
+    for k, (rows, columns) in enumerate(sizes(*x.shape[-2:])):
         smaller = halve(x)
-        band = x - F.interpolate(smaller, size=x.shape[-2:], mode="bilinear", align_corners=False)
+        band = x - F.interpolate(smaller, size=(rows, columns), mode="bilinear", align_corners=False)
         loss = loss + 2**k * mean(band.abs(), valid)
-        x, valid = smaller, valid[..., : 2 * smaller.shape[-2] : 2, : 2 * smaller.shape[-1] : 2]
+        x, valid = smaller, valid[..., : 2 * (rows // 2) : 2, : 2 * (columns // 2) : 2]
     return loss
+
+
+def sizes(rows: int, columns: int) -> list[tuple[int, int]]:
+    """Of the levels that there are."""
+    found = []
+    while len(found) < LEVELS and min(rows, columns) > 1:
+        found.append((rows, columns))
+        rows, columns = rows // 2, columns // 2
+    return found
+
+
+def halve(x: torch.Tensor) -> torch.Tensor:
+    """(B, 1, H, W) to (B, 1, H // 2, W // 2), edges repeated."""
+    x = F.pad(x, (1, 1, 1, 1), mode="replicate")
+    x = torch.add(x[..., :-3:2] + x[..., 3::2], x[..., 1:-2:2] + x[..., 2:-1:2], alpha=3)
+    return torch.add(x[..., :-3:2, :] + x[..., 3::2, :], x[..., 1:-2:2, :] + x[..., 2:-1:2, :], alpha=3) / 64
+
+
+def double(x: torch.Tensor) -> torch.Tensor:
+    """16 times (B, 1, H, W) enlarged to (B, 1, 2 H, 2 W) by bilinear interpolation."""
+    x = F.pad(x, (1, 1, 1, 1), mode="replicate")
+    for axis in (-2, -1):
+        length = x.shape[axis] - 2
+        before, here, after = (x.narrow(axis, place, length) for place in range(3))
+        both = torch.add(before, here, alpha=3), torch.add(after, here, alpha=3)
+        x = torch.stack(both, axis).flatten(axis - 1, axis)
+    return x
+
+
+class _Even(torch.autograd.Function):
+    """The pyramid where each level has even sides, whose gradient is a pyramid too.
+
+    Halving D and doubling U are each other's transposes but for a factor, edges and all: D = U' / 4. Through
+    b = x - U D x a gradient s of b and one t of D x come back as s + U (t - 4 D s) / 4.
+    """
+
+    @staticmethod
+    def forward(ctx, x: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+        sums, pixels, signs = [], [], []
+        for _ in sizes(*x.shape[-2:]):
+            smaller = halve(x)
+            band = torch.where(valid, torch.sub(x, double(smaller), alpha=1 / 16), 0)
+            sums.append(torch.linalg.vector_norm(band, 1, (1, 2, 3)))
+            pixels.append(valid.sum((1, 2, 3)))
+            signs.append(band.sign_())
+            x, valid = smaller, valid[..., ::2, ::2]
+        levels = 2 ** torch.arange(len(sums), device=x.device)[:, None]
+        weights = levels / torch.stack(pixels).clamp(min=1)
+        ctx.save_for_backward(weights, *signs)
+        return (torch.stack(sums) * weights).sum(0)
+
+    @staticmethod
+    def backward(ctx, *gradients: torch.Tensor):
+        (gradient,) = gradients
+        weights, *signs = ctx.saved_tensors
+        found = None
+        slopes = (weights * gradient).view(len(signs), -1, 1, 1, 1).unbind()
+        for sign, slope in reversed(list(zip(signs, slopes, strict=True))):
+            own = sign * slope
+            below = halve(own) * -4 if found is None else torch.sub(found, halve(own), alpha=4)
+            found = torch.add(own, double(below), alpha=1 / 64)
+        return found, None
