@@ -19,6 +19,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.autograd.graph import Node, get_gradient_edge
 from torch.utils import _foreach_utils
+from torch.utils._python_dispatch import _disable_current_modes
 
 from david.model.networks.network import Network, build
 from david.pipeline.batch import Batch, Target
@@ -167,7 +168,7 @@ def fake_gpu(walk: Walk | None = None) -> Iterator[None]:
 
 def on_gpu(recipe: Recipe) -> Network:
     """The recipe's network on the GPU that is not there, as a step takes it. Within `fake_gpu`."""
-    with torch.device("meta"), torch.utils._python_dispatch._disable_current_modes():
+    with torch.device("meta"), _disable_current_modes():
         network = build(recipe.model).to(memory_format=torch.channels_last)
     for module in network.modules():
         for name, one in module._parameters.items():
@@ -186,6 +187,7 @@ def _there(meta: torch.Tensor) -> torch.Tensor:
 def batch_of(recipe: Recipe) -> Batch:
     """A batch as the recipe's loader would hand it to the GPU that is not there."""
     b, h, w = recipe.batch_size, recipe.data.height, recipe.data.width
+    assert h and w
 
     def some(*shape: int, dtype: torch.dtype) -> torch.Tensor:
         return torch.zeros(shape, dtype=dtype, device=CUDA)

@@ -17,7 +17,7 @@ from david.model import build
 from david.model.heads.depth import RelativeDepth
 from david.train import recipes
 from david.train.losses import mse
-from david.train.losses.alignment import align_for_each
+from david.train.losses.alignment import align
 from david.train.losses.table import TERMS
 from david.train.recipe import Recipe, override
 from david.train.step.gradients import Learner
@@ -55,8 +55,8 @@ def test_the_count_of_a_few_operations_is_that_by_hand() -> None:
         (lambda x: F.pad(x, (1, 1, 1, 1), mode="replicate").sum().backward(), 1, 0),
         (lambda x: x[:, torch.zeros(5, dtype=torch.int64, device=CUDA)].sum().backward(), 1, 0),
         (lambda x: x.detach().index_add_(0, torch.zeros(2, dtype=torch.int64, device=CUDA), x.detach()), 1, 0),
-        (lambda x: x.sum().item(), 0, 1),
-        (lambda x: float(x.sum()) + bool(x.sum() > 0), 0, 2),
+        (lambda x: x.detach().sum().item(), 0, 1),
+        (lambda x: float(x.detach().sum()) + bool(x.sum() > 0), 0, 2),
         (lambda x: x.cpu(), 0, 1),
         (lambda x: torch.empty(2, 3, 4, 4).copy_(x), 0, 1),
         (lambda x: (x * 2)[..., ::2].sum().backward(), 0, 0),
@@ -67,18 +67,35 @@ def test_what_scatters_and_what_waits_is_seen(work: Callable, scatters: int, wai
     assert (found.scatters, found.waits) == (scatters, waits)
 
 
+class Within(torch.autograd.Function):
+    """A function whose backward differentiates for itself."""
+
+    @staticmethod
+    def forward(ctx, x: torch.Tensor):
+        with torch.enable_grad():
+            ctx.leaf = x.detach().requires_grad_()
+            ctx.said = ctx.leaf.sin() * ctx.leaf
+        return ctx.said.detach(), x.new_zeros(2)
+
+    @staticmethod
+    def backward(ctx, *gradients: torch.Tensor):
+        assert not gradients[1].any()
+        return torch.autograd.grad(ctx.said, [ctx.leaf], gradients[0])
+
+
 def test_walking_the_graph_gives_the_gradients_of_torch() -> None:
     """On values, on the CPU: a loss that is broadcast, cast, indexed, differentiated within and summed in many ways."""
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 1, 3, padding=1)).double()
+    first = nn.Conv2d(3, 4, 3, padding=1)
+    net = nn.Sequential(first, nn.ReLU(), nn.Conv2d(4, 1, 3, padding=1)).double()
     x, target = torch.randn(2, 3, 6, 6, dtype=torch.float64), torch.randn(2, 1, 6, 6)
     valid = torch.rand(2, 1, 6, 6) > 0.2
 
     def loss() -> torch.Tensor:
         said = net(x)
-        first, second = align_for_each(said, target, valid, 2)
-        more = (said[:, :, ::2] * net[0].bias[:1].float()).unbind(2)
-        return (mse.mse(first, target, valid) + second.abs().mean((1, 2, 3))).sum() + more[1].mean()
+        aligned, (within, _) = align(said, target, valid), Within.apply(said)
+        more = (said[:, :, ::2] * first.weight[0, 0, 0, :1].float()).unbind(2)
+        return (mse.mse(aligned, target, valid) + within.abs().mean((1, 2, 3))).sum() + more[1].mean()
 
     expected = torch.autograd.grad(loss(), list(net.parameters()))
     Walk().backward(loss())
