@@ -52,6 +52,8 @@ def pack(
     normals_axes: told.NormalsAxes = None,
     splits: told.Splits = None,
     depth_kind: told.DepthKind = None,
+    train_list: told.TrainList = None,
+    test_list: told.TestList = None,
     val_fraction: Annotated[
         float, typer.Option(metavar="SHARE", help="Share in the val split, where the source tells no splits.")
     ] = PackOptions.val_fraction,
@@ -101,8 +103,8 @@ def pack(
 ) -> None:
     """Turn raw data into a shard set; run it again to go on.
 
-    Raw data is of synthhuman, nyu_labeled, a folder of one's own, or a benchmark: p3m-500-np, p3m-500-p, ppm-100,
-    photomatte85, or rendered people.
+    Raw data is of synthhuman, a folder of one's own, rooms with depth in metres (nyu, nyu_labeled, sunrgbd), or a
+    benchmark: p3m-500-np, p3m-500-p, ppm-100, photomatte85, or rendered people.
 
     Jobs on several machines take --part 1/n .. n/n of the same call; the last to end writes the manifest, or
     `david merge SHARDS` does.

@@ -31,5 +31,11 @@ DepthSky = Annotated[float | None, _option(metavar="N", help="Folder: the number
 NormalsAxes = Annotated[
     str | None, _option(metavar="AXES", help="Folder, rendered: channels right, up, to the camera, as x,-y,-z.")
 ]
-Splits = Annotated[Path | None, _option(metavar="FILE", help="NYU: splits.mat, if not beside the data.")]
-DepthKind = Annotated[str | None, _option(metavar="raw|filled", help="NYU: depth with holes, or not.")]
+Splits = Annotated[
+    Path | None, _option(metavar="FILE", help="NYU, SUN RGB-D: the official split, if not where it usually is.")
+]
+DepthKind = Annotated[str | None, _option(metavar="KIND", help="NYU: raw or filled; SUN RGB-D: depth or depth_bfx.")]
+TrainList = Annotated[
+    Path | None, _option(metavar="FILE", help="NYU, KITTI: lines of rgb, depth, focal length to train on.")
+]
+TestList = Annotated[Path | None, _option(metavar="FILE", help="NYU, KITTI: likewise, to test on.")]

@@ -163,6 +163,16 @@ class CameraNormals(Convention):
         return named.format(x=self.channels[0], z=self.channels[2])
 
 
+# by the unit that is promised, what numbers that are too small, and too large, may be in
+_OTHER_UNITS = {
+    "metres": ("kilometres", "centimetres or mm"),
+    "cm": ("metres", "millimetres"),
+    "millimetres": ("centimetres or metres", "finer steps than millimetres"),
+    "256ths of a metre": ("metres", "finer steps"),
+    "65535ths of 50 metres": ("mm or metres", "finer steps"),
+}
+
+
 @dataclass(frozen=True)
 class PlausibleDepth(Convention):
     """Depth in metres that can be: its unit, and that what has none is marked.
@@ -170,8 +180,8 @@ class PlausibleDepth(Convention):
     median_m: between which the samples' median depths lie; surely_m: likewise, where few samples tell; size_m: of what
     is seen, by depth and focal length; deepest_m: from a sample's nearest pixel to the farthest; each None: any.
     option: of the command line, that says what a step is; likely_m: the medians' range beyond which it is asked about
-    invalid: how what has no depth is marked, in words; unit: of the stored numbers, in words; smooth: that hardly a
-    pixel has just the largest or the smallest depth, which tells of a background that was not taken out"""
+    invalid: how what has no depth is marked, in words; unit: of the stored numbers, one of `_OTHER_UNITS`; smooth: that
+    hardly a pixel has just the largest or the smallest depth, which tells of a background that was not taken out"""
 
     name = "depth"
 
@@ -198,7 +208,7 @@ class PlausibleDepth(Convention):
         found = []
         least, most = self.median_m if many else self.surely_m
         told = f"depth is {middle:.4g} m (median of the samples' medians), expected {least:g} to {most:g}"
-        smaller, larger = ("metres", "millimetres") if self.unit != "metres" else ("kilometres", "centimetres or mm")
+        smaller, larger = _OTHER_UNITS[self.unit]
         if middle < least or middle > most:
             asked = f"in {smaller}, or inverse" if middle < least else f"in {larger}"
             found.append(
@@ -207,11 +217,11 @@ class PlausibleDepth(Convention):
         elif self.size_m and (size < self.size_m[0] or size > self.size_m[1]):
             found.append(
                 f"what is seen would be {size:.4g} m in size by depth and focal length (median), expected "
-                f"{self.size_m[0]:g} to {self.size_m[1]:g}: is depth in {smaller if size < self.size_m[0] else 'mm'}?"
+                f"{self.size_m[0]:g} to {self.size_m[1]:g}: is depth in {smaller if size < self.size_m[0] else larger}?"
             )
         elif self.deepest_m and depth > self.deepest_m:
             found.append(
-                f"samples are {depth:.4g} m deep (median), expected {self.deepest_m:g} at most: is depth in mm?"
+                f"samples are {depth:.4g} m deep (median), expected {self.deepest_m:g} at most: is depth in {larger}?"
             )
         limit = MOST_STRANGE if many else MOST_STRANGE_OF_FEW
         strange = _middle([max(1 - (one.depth_usable or 0), (one.at_extreme or 0) * self.smooth) for one in good])

@@ -51,10 +51,12 @@ class Member(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """What is listed of one sample. members: by kind, `rgb` among them; split: None where the source tells none."""
+    """What is listed of one sample. members: by kind, `rgb` among them; split: None where the source tells none; told:
+    what a list says of it beside its files, as text, which decides bytes as the members do."""
 
     members: dict[str, Member]
     split: str | None = None
+    told: str = ""
 
     @property
     def archive(self) -> Path:

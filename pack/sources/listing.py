@@ -25,23 +25,20 @@ _PART = re.compile(r"\*\*/?|\*|\{[^{}]*\}|[^*{]+|\{")
 
 class Row(NamedTuple):
     """One sample as it is listed. where: for errors; files: by kind, relative to the raw folder; id: None where none is
-    told."""
+    told; told: what is said of it beside its files."""
 
     where: str
     files: dict[str, str]
     split: str | None
     id: str | None
+    told: str = ""
 
 
 def rows(path: Path) -> Iterator[Row | BadSample]:
     """The rows of a list; one that makes no sense comes as BadSample.
 
     Raises DavidError where the file can't be read or has no such header."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        told = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise DavidError(f"{path}: the list can't be read ({told})") from error
+    text = _text(path)
     if path.suffix.lower() in (".jsonl", ".ndjson", ".json"):
         return _of_json(path, text)
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
@@ -51,6 +48,14 @@ def rows(path: Path) -> Iterator[Row | BadSample]:
         raise DavidError(f"{path}: an empty list; expected a header of {','.join(COLUMNS)}") from error
     _require_columns(header, f"{path}, line 1")
     return _of_csv(path, header, reader)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        told = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise DavidError(f"{path}: the list can't be read ({told})") from error
 
 
 def _require_columns(names: Iterable[str], where: str) -> None:
@@ -111,6 +116,24 @@ def _row(where: str, cells: dict[str, str]) -> Row | BadSample:
     if split is not None and not SPLIT_NAME.fullmatch(split):
         return BadSample(where, f"the split is `{split[:40]}`, expected a-z, 0-9 and _")
     return Row(where, files, split, cells.get("id") or None)
+
+
+def lines(path: Path, split: str) -> Iterator[Row | BadSample]:
+    """The rows of a text of `rgb depth focal` a line, as those have it who train on NYU Depth V2 and KITTI: a name may
+    begin with a slash, and `None` says that there is no depth. What is `told` of a row is its focal length.
+
+    Raises DavidError where the file can't be read."""
+    for number, line in enumerate(_text(path).splitlines(), start=1):
+        where, words = f"{path}, line {number}", line.split()
+        if not words:
+            continue
+        if len(words) != 3:
+            yield BadSample(where, f"{len(words)} words, expected three: rgb, depth and focal length")
+            continue
+        rgb, depth, focal = words
+        files = {"rgb": rgb.lstrip("/")} | ({} if depth == "None" else {"depth": depth.lstrip("/")})
+        row = _row(where, files | {"split": split})
+        yield row._replace(told=focal) if isinstance(row, Row) else row
 
 
 def matches(names: Iterable[str], pattern: str) -> Iterator[tuple[tuple[str, ...], str]]:

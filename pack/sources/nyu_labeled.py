@@ -155,16 +155,25 @@ def _official(path: Path) -> dict[int, str]:
     """Number, from 1, to `train` or `test`. Raises DavidError where the file is none."""
     if not path.is_file():
         raise DavidError(f"{path}: the official split is not there; download splits.mat beside the data, or --splits")
+    content = matlab(path)
     try:
-        from scipy.io import loadmat
-    except ImportError as error:
-        raise DavidError(f"{path}: a MATLAB file; {ADVICE}") from error
-    try:
-        content = loadmat(path)
         return {
             int(number): split
             for split, name in (("train", "trainNdxs"), ("test", "testNdxs"))
             for number in np.ravel(content[name])
         }
-    except (ValueError, KeyError, TypeError, NotImplementedError, OSError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise DavidError(f"{path}: no split of NYU Depth V2 ({type(error).__name__}: {error})") from error
+
+
+def matlab(path: Path) -> dict[str, Any]:
+    """What a MATLAB file from before HDF5 holds, by name. Raises DavidError where it is none, or without SciPy."""
+    try:
+        from scipy.io import loadmat
+        from scipy.io.matlab import MatReadError
+    except ImportError as error:
+        raise DavidError(f"{path}: a MATLAB file; {ADVICE}") from error
+    try:
+        return loadmat(path)
+    except (ValueError, TypeError, NotImplementedError, OSError, MatReadError) as error:
+        raise DavidError(f"{path}: can't be read as a MATLAB file ({type(error).__name__}: {error})") from error

@@ -7,12 +7,15 @@ from typing import Any
 from david.pack.errors import DavidError
 from david.pack.sources.folder import Folder
 from david.pack.sources.matting import P3M500NP, P3M500P, PPM100, PhotoMatte85
+from david.pack.sources.nyu import Nyu
 from david.pack.sources.nyu_labeled import NyuLabeled
 from david.pack.sources.rendered import Rendered
 from david.pack.sources.source import Source
+from david.pack.sources.sunrgbd import SunRgbd
 from david.pack.sources.synthhuman import SynthHuman
 
-KNOWN = (SynthHuman, Folder, NyuLabeled, P3M500NP, P3M500P, PPM100, PhotoMatte85, Rendered)
+METRIC = (Nyu, NyuLabeled, SunRgbd)  # rooms and streets whose depth is in metres
+KNOWN = (SynthHuman, Folder, *METRIC, P3M500NP, P3M500P, PPM100, PhotoMatte85, Rendered)
 SOURCES: dict[str, type[Source]] = {one.name: one for one in KNOWN}
 
 

@@ -234,4 +234,6 @@ def describe_raw(found: Found) -> dict[str, Any]:
 def _listed(key: str, entry: Entry) -> bytes:
     """What is listed of a sample, in words."""
     members = [(kind, m.name, m.size, m.crc) for kind, m in sorted(entry.members.items())]
+    if entry.told:
+        return repr((key, members, entry.split, entry.told)).encode()
     return repr((key, members, entry.split) if entry.split else (key, members)).encode()

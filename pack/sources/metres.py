@@ -1,0 +1,131 @@
+"""What sources of metric depth share: files that a list names, 16-bit PNGs of whole steps, and samples made of both.
+
+Sensors store whole steps, which are kept as they are (coding u16-linear): metres come back exactly, and 0 is a hole.
+
+Legend: H rows, W columns.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from david.pack.errors import BadSample, DavidError
+from david.pack.raw import archive, picture, png
+from david.pack.raw.archive import Entry, Found, Member
+from david.pack.raw.zip_faults import STORED
+from david.pack.shards.sample import Sample
+from david.pack.sources import listing, paired
+from david.pack.sources.listing import Row
+
+_PIXEL_BYTES = 16  # more than a pixel of any of these pictures takes in a file
+_ROOM_BYTES = 1 << 20  # for headers and profiles
+ENOUGH_STEPS = 64  # different ones, from which on their low bits tell something
+MM = 0.001
+
+Places = Mapping[str, Sequence[str]]  # by kind: folders of the raw data that its files may lie in, "" for itself
+
+
+def folder(raw: object, name: str, expected: str) -> Path:
+    """`raw`, where it is a folder. Raises DavidError."""
+    if not isinstance(raw, Path) or not raw.is_dir():
+        raise DavidError(f"{raw}: no folder there; expected that of {name}, with {expected}")
+    return raw
+
+
+def member(raw: Path, name: str) -> Member | None:
+    """A loose file; None where there is none."""
+    path = raw / name
+    if not path.is_file():
+        return None
+    size = path.stat().st_size
+    return Member(raw, name, size, None, None, size, STORED)
+
+
+def listed(
+    raw: Path, rows: Iterable[Row | BadSample], places: Mapping[str | None, Places], bad: dict[str, BadSample] | None
+) -> Found:
+    """The samples that rows name, in order of their keys; places: of each split's files, the first that has one counts.
+
+    Raises BadSample for a row that is none, names a file that is not there, or one that an earlier row named; with
+    `bad` these are left out and put there."""
+    found: Found = {}
+    before: dict[str, str] = {}
+    faults: dict[str, BadSample] = {}
+    for key, row in listing.keyed(list(rows)):
+        if isinstance(row, BadSample):
+            faults[key] = row
+        elif key in before:
+            faults[key] = BadSample(row.where, f"{row.files['rgb']} is there twice, before at {before[key]}")
+        else:
+            before[key], members = row.where, {}
+            for kind, name in row.files.items():
+                folders = places[row.split][kind]
+                tried = (member(raw, f"{inside}/{name}" if inside else name) for inside in folders)
+                if (one := next(filter(None, tried), None)) is None:
+                    under = " or ".join(str(raw / inside) for inside in folders)
+                    faults[key] = BadSample(row.where, f"{kind} `{name}` is not there; expected it under {under}")
+                    break
+                members[kind] = one
+            else:
+                found[key] = Entry(members, row.split, row.told)
+    return whole(found, faults, bad)
+
+
+def whole(found: Found, faults: dict[str, BadSample], bad: dict[str, BadSample] | None) -> Found:
+    """What was found without what was at fault, in order. Raises the first fault where none may be set aside."""
+    if faults and bad is None:
+        raise next(iter(faults.values()))
+    if bad is not None:
+        bad.update(sorted(faults.items()))
+    return {key: found[key] for key in sorted(found.keys() - faults.keys())}
+
+
+def read(entry: Entry, max_pixels: int) -> dict[str, bytes]:
+    """The bytes of a sample's members, none of them larger than a picture of so many pixels can be."""
+    most = _PIXEL_BYTES * max_pixels + _ROOM_BYTES
+    return {kind: archive.read(one, most) for kind, one in entry.members.items()}
+
+
+def steps(member: Member, data: bytes, max_pixels: int) -> np.ndarray:
+    """(H, W) uint16 as stored. Raises BadSample where it is no grey PNG of 16 bits: one of 8 is a picture of depth, in
+    steps that nobody knows."""
+    pixels = picture.steps(member, data, max_pixels)
+    if pixels.dtype != np.uint16:
+        raise BadSample(member.where, f"expected a PNG of 16 bits, found {png.read_header(data).bits}: is it for show?")
+    return pixels
+
+
+def rotated(stored: np.ndarray) -> bool:
+    """Whether whole steps (uint16) are bit-rotated, as SUN RGB-D's raw files are: of many different ones the three low
+    bits, which any other sensor's fill, are those of steps beyond 8,191, that is nearly always 0."""
+    known = np.unique(stored[stored > 0])
+    return known.size >= ENOUGH_STEPS and np.count_nonzero(known & 7) < known.size / ENOUGH_STEPS
+
+
+def sample(
+    key: str,
+    entry: Entry,
+    data: dict[str, bytes],
+    rgb: np.ndarray,
+    depth: np.ndarray | None,
+    known: np.ndarray | None = None,
+    *,
+    step_m: float = 1.0,
+    intrinsics: np.ndarray | None = None,
+    fields: dict[str, np.ndarray] | None = None,
+    **meta: object,
+) -> Sample:
+    """depth: (H, W) in steps of `step_m`, infinite for sky, None where there is no truth; known: (H, W) bool, where it
+    means something; fields: others that are valid everywhere; meta: what else there is to tell.
+
+    Raises BadSample where depth is of another size than the picture."""
+    values, masks = dict(fields or {}), {name: np.ones(rgb.shape[:2], bool) for name in fields or {}}
+    for name, value in (values if depth is None else values | {"depth": depth}).items():
+        paired.require_size(entry.members.get(name, entry.members["rgb"]), name, value, rgb, entry.members["rgb"])
+    if depth is not None and known is not None:
+        sky = np.isposinf(depth) & ~known
+        values["depth"] = np.where(known, depth, np.where(sky, np.float32(np.inf), np.float32(np.nan)))
+        values["depth"], masks["depth"] = values["depth"].astype(np.float32), known
+    told = paired.told(entry, data) | meta
+    return Sample(key, rgb, values, masks, intrinsics=intrinsics, meta=told, step_m=step_m)
