@@ -54,6 +54,7 @@ def pack(
     depth_kind: told.DepthKind = None,
     train_list: told.TrainList = None,
     test_list: told.TestList = None,
+    crop: told.Crop = None,
     val_fraction: Annotated[
         float, typer.Option(metavar="SHARE", help="Share in the val split, where the source tells no splits.")
     ] = PackOptions.val_fraction,
@@ -103,8 +104,8 @@ def pack(
 ) -> None:
     """Turn raw data into a shard set; run it again to go on.
 
-    Raw data is of synthhuman, a folder of one's own, rooms with depth in metres (nyu, nyu_labeled, sunrgbd), or a
-    benchmark: p3m-500-np, p3m-500-p, ppm-100, photomatte85, or rendered people.
+    Raw data is of synthhuman, a folder of one's own, scenes with depth in metres (nyu, nyu_labeled, sunrgbd, ibims,
+    hypersim, kitti, vkitti2), or a benchmark: da2k, p3m-500-np, p3m-500-p, ppm-100, photomatte85, rendered people.
 
     Jobs on several machines take --part 1/n .. n/n of the same call; the last to end writes the manifest, or
     `david merge SHARDS` does.

@@ -32,10 +32,12 @@ NormalsAxes = Annotated[
     str | None, _option(metavar="AXES", help="Folder, rendered: channels right, up, to the camera, as x,-y,-z.")
 ]
 Splits = Annotated[
-    Path | None, _option(metavar="FILE", help="NYU, SUN RGB-D: the official split, if not where it usually is.")
+    Path | None,
+    _option(metavar="FILE", help="NYU, SUN RGB-D, Hypersim: the split, if not where it usually is."),
 ]
 DepthKind = Annotated[str | None, _option(metavar="KIND", help="NYU: raw or filled; SUN RGB-D: depth or depth_bfx.")]
 TrainList = Annotated[
     Path | None, _option(metavar="FILE", help="NYU, KITTI: lines of rgb, depth, focal length to train on.")
 ]
+Crop = Annotated[str | None, _option(metavar="none|kb", help="KITTI: keep 352 rows and 1216 columns.")]
 TestList = Annotated[Path | None, _option(metavar="FILE", help="NYU, KITTI: likewise, to test on.")]

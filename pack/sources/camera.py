@@ -9,6 +9,8 @@ from david.pack.errors import BadSample
 _NUMBER = re.compile(rb"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
 _FOCAL_SIDES = 0.01, 1000.0  # a focal length in longer sides of the image: fields of view of 178 and 0.06 degrees
 _CENTRE_SIDES = 10.0  # how far the principal point may lie from the image's centre: it may be cut out of a larger one
+# Images have their corner at 0, 0: this is taken from intrinsics whose first pixel has its centre at 1, and added to
+HALF = np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])  # those whose first pixel has it at 0
 _SKEW = 1e-6  # of a focal length: what is left of zero by rounding
 
 

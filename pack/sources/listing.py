@@ -38,7 +38,7 @@ def rows(path: Path) -> Iterator[Row | BadSample]:
     """The rows of a list; one that makes no sense comes as BadSample.
 
     Raises DavidError where the file can't be read or has no such header."""
-    text = _text(path)
+    text = read_text(path)
     if path.suffix.lower() in (".jsonl", ".ndjson", ".json"):
         return _of_json(path, text)
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
@@ -50,7 +50,8 @@ def rows(path: Path) -> Iterator[Row | BadSample]:
     return _of_csv(path, header, reader)
 
 
-def _text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """Of a UTF-8 file. Raises DavidError where it can't be read."""
     try:
         return path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -83,7 +84,7 @@ def _of_csv(path: Path, header: tuple[str, ...], reader: Iterator[list[str]]) ->
         if len(cells) != len(header):
             yield BadSample(where, f"{len(cells)} cells, the header has {len(header)}")
             continue
-        yield _row(where, {name: cell.strip() for name, cell in zip(header, cells, strict=True)})
+        yield checked(where, {name: cell.strip() for name, cell in zip(header, cells, strict=True)})
 
 
 def _of_json(path: Path, text: str) -> Iterator[Row | BadSample]:
@@ -100,10 +101,11 @@ def _of_json(path: Path, text: str) -> Iterator[Row | BadSample]:
             yield BadSample(where, f"no JSON object of texts: {error}")
             continue
         _require_columns({"rgb": None} | cells, where)
-        yield _row(where, {name: str(value) for name, value in cells.items()})
+        yield checked(where, {name: str(value) for name, value in cells.items()})
 
 
-def _row(where: str, cells: dict[str, str]) -> Row | BadSample:
+def checked(where: str, cells: dict[str, str]) -> Row | BadSample:
+    """A row of these cells, by column; BadSample where its paths or its split are none."""
     files = {kind: cells[kind] for kind in FILES if cells.get(kind)}
     if "rgb" not in files:
         return BadSample(where, "names no rgb")
@@ -123,7 +125,7 @@ def lines(path: Path, split: str) -> Iterator[Row | BadSample]:
     begin with a slash, and `None` says that there is no depth. What is `told` of a row is its focal length.
 
     Raises DavidError where the file can't be read."""
-    for number, line in enumerate(_text(path).splitlines(), start=1):
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
         where, words = f"{path}, line {number}", line.split()
         if not words:
             continue
@@ -132,7 +134,7 @@ def lines(path: Path, split: str) -> Iterator[Row | BadSample]:
             continue
         rgb, depth, focal = words
         files = {"rgb": rgb.lstrip("/")} | ({} if depth == "None" else {"depth": depth.lstrip("/")})
-        row = _row(where, files | {"split": split})
+        row = checked(where, files | {"split": split})
         yield row._replace(told=focal) if isinstance(row, Row) else row
 
 

@@ -103,6 +103,11 @@ def rotated(stored: np.ndarray) -> bool:
     return known.size >= ENOUGH_STEPS and np.count_nonzero(known & 7) < known.size / ENOUGH_STEPS
 
 
+def require_size(entry: Entry, kind: str, values: np.ndarray, rgb: np.ndarray) -> None:
+    """Raises BadSample where a field of a sample is of another size than its image."""
+    paired.require_size(entry.members.get(kind, entry.members["rgb"]), kind, values, rgb, entry.members["rgb"])
+
+
 def sample(
     key: str,
     entry: Entry,
@@ -122,7 +127,7 @@ def sample(
     Raises BadSample where depth is of another size than the picture."""
     values, masks = dict(fields or {}), {name: np.ones(rgb.shape[:2], bool) for name in fields or {}}
     for name, value in (values if depth is None else values | {"depth": depth}).items():
-        paired.require_size(entry.members.get(name, entry.members["rgb"]), name, value, rgb, entry.members["rgb"])
+        require_size(entry, name, value, rgb)
     if depth is not None and known is not None:
         sky = np.isposinf(depth) & ~known
         values["depth"] = np.where(known, depth, np.where(sky, np.float32(np.inf), np.float32(np.nan)))

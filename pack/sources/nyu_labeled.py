@@ -17,7 +17,7 @@ from isal.isal_zlib import crc32
 
 from david.pack.check.conventions import PlausibleDepth
 from david.pack.errors import BadSample, DavidError
-from david.pack.raw import archive
+from david.pack.raw import archive, matlab
 from david.pack.raw.archive import MAX_PIXELS, Changed, Entry, Found, Member
 from david.pack.raw.zip_faults import STORED
 from david.pack.shards.sample import Sample
@@ -25,7 +25,6 @@ from david.pack.shards.schema import RGB, Field, Fields
 from david.pack.sources.source import Raw, Source
 
 FILE, SPLITS = "nyu_depth_v2_labeled.mat", "splits.mat"
-ADVICE = "install what reads it: pip install -e '.[nyu]' in the folder of david"
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 DEPTHS = {"raw": "rawDepths", "filled": "depths"}
 # of the toolbox's camera_params.m, for the pixels of 480 x 640; it counts from 1, so that 0.5 is the image's corner
@@ -122,11 +121,7 @@ class NyuLabeled(Source):
 def _opened(path: Path) -> Any:
     """The file, open for the life of this process. Raises DavidError without h5py, OSError where it is none."""
     _require_hdf5(path)
-    try:
-        import h5py
-    except ImportError as error:
-        raise DavidError(f"{path}: an HDF5 file; {ADVICE}") from error
-    return h5py.File(path, "r")
+    return matlab.hdf5(str(path), path)
 
 
 def _require_hdf5(path: Path) -> None:
@@ -155,7 +150,7 @@ def _official(path: Path) -> dict[int, str]:
     """Number, from 1, to `train` or `test`. Raises DavidError where the file is none."""
     if not path.is_file():
         raise DavidError(f"{path}: the official split is not there; download splits.mat beside the data, or --splits")
-    content = matlab(path)
+    content = matlab.load(path)
     try:
         return {
             int(number): split
@@ -164,16 +159,3 @@ def _official(path: Path) -> dict[int, str]:
         }
     except (ValueError, KeyError, TypeError) as error:
         raise DavidError(f"{path}: no split of NYU Depth V2 ({type(error).__name__}: {error})") from error
-
-
-def matlab(path: Path) -> dict[str, Any]:
-    """What a MATLAB file from before HDF5 holds, by name. Raises DavidError where it is none, or without SciPy."""
-    try:
-        from scipy.io import loadmat
-        from scipy.io.matlab import MatReadError
-    except ImportError as error:
-        raise DavidError(f"{path}: a MATLAB file; {ADVICE}") from error
-    try:
-        return loadmat(path)
-    except (ValueError, TypeError, NotImplementedError, OSError, MatReadError) as error:
-        raise DavidError(f"{path}: can't be read as a MATLAB file ({type(error).__name__}: {error})") from error

@@ -21,12 +21,12 @@ import numpy as np
 
 from david.pack.check.conventions import PlausibleDepth
 from david.pack.errors import BadSample, DavidError
-from david.pack.raw import archive, picture
+from david.pack.raw import archive, matlab, picture
 from david.pack.raw.archive import MAX_PIXELS, Entry, Found, Member
 from david.pack.shards.sample import Sample
 from david.pack.shards.schema import RGB, Field, Fields
-from david.pack.sources import listing, metres, nyu_labeled, paired
-from david.pack.sources.camera import intrinsics
+from david.pack.sources import listing, metres, paired
+from david.pack.sources.camera import HALF, intrinsics
 from david.pack.sources.listing import Row
 from david.pack.sources.paired import Layout, Place
 from david.pack.sources.source import Raw, Source
@@ -133,12 +133,9 @@ class SunRgbd(Source):
         _require_reading(members["depth"], stored, published)
         camera = None
         if "camera" in members:
-            camera = intrinsics(members["camera"].where, data["camera"], *rgb.shape[:2]) - _FROM_1
+            camera = intrinsics(members["camera"].where, data["camera"], *rgb.shape[:2]) - HALF
         known = (mm > 0) & (mm <= FARTHEST_MM)
         return metres.sample(key, entry, data, rgb, mm, known, step_m=metres.MM, intrinsics=camera)
-
-
-_FROM_1 = np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])
 
 
 def unrotated(stored: np.ndarray) -> np.ndarray:
@@ -170,7 +167,7 @@ def _root(raw: Path) -> Path | None:
 
 def _official(path: Path) -> dict[str, str]:
     """Scene folder to `train` or `test`. Raises DavidError where the file is none."""
-    content = nyu_labeled.matlab(path)
+    content = matlab.load(path)
     try:
         return {
             scene: split

@@ -5,7 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from david.pack.errors import DavidError
+from david.pack.sources.da2k import Da2k
 from david.pack.sources.folder import Folder
+from david.pack.sources.hypersim import Hypersim
+from david.pack.sources.ibims import Ibims
+from david.pack.sources.kitti import Kitti
 from david.pack.sources.matting import P3M500NP, P3M500P, PPM100, PhotoMatte85
 from david.pack.sources.nyu import Nyu
 from david.pack.sources.nyu_labeled import NyuLabeled
@@ -13,9 +17,10 @@ from david.pack.sources.rendered import Rendered
 from david.pack.sources.source import Source
 from david.pack.sources.sunrgbd import SunRgbd
 from david.pack.sources.synthhuman import SynthHuman
+from david.pack.sources.vkitti2 import Vkitti2
 
-METRIC = (Nyu, NyuLabeled, SunRgbd)  # rooms and streets whose depth is in metres
-KNOWN = (SynthHuman, Folder, *METRIC, P3M500NP, P3M500P, PPM100, PhotoMatte85, Rendered)
+METRIC = (Nyu, NyuLabeled, SunRgbd, Ibims, Hypersim, Kitti, Vkitti2)  # rooms and streets whose depth is in metres
+KNOWN = (SynthHuman, Folder, *METRIC, Da2k, P3M500NP, P3M500P, PPM100, PhotoMatte85, Rendered)
 SOURCES: dict[str, type[Source]] = {one.name: one for one in KNOWN}
 
 
