@@ -13,8 +13,10 @@ def _option(*names: str, metavar: str, help: str) -> typer.models.OptionInfo:
 
 
 List = Annotated[
-    Path | None, _option("--list", metavar="FILE", help="Folder: CSV with a header, or JSONL, of each sample's files.")
+    Path | None,
+    _option("--list", metavar="FILE", help="Folder: CSV with a header, JSON or JSONL, of each sample's files."),
 ]
+Columns = Annotated[str | None, _option(metavar="NAMES", help="Folder: what --list calls them, as rgb=image,depth=gt.")]
 Rgb = Annotated[str | None, _option(metavar="PATTERN", help="Folder: images, as 'rgb/*.jpg'.")]
 Depth = Annotated[str | None, _option(metavar="PATTERN", help="Folder: depth, as 'depth/*.png', by --rgb's stars.")]
 Normals = Annotated[str | None, _option(metavar="PATTERN", help="Folder: normals.")]
@@ -24,6 +26,7 @@ Intrinsics = Annotated[str | None, _option(metavar="NUMBERS", help="Folder: fx,f
 DepthScale = Annotated[
     float | None, _option(metavar="METRES", help="Folder, rendered: metres a step of depth, as 0.001.")
 ]
+DepthBits = Annotated[str | None, _option(metavar="plain|rotated", help="Folder: rotated is SUN RGB-D's raw depth.")]
 DepthInvalid = Annotated[
     str | None, _option(metavar="NUMBERS", help="Folder, rendered: numbers that are no depth, and 0 of PNGs.")
 ]

@@ -1,6 +1,7 @@
 """Sets of metric depth pack from their own layouts: metres come back exactly, splits and cameras as published, and data
 that is not what its layout says is refused with what was seen."""
 
+import json
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from david.pack.check.conventions import Seen
 from david.pack.check.verify import verify
 from david.pack.shards import manifest, shard
 from david.pack.sources import metres, nyu_labeled, sunrgbd, table
+from david.pack.sources.folder import Folder
 from david.pack.sources.nyu import Nyu
 from david.pack.sources.source import Source
 from david.pack.sources.sunrgbd import SunRgbd
@@ -226,9 +228,9 @@ def test_sunrgbd_without_the_official_split_has_none_and_beyond_8_m_nothing_is_k
 def test_all_millimetres_survive_the_rotation_of_their_bits() -> None:
     mm = np.arange(1 << 16, dtype=np.uint16)
     stored = layouts.bits_rotated(mm)
-    assert np.array_equal(sunrgbd.unrotated(stored), mm)
+    assert np.array_equal(metres.unrotated(stored), mm)
     plain = [((int(d) >> 3) | (int(d) << 13)) & 0xFFFF for d in stored[::97]]
-    assert np.array_equal(sunrgbd.unrotated(stored)[::97], plain)
+    assert np.array_equal(metres.unrotated(stored)[::97], plain)
 
 
 def test_sunrgbd_decoded_is_a_test_set_in_plain_millimetres(tmp_path: Path) -> None:
@@ -288,3 +290,89 @@ def test_options_of_sunrgbd_are_checked(tmp_path: Path) -> None:
         SunRgbd(depth_kind="depth_bfx").scan(layouts.sunrgbd_decoded(tmp_path))
     with pytest.raises(DavidError, match="neither folders kv1, kv2, realsense, xtion there, nor rgb/rgb and gt/gt"):
         SunRgbd().scan(tmp_path / "rgb")
+
+
+# Lists whose columns have other names
+
+
+def listed_rooms(folder: Path, rotated: bool = False) -> list[dict[str, object]]:
+    """Rooms with depth as a sensor saw it and filled, and a JSON entry for each, as training code keeps them."""
+    entries = []
+    for number, view in enumerate(views(3)):
+        names = {kind: f"set/{kind}/{number}.png" for kind in ("image", "depth", "depth_bfx")}
+        filled = np.rint(view.depth_m * 1000).astype(np.uint16)
+        layouts.picture(folder / names["image"], view.rgb)
+        layouts.picture(folder / names["depth"], layouts.bits_rotated(steps(view)) if rotated else steps(view))
+        layouts.picture(folder / names["depth_bfx"], layouts.bits_rotated(filled) if rotated else filled)
+        entries.append({**names, "K": [[1, 0, 0], [0, 1, 0], [0, 0, 1]], "annotations": []})
+    return entries
+
+
+@pytest.mark.parametrize("kind", ["depth", "depth_bfx"])
+def test_a_json_list_is_read_by_its_own_names(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "train.json").write_text(json.dumps(listed_rooms(tmp_path, rotated=True), indent=1))
+    columns = f"rgb=image,depth={kind}"
+    source = Folder(list=Path("train.json"), columns=columns, depth_scale=0.001, depth_bits="rotated")
+    (samples,) = packed(tmp_path, source).values()
+    for one, view in zip(samples, views(3), strict=True):
+        require(one, steps(view) if kind == "depth" else np.rint(view.depth_m * 1000), 0.001)
+    assert source.options()["columns"] == columns
+
+
+def test_a_csv_without_a_header_is_read_by_its_places(tmp_path: Path) -> None:
+    lines = [f"{one['image']},{one['depth']}" for one in listed_rooms(tmp_path)]
+    (tmp_path / "train.csv").write_text("\n".join(lines) + "\n")
+    source = Folder(list=tmp_path / "train.csv", columns="rgb=1,depth=2", depth_scale=0.001)
+    (samples,) = packed(tmp_path, source).values()
+    for one, view in zip(samples, views(3), strict=True):
+        require(one, steps(view), 0.001)
+    (tmp_path / "train.csv").write_text("picture,truth,more\n" + "".join(f"{line},x\n" for line in lines))
+    named = Folder(list=tmp_path / "train.csv", columns="depth=truth,rgb=picture", depth_scale=0.001)
+    assert [one.values["depth"].size for one in packed(tmp_path, named)[None]] == [WIDE[0] * WIDE[1]] * 3
+
+
+def test_raw_depth_of_sunrgbd_read_as_plain_is_refused_unless_it_is_said_to_be_plain(tmp_path: Path) -> None:
+    (tmp_path / "train.json").write_text(json.dumps(listed_rooms(tmp_path, rotated=True)))
+    told = {"list": Path("train.json"), "columns": "rgb=image,depth=depth", "depth_scale": 0.001}
+    with pytest.raises(
+        BadSample, match=r"depth/0.png: its depths, [0-9]+ to [0-9]+, are multiples of 8, .* rotated: --"
+    ):
+        packed(tmp_path, Folder(**told))
+    (samples,) = packed(tmp_path, Folder(**told, depth_bits="plain")).values()
+    assert 8 < np.nanmedian(samples[0].depth_m) < 50
+
+
+WRONG_COLUMNS = {
+    "no rgb": ("depth=depth", "--columns is `depth=depth`, but says of rgb"),
+    "no such name of ours": (
+        "rgb=image,deep=depth",
+        "--columns is `rgb=image,deep=depth`, but says of rgb, and of any",
+    ),
+    "twice": ("rgb=image,rgb=depth", "but says of rgb"),
+    "names and places": ("rgb=1,depth=depth", "but says of rgb"),
+    "not in the list": (
+        "rgb=image,depth=gt",
+        "has no column `gt`, which --columns says is depth; there is image, depth",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", WRONG_COLUMNS)
+def test_wrong_columns_are_named(fault: str, tmp_path: Path) -> None:
+    columns, told = WRONG_COLUMNS[fault]
+    (tmp_path / "train.json").write_text(json.dumps([{"image": "a.png", "depth": "b.png"}]))
+    with pytest.raises(DavidError, match=told):
+        Folder(list=tmp_path / "train.json", columns=columns, depth_scale=0.001).scan(tmp_path)
+
+
+def test_what_a_list_calls_its_columns_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("image,depth\na.png,b.png\n")
+    with pytest.raises(DavidError, match=r"the columns are image, depth; .* say which are which: --columns rgb="):
+        Folder(list=tmp_path / "train.csv", depth_scale=0.001).scan(tmp_path)
+    (tmp_path / "train.csv").write_text("a.png\n")
+    with pytest.raises(BadSample, match="line 1: 1 cells, --columns names number 2"):
+        Folder(list=tmp_path / "train.csv", columns="rgb=1,depth=2", depth_scale=0.001).scan(tmp_path)
+    with pytest.raises(DavidError, match="--columns says how to read a list; give it with --list FILE"):
+        Folder(columns="rgb=1")
+    with pytest.raises(DavidError, match="--depth-bits is `turned`, but can only be plain or rotated"):
+        Folder(depth_bits="turned")

@@ -2,6 +2,8 @@
 Virtual KITTI 2's sky, KITTI's sparse truth. Metres come back as they were drawn, or are refused with what was seen."""
 
 import json
+import re
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -9,11 +11,14 @@ import layouts
 import numpy as np
 import pytest
 import rooms
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from layouts import IBIMS_STEP_M, STREET, holes, views
 from test_pack_metres import faults, packed, require
 
 from david.pack import BadSample, DavidError
 from david.pack.raw import matlab
+from david.pack.raw.archive import Entry
 from david.pack.sources import hypersim, table, vkitti2
 from david.pack.sources.hypersim import Hypersim
 from david.pack.sources.ibims import Ibims
@@ -39,6 +44,12 @@ def test_a_set_is_recognised_by_its_layout_alone_and_plausible(name: str, tmp_pa
     (tmp_path / "empty").mkdir()
     with pytest.raises(DavidError, match="there"):
         table.SOURCES[name]().scan(tmp_path / "empty")
+
+
+def test_the_page_on_data_has_a_row_for_every_source() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "data.md").read_text()
+    rows = "".join(line.split("|")[1] for line in page.splitlines() if line.startswith("| `"))
+    assert set(re.findall(r"`([^`]+)`", rows)) - {"--source"} == set(table.SOURCES)
 
 
 # iBims-1
@@ -107,6 +118,30 @@ def test_a_matlab_file_that_inflates_without_end_is_refused_before_it_does(tmp_p
     assert matlab.load(path)["data"].size == 1 << 22
     with pytest.raises(DavidError, match="it inflates to more than 1,048,576 bytes"):
         matlab.load(path, most=1 << 20)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(places=st.lists(st.integers(0, 1 << 20), min_size=1, max_size=4), value=st.integers(0, 255), cut=st.booleans())
+def test_a_damaged_matlab_file_is_a_bad_sample_or_still_one(
+    damaged: tuple[Ibims, str, Entry, bytes], places: list[int], value: int, cut: bool
+) -> None:
+    source, key, entry, whole = damaged
+    data = bytearray(whole)
+    for place in places:
+        data[place % len(data)] = value
+    data = bytes(data[: places[0] % len(data)] if cut else data)
+    with suppress(BadSample):
+        assert source.decode(key, entry, {"rgb": data}, 1 << 16).rgb.ndim == 3
+
+
+@pytest.fixture(scope="module")
+def damaged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Ibims, str, Entry, bytes]:
+    """A MATLAB file of iBims-1 that is stored, so that a changed byte is one of its content, and what reads it."""
+    raw = layouts.ibims(tmp_path_factory.mktemp("damaged"), 1)
+    ((key, entry),) = Ibims().scan(raw).items()
+    content = matlab.load(raw / "ibims1_core_mat" / "room_00.mat")
+    pytest.importorskip("scipy.io").savemat(raw / "stored.mat", {"data": content["data"]})
+    return Ibims(), key, entry, (raw / "stored.mat").read_bytes()
 
 
 # DA-2K
@@ -287,6 +322,6 @@ def test_kittis_truth_lies_where_it_is_published_too_and_cameras_may_lack(tmp_pa
 def test_kitti_in_millimetres_is_refused(tmp_path: Path) -> None:
     raw = layouts.kitti(tmp_path, 2, 0)
     for path in raw.rglob("groundtruth/image_02/*.png"):
-        steps = cv2.imread(str(path), cv2.IMREAD_UNCHANGED).astype(float)
+        steps = np.asarray(cv2.imread(str(path), cv2.IMREAD_UNCHANGED), np.float64)
         layouts.picture(path, np.minimum(np.rint(steps * 1000 / 256), 65534).astype(np.uint16))
     assert "m deep (median), expected 120 at most: is depth in finer steps?" in faults(raw)

@@ -25,7 +25,7 @@ from david.pack.raw.archive import MAX_PIXELS, Entry, Found, Member
 from david.pack.shards.codings import MOST_STEPS
 from david.pack.shards.sample import Sample
 from david.pack.shards.schema import RGB, Field, Fields
-from david.pack.sources import listing, photos
+from david.pack.sources import listing, metres, photos
 from david.pack.sources.camera import intrinsics
 from david.pack.sources.listing import FILES, Row
 from david.pack.sources.source import Raw, Source
@@ -47,6 +47,8 @@ class Folder(Source):
     """Options: a list, or patterns of names by kind, and what numbers mean.
 
     depth_scale: metres a step, required of PNGs; depth_invalid: numbers that are no depth, apart by commas;
+    columns: what a list calls its columns (see `listing.py`); depth_bits: `rotated` as in SUN RGB-D's raw PNGs, or
+    `plain`, which is also taken where nothing is said, but not of PNGs that look rotated
     depth_sky: the number that is sky; normals_axes: which channel our X (right), Y (up) and Z (towards the camera) are,
     as `x,-y,-z` of normals in OpenCV's frame; intrinsics: fx,fy,cx,cy of all images"""
 
@@ -64,12 +66,14 @@ class Folder(Source):
     )
 
     list: Path | None = None
+    columns: str | None = None
     rgb: str | None = None
     depth: str | None = None
     normals: str | None = None
     alpha: str | None = None
     camera: str | None = None
     depth_scale: float | None = None
+    depth_bits: str | None = None
     depth_invalid: str | None = None
     depth_sky: float | None = None
     normals_axes: str = AXES
@@ -83,6 +87,11 @@ class Folder(Source):
             raise DavidError(f"--{patterns[0]} needs --rgb beside it, such as --rgb 'rgb/*.jpg'")
         if self.depth_scale is not None and not 0 < self.depth_scale < float("inf"):
             raise DavidError(f"--depth-scale is {self.depth_scale}, but is metres a step, such as 0.001")
+        if self.depth_bits not in (None, "plain", "rotated"):
+            raise DavidError(f"--depth-bits is `{self.depth_bits}`, but can only be plain or rotated")
+        if self.columns is not None and self.list is None:
+            raise DavidError("--columns says how to read a list; give it with --list FILE")
+        listing.renamed(self.columns)
         if self.depth_sky is not None and math.isnan(self.depth_sky):
             raise DavidError("--depth-sky is nan, but is the number that stands for sky")
         self._invalid()
@@ -122,7 +131,7 @@ class Folder(Source):
     def _of_list(self, raw: Path) -> Iterator[Row | BadSample]:
         assert self.list is not None
         path = self.list if self.list.exists() or self.list.is_absolute() else raw / self.list
-        return listing.rows(path)
+        return listing.rows(path, self.columns)
 
     def _listed(self, members: dict[str, Member]) -> Iterator[Row | BadSample]:
         """By patterns: every RGB has one file of each kind that a pattern is given for."""
@@ -227,7 +236,7 @@ class Folder(Source):
         """(H, W) float32 as stored, infinite for sky, and where it is known."""
         whole = picture.suffix(member) == ".png"
         if whole:
-            stored = picture.steps(member, data, max_pixels).astype(np.float32)
+            stored = self._steps(member, data, max_pixels).astype(np.float32)
         else:
             stored = picture.floats(member, data, _DEPTH_LAYERS, max_pixels)[..., 0]
         sky = np.isposinf(stored) if self.depth_sky is None else np.isposinf(stored) | (stored == self.depth_sky)
@@ -241,6 +250,20 @@ class Folder(Source):
                     "--depth-sky 65535",
                 )
         return np.where(known, stored, np.where(sky, np.float32(np.inf), np.float32(np.nan))), known
+
+    def _steps(self, member: Member, data: bytes, max_pixels: int) -> np.ndarray:
+        """(H, W) whole steps, their bits turned back where that is said. Raises BadSample where it should be said."""
+        if self.depth_bits == "rotated":
+            return metres.unrotated(metres.steps(member, data, max_pixels))
+        steps = picture.steps(member, data, max_pixels)
+        if self.depth_bits is None and steps.dtype == np.uint16 and metres.rotated(steps):
+            raise BadSample(
+                member.where,
+                f"its depths, {steps[steps > 0].min()} to {steps.max()}, are multiples of 8, as in SUN RGB-D's raw "
+                "files, whose bits are rotated: --depth-bits rotated; or --depth-bits plain, if they are right as they "
+                "are",
+            )
+        return steps
 
     def _normals(self, member: Member, data: bytes, max_pixels: int) -> np.ndarray:
         """(H, W, 3) float32, X right, Y up, Z towards the camera; (0, 0, 0) where the file has none."""

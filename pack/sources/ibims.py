@@ -71,7 +71,7 @@ class Ibims(Source):
                 f"{', '.join(FOLDERS.values())}, as in {RAW}"
             )
         rows = [
-            Row(str(where), {kind: name + ending for kind, ending in files.items()}, SPLIT, name)
+            Row(where, {kind: name + ending for kind, ending in files.items()}, SPLIT, name)
             for where, name in _named(raw, mat, files["rgb"], places["rgb"][0])
         ]
         return metres.listed(mat, rows, {SPLIT: places}, bad)
@@ -165,7 +165,7 @@ def _plane(where: str, name: str, taken: dict[str, np.ndarray]) -> tuple[np.ndar
 def _mat(raw: Path) -> Path | None:
     """The folder with the MATLAB files: of a list of images, or of that name."""
     for folder in (raw, raw / MAT):
-        if folder.is_dir() and any(folder.glob("*.mat")) and (folder.name == MAT or _list(raw, folder) is not None):
+        if folder.is_dir() and (folder.name == MAT or _list(raw, folder) is not None) and any(folder.glob("*.mat")):
             return folder
     return None
 
@@ -179,12 +179,12 @@ def _list(raw: Path, folder: Path) -> Path | None:
     return next((one / LIST for one in (folder, raw, folder.parent) if (one / LIST).is_file()), None)
 
 
-def _named(raw: Path, folder: Path, ending: str, inside: str) -> list[tuple[object, str]]:
+def _named(raw: Path, folder: Path, ending: str, inside: str) -> list[tuple[str, str]]:
     """Where each image is named, and its name; all that are there, without a list. Raises DavidError where none is."""
     path = _list(raw, folder)
     if path is None:
         found = sorted((folder / inside).glob(f"*{ending}"))
-        return [(one, one.stem) for one in found if not one.name.startswith(".")]
+        return [(str(one), one.stem) for one in found if not one.name.startswith(".")]
     lines = io.StringIO(listing.read_text(path))
     named = [(f"{path}, line {n}", line.strip()) for n, line in enumerate(lines, 1) if line.strip()]
     if not named or any("/" in name or ".." in name for _, name in named):

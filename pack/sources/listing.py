@@ -1,6 +1,8 @@
-"""Which files make a sample, where its user says so: a list (CSV with a header, or JSONL), or patterns of names.
+"""Which files make a sample, where its user says so: a list (CSV, JSONL, or a JSON list), or patterns of names.
 
 A row names a sample's files, relative to the folder of raw data; a column that is empty says that this sample has none.
+A list whose columns have other names is read as `columns` says: `rgb=image,depth=depth_bfx`, or `rgb=1,depth=2` for a
+CSV without a header; columns that it does not name are passed over then.
 A pattern matches files by `*` (within a folder's name or a file's), `**` (over folders too) and `{jpg,png}`; what the
 stars of two patterns stand for is what joins two files to one sample.
 """
@@ -12,7 +14,7 @@ import re
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from david.pack.errors import BadSample, DavidError
 from david.pack.shards.schema import SPLIT_NAME
@@ -34,20 +36,55 @@ class Row(NamedTuple):
     told: str = ""
 
 
-def rows(path: Path) -> Iterator[Row | BadSample]:
+def rows(path: Path, columns: str | None = None) -> Iterator[Row | BadSample]:
     """The rows of a list; one that makes no sense comes as BadSample.
 
-    Raises DavidError where the file can't be read or has no such header."""
+    Raises DavidError where the file can't be read or has no such header, or `columns` makes no sense."""
+    theirs = renamed(columns)
     text = read_text(path)
     if path.suffix.lower() in (".jsonl", ".ndjson", ".json"):
-        return _of_json(path, text)
+        return _of_json(path, text, theirs)
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    if theirs and all(name.isdecimal() for name in theirs):
+        return _of_csv(path, None, reader, {int(name) - 1: ours for name, ours in theirs.items()})
     try:
-        header = tuple(name.strip().lower() for name in next(reader))
+        header = tuple(name.strip() for name in next(reader))
     except (StopIteration, csv.Error) as error:
         raise DavidError(f"{path}: an empty list; expected a header of {','.join(COLUMNS)}") from error
+    if theirs:
+        _require_theirs(theirs, header, path)
+        return _of_csv(path, header, reader, {header.index(name): ours for name, ours in theirs.items()})
+    header = tuple(name.lower() for name in header)
     _require_columns(header, f"{path}, line 1")
-    return _of_csv(path, header, reader)
+    return _of_csv(path, header, reader, dict(enumerate(header)))
+
+
+def renamed(columns: str | None) -> dict[str, str]:
+    """A list's own names of columns -> ours; empty where nothing is said. Raises DavidError where it makes no sense."""
+    pairs = [word.partition("=") for word in (columns or "").split(",") if word.strip()]
+    theirs = {name.strip(): ours.strip().lower() for ours, _, name in pairs}
+    known = "rgb" in theirs.values() and len(set(theirs.values())) == len(pairs) == len(theirs)
+    numbers = [name.isdecimal() for name in theirs]
+    if columns is not None and not (
+        known
+        and set(theirs.values()) <= set(COLUMNS)
+        and "" not in theirs
+        and any(numbers) == all(numbers)
+        and "0" not in theirs
+    ):
+        raise DavidError(
+            f"--columns is `{columns}`, but says of rgb, and of any of {', '.join(COLUMNS[1:])}, what a list calls it: "
+            "rgb=image,depth=depth_path; or where a CSV without a header has it: rgb=1,depth=2"
+        )
+    return theirs
+
+
+def _require_theirs(theirs: dict[str, str], there: Iterable[str], path: Path) -> None:
+    if lacking := next((name for name in theirs if name not in there), None):
+        raise DavidError(
+            f"{path}: has no column `{lacking}`, which --columns says is {theirs[lacking]}; there is "
+            f"{', '.join(dict.fromkeys(there))[:200]}"
+        )
 
 
 def read_text(path: Path) -> str:
@@ -65,11 +102,14 @@ def _require_columns(names: Iterable[str], where: str) -> None:
     if unknown or "rgb" not in names or len(set(names)) < len(names):
         raise DavidError(
             f"{where}: the columns are {', '.join(names)[:200]}; expected rgb, and each once any of "
-            f"{', '.join(COLUMNS[1:])}"
+            f"{', '.join(COLUMNS[1:])}; say which are which: --columns rgb=...,depth=..."
         )
 
 
-def _of_csv(path: Path, header: tuple[str, ...], reader: Iterator[list[str]]) -> Iterator[Row | BadSample]:
+def _of_csv(
+    path: Path, header: tuple[str, ...] | None, reader: Iterator[list[str]], ours: dict[int, str]
+) -> Iterator[Row | BadSample]:
+    """ours: the place of a column -> our name of it"""
     while True:
         try:
             cells = next(reader)
@@ -81,27 +121,56 @@ def _of_csv(path: Path, header: tuple[str, ...], reader: Iterator[list[str]]) ->
         where = f"{path}, line {reader.line_num}"  # type: ignore[attr-defined]
         if not any(cell.strip() for cell in cells):
             continue
-        if len(cells) != len(header):
+        if header is not None and len(cells) != len(header):
             yield BadSample(where, f"{len(cells)} cells, the header has {len(header)}")
             continue
-        yield checked(where, {name: cell.strip() for name, cell in zip(header, cells, strict=True)})
-
-
-def _of_json(path: Path, text: str) -> Iterator[Row | BadSample]:
-    for number, line in enumerate(text.splitlines(), start=1):
-        where = f"{path}, line {number}"
-        if not line.strip():
+        if len(cells) <= max(ours):
+            yield BadSample(where, f"{len(cells)} cells, --columns names number {max(ours) + 1}")
             continue
-        try:
-            content = json.loads(line)
-            cells = {str(name).lower(): value for name, value in content.items() if value is not None}
-            if any(type(value) not in (str, int) for value in cells.values()):
-                raise TypeError("a value is no text")
-        except (ValueError, AttributeError, TypeError, RecursionError) as error:
-            yield BadSample(where, f"no JSON object of texts: {error}")
+        yield checked(where, {name: cells[place].strip() for place, name in ours.items()})
+
+
+def _of_json(path: Path, text: str, theirs: dict[str, str]) -> Iterator[Row | BadSample]:
+    entries = list(_entries(path, text))
+    if theirs and entries:
+        _require_theirs(theirs, [name for _, one in entries if isinstance(one, dict) for name in one], path)
+    for where, content in entries:
+        if isinstance(content, ValueError):
+            yield BadSample(where, f"no JSON object of texts: {content}")
+            continue
+        if theirs:
+            content = {ours: content[name] for name, ours in theirs.items() if name in content}
+        cells = {name.lower(): value for name, value in content.items() if value is not None}
+        if any(type(value) not in (str, int) for value in cells.values()):
+            yield BadSample(where, "no JSON object of texts: a value is no text")
             continue
         _require_columns({"rgb": None} | cells, where)
         yield checked(where, {name: str(value) for name, value in cells.items()})
+
+
+def _entries(path: Path, text: str) -> Iterator[tuple[str, dict[str, Any] | ValueError]]:
+    """Where each object stands, and it or why it is none: of a JSON list, or of lines."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        content = None
+    if isinstance(content, list):
+        for number, one in enumerate(content, start=1):
+            yield f"{path}, entry {number}", one if isinstance(one, dict) else ValueError("it is no object")
+        return
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            one = json.loads(line)
+            if not isinstance(one, dict):
+                raise ValueError("it is no object")
+        except ValueError as error:
+            yield f"{path}, line {number}", error
+        except RecursionError:
+            yield f"{path}, line {number}", ValueError("it is nested too deep")
+        else:
+            yield f"{path}, line {number}", one
 
 
 def checked(where: str, cells: dict[str, str]) -> Row | BadSample:

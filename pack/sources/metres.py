@@ -96,11 +96,16 @@ def steps(member: Member, data: bytes, max_pixels: int) -> np.ndarray:
     return pixels
 
 
+def unrotated(stored: np.ndarray) -> np.ndarray:
+    """Millimetres (uint16) of what SUN RGB-D's raw files hold."""
+    return (stored >> 3) | (stored << 13)
+
+
 def rotated(stored: np.ndarray) -> bool:
     """Whether whole steps (uint16) are bit-rotated, as SUN RGB-D's raw files are: of many different ones the three low
     bits, which any other sensor's fill, are those of steps beyond 8,191, that is nearly always 0."""
     known = np.unique(stored[stored > 0])
-    return known.size >= ENOUGH_STEPS and np.count_nonzero(known & 7) < known.size / ENOUGH_STEPS
+    return bool(known.size >= ENOUGH_STEPS and np.count_nonzero(known & 7) < known.size / ENOUGH_STEPS)
 
 
 def require_size(entry: Entry, kind: str, values: np.ndarray, rgb: np.ndarray) -> None:

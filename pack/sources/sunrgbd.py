@@ -129,7 +129,7 @@ class SunRgbd(Source):
         rgb = picture.rgb(members["rgb"], data["rgb"], max_pixels)
         stored = metres.steps(members["depth"], data["depth"], max_pixels)
         published = members["depth"].name.startswith(SENSORS)
-        mm = unrotated(stored) if published else stored
+        mm = metres.unrotated(stored) if published else stored
         _require_reading(members["depth"], stored, published)
         camera = None
         if "camera" in members:
@@ -138,16 +138,11 @@ class SunRgbd(Source):
         return metres.sample(key, entry, data, rgb, mm, known, step_m=metres.MM, intrinsics=camera)
 
 
-def unrotated(stored: np.ndarray) -> np.ndarray:
-    """Millimetres (uint16) of what the published files hold."""
-    return (stored >> 3) | (stored << 13)
-
-
 def _require_reading(member: Member, stored: np.ndarray, published: bool) -> None:
     """Raises BadSample where depth makes sense only if its bits are read the other way."""
     if not (stored > 0).any():
         return
-    plain, turned = (float(np.mean(one[stored > 0] > FARTHEST_MM)) for one in (stored, unrotated(stored)))
+    plain, turned = (float(np.mean(one[stored > 0] > FARTHEST_MM)) for one in (stored, metres.unrotated(stored)))
     ours, other = (turned, plain) if published else (plain, turned)
     if (ours > _MOST_FAR and other < _FEW_FAR) or (not published and metres.rotated(stored)):
         said = "bits rotated, as SUN RGB-D publishes it" if published else "plain millimetres"

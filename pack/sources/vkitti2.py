@@ -33,6 +33,8 @@ from david.pack.sources.camera import HALF, intrinsics
 from david.pack.sources.source import Raw, Source
 
 FARTHEST_CM = 8000
+SCENES = ("Scene01", "Scene02", "Scene06", "Scene18", "Scene20")
+INSIDE = ("", "vkitti_2.0.3_rgb", "rgb")  # where they may lie
 STRETCH, VAL_EVERY = 50, 20  # frames, and stretches of them
 _FILE = re.compile(
     r"(?:.*/)?(Scene[0-9]{2})/([^/]+)/frames/(?:(rgb)/Camera_([01])/rgb|(depth)/Camera_([01])/depth)_([0-9]{5})"
@@ -50,7 +52,7 @@ class Vkitti2(Source):
 
     @classmethod
     def recognises(cls, raw: Path) -> bool:
-        return any(raw.glob("Scene[0-9][0-9]/*/frames")) or any(raw.glob("*/Scene[0-9][0-9]/*/frames/depth"))
+        return any((raw / inside / scene / "clone").is_dir() for inside in INSIDE for scene in SCENES)
 
     def scan(self, raw: Raw, bad: dict[str, BadSample] | None = None) -> Found:
         raw = metres.folder(raw, self.name, "Scene01/clone/frames and so on")
