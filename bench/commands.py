@@ -1,4 +1,4 @@
-"""`david bench` and `david quickstart`."""
+"""`david bench`, `david doctor` and `david quickstart`."""
 
 import os
 from pathlib import Path
@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from david.bench.counts_command import counts
+from david.bench.doctor.command import doctor
 from david.bench.keep import keep
 from david.bench.options import RESULTS, Batches, Out, RecipeName, Rounds
 from david.pack.errors import DavidError
@@ -27,6 +28,7 @@ bench = typer.Typer(help="Measure where training's time goes.", invoke_without_c
 def register(app: typer.Typer) -> None:
     app.add_typer(bench, name="bench")
     bench.command()(counts)
+    app.command()(doctor)
     app.command()(quickstart)
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import subprocess
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,7 +25,7 @@ def hardware() -> dict[str, Any]:
 
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
-        "processor": _processor(),
+        "processor": processor(),
         "cores": machine.cores(),
         "memory_gb": round(memory / 1e9, 1),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
@@ -33,7 +34,8 @@ def hardware() -> dict[str, Any]:
     }
 
 
-def _processor() -> str:
+def processor() -> str:
+    """This machine's, by name."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -63,17 +65,16 @@ def commit() -> str | None:
         return None
 
 
-def row(suite: str, figures: dict[str, Any], **about: Any) -> dict[str, Any]:
-    """A row of `suite`; `about` says what it was measured on (recipe, shards, batch size ...)."""
-    return {
-        "suite": suite,
-        "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit(),
-        "hardware": hardware(),
-        "versions": versions(),
-        **about,
-        "figures": figures,
-    }
+def here() -> dict[str, Any]:
+    """What every row of this machine and this david says: commit, hardware, versions."""
+    return {"commit": commit(), "hardware": hardware(), "versions": versions()}
+
+
+def row(suite: str, figures: dict[str, Any], known: dict[str, Any] | None = None, **about: Any) -> dict[str, Any]:
+    """A row of `suite`; `about` says what it was measured on (recipe, shards, batch size ...). known: what `here` gave,
+    where it was asked already"""
+    when = {"when": datetime.now(UTC).isoformat(timespec="seconds")}
+    return {"suite": suite, **when, **(known or here()), **about, "figures": figures}
 
 
 def prepare(path: Path) -> None:
@@ -83,7 +84,23 @@ def prepare(path: Path) -> None:
 
 
 def append(path: Path, new: dict[str, Any]) -> None:
-    """Add a row to a file of rows, made where it is absent."""
+    """Add a row to a file of rows, made where it is absent; it is on the disk afterwards. Behind a line that was cut by
+    the end of whoever wrote it a new one is begun."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        file.write(json.dumps(new) + "\n")
+    with path.open("ab+") as file:
+        end = file.seek(0, os.SEEK_END)
+        file.seek(max(0, end - 1))
+        line = json.dumps(new).encode() + b"\n"
+        file.write(line if file.read(1) in (b"", b"\n") else b"\n" + line)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """All rows of a file, none where it is absent. A line that was cut, which no row follows on, is left out."""
+    found = []
+    for line in path.read_bytes().splitlines() if path.exists() else ():
+        with suppress(ValueError):
+            if isinstance(one := json.loads(line), dict):
+                found.append(one)
+    return found

@@ -88,6 +88,7 @@ def test_wrong_names_and_paths_are_refused_before_anything_slow_is_loaded(shards
         ["predict", nowhere, "--weights", "user/name"],
         ["predict", nowhere, "--weights", "nope"],
         ["bench", "learn", "--recipe", "nope"],
+        ["doctor", "--disk", nowhere],
         ["pack", nowhere, "out"],
         ["verify", nowhere],
         ["view", nowhere],
@@ -190,6 +191,7 @@ def test_what_the_words_and_files_alone_tell_is_refused_before_anything_slow_is_
 
 def test_lists_need_nothing_slow(shards: Path, tmp_path: Path) -> None:
     calls = [["--help"], ["--version"], ["recipes"], ["recipes", "smoke"], ["recipes", "--json"], ["info", str(shards)]]
+    calls += [["doctor", "--help"]]
     calls += [["train", "--help"], ["pack", "--help"], ["info", str(shards), "--json"]]
     for words, code, said, loaded in ask(calls, tmp_path):
         assert code == 0, (words, said)
