@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -155,6 +156,12 @@ def test_a_forged_manifest_with_a_right_hash_loads_or_is_refused(data: st.DataOb
         assert there.fingerprint
     except DavidError as error:
         assert "dataset.json" in str(error) or "forged" in str(error)
+
+
+def test_advice_quotes_whatever_a_manifest_says_of_its_options(packed: Path) -> None:
+    there = manifest.load(packed)
+    odd = replace(there, options=there.options | {"order": "; touch harm", "seed": "$(touch harm)"})
+    assert "--order '; touch harm'" in repair.advice(odd) and "--seed '$(touch harm)'" in repair.advice(odd)
 
 
 def test_two_shards_that_changed_places_are_named_by_whoever_reads(packed: Path) -> None:

@@ -191,6 +191,7 @@ def _check(manifest: Manifest) -> None:
     for name, kind in (("options", dict), ("raw", dict), ("report", dict), ("quarantined", list), ("libraries", dict)):
         if type(getattr(manifest, name)) is not kind:
             raise TypeError(f"`{name}` is no {kind.__name__}")
+    _texts("options", [manifest.options.get("source", "")])
     for sample in manifest.quarantined:
         _texts("quarantined", [sample[key] for key in ("id", "where", "reason")])
     _texts("libraries", manifest.libraries.values())

@@ -82,7 +82,7 @@ class PackOptions:
             if name == "image":
                 words += ["--lossless"] * (asked == "webp")
             elif asked != value:
-                words.append(f"--{name.replace('_', '-')} {asked}")
+                words.append(f"--{name.replace('_', '-')} {shlex.quote(str(asked))}")
         own = {"source", *asdict(PackOptions())}
         words += [
             f"--{name.replace('_', '-')} {shlex.quote(str(value))}"
