@@ -177,8 +177,8 @@ def test_two_of_one_name_have_a_folder_each_and_are_measured_on_ranks_alike(figu
     [
         (["--onnx", "gone.onnx"], "gone.onnx: no such file; expected an ONNX file"),
         (["--onnx", "w.safetensors"], "w.safetensors: found '.safetensors'; expected an ONNX file ending in .onnx"),
-        (["--onnx", "text.onnx", "--precision", "bf16"], "--precision: an ONNX file computes as it was exported"),
-        (["--onnx", "text.onnx"], "text.onnx: no ONNX file that onnxruntime can read"),
+        (["--onnx", "real.onnx", "--precision", "bf16"], "--precision: an ONNX file computes as it was exported"),
+        (["--onnx", "text.onnx"], "text.onnx: no ONNX file, or not a whole one"),
         (["--weights", "w.safetensors", "--weights", "other.safetensors"], "name one size for all with --height and"),
     ],
 )
@@ -194,5 +194,6 @@ def test_what_cannot_be_compared_is_one_sentence(
     recipe = override(recipes.recipe("smoke"), ["data.height=64", "data.width=48"])
     weights.save(network(), Path("other.safetensors"), recipe=to_json(recipe))
     Path("text.onnx").write_text("no model")
+    onnx_file(Path("real.onnx"), "normals", batch=1)
     result = CliRunner().invoke(app, ["eval", *words, "--shards", str(figures), "--device", "cpu"])
     assert result.exit_code != 0 and told in str(result.exception), result.exception

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from david.model import readable
 from david.model.predict.engine import Engine
 from david.pack import machine
 from david.pack.errors import DavidError
@@ -41,8 +42,7 @@ class OnnxEngine(Engine):
         there = set(ort.get_available_providers())
         if device == "cuda" and "CUDAExecutionProvider" not in there:
             raise DavidError("--device cuda: this onnxruntime computes on the CPU alone; install onnxruntime-gpu")
-        if not path.is_file():
-            raise DavidError(f"{path}: no such file; expected an ONNX file")
+        readable.as_onnx(path)
         try:
             self.session: Any = ort.InferenceSession(path, options, [name for name in wanted if name in there])
         except Exception as error:  # onnxruntime's own, which share no base that it names

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from david.model import readable
 from david.pack.errors import DavidError
 from david.pipeline.config import DataConfig
 from david.train.subject import Subject, of_path, of_run
@@ -78,9 +79,9 @@ def named(
     found: list[Subject | OnnxFile] = [of_run(run, checkpoint) for run in runs]
     found += [of_path(path) for path in weights]
     for path in onnx:
-        if not path.is_file() or path.suffix.lower() != ".onnx":
-            what = f"found {path.suffix!r}" if path.is_file() else "no such file"
-            raise DavidError(f"{path}: {what}; expected an ONNX file ending in .onnx")
+        if path.is_file() and path.suffix.lower() != ".onnx":
+            raise DavidError(f"{path}: found {path.suffix!r}; expected an ONNX file ending in .onnx")
+        readable.as_onnx(path)
         found.append(OnnxFile(path.name, path.with_suffix(""), path, device))
     return found
 

@@ -41,8 +41,7 @@ def found(what: str | Path) -> Found:
     """Raises DavidError where it leads nowhere, or to what can be no network."""
     path = Path(what)
     if path.suffix.lower() == ".onnx":
-        if not path.is_file():
-            raise DavidError(f"{path}: no such file; expected an ONNX file")
+        readable.as_onnx(path)
         return Found(path.name, onnx=path)
     if path.exists():
         if path.is_file():
