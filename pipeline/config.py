@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from david.pack.errors import DavidError
 from david.pipeline.sampling.augment import AugmentConfig
 from david.pipeline.sampling.mixture import Mixture, seed_of
 from david.pipeline.sampling.order import LastBatch, Order, Shuffle
 from david.pipeline.sampling.placement import Fit
+
+Decode = Literal["auto", "cpu", "gpu"]
 
 
 def fit_before(height: int | None, width: int | None) -> Fit:
@@ -29,6 +31,10 @@ class DataConfig:
         each set walks its own epochs. Empty: all sets are one, an epoch is every sample of each once
     threads: of the CPU, for reading and decoding, for each rank; None for this machine's cores, shared by its ranks
     prefetch: finished batches that wait for the trainer
+    decode: where batches for a GPU's training are decoded and augmented: `cpu`, on its threads, copied over meanwhile,
+        to the bit what a CPU trains on; `gpu`, by NVIDIA DALI, whose images differ by rounding; `auto`, what `david
+        train` finds faster when a run begins, which then keeps it, and `cpu` elsewhere. What is not trained on is
+        always decoded by the CPU, so that figures and pictures are the same anywhere
     """
 
     height: int | None = None
@@ -41,6 +47,7 @@ class DataConfig:
     weights: tuple[int, ...] = ()
     threads: int | None = None
     prefetch: int = 2
+    decode: Decode = "auto"
 
     def __post_init__(self) -> None:
         if (self.height is None) != (self.width is None):
@@ -64,11 +71,14 @@ class DataConfig:
             raise DavidError(f"last_batch is {self.last_batch!r}; it must be `drop` or `pad`")
         if self.shuffle not in ("full", "blocks"):
             raise DavidError(f"shuffle is {self.shuffle!r}; it must be `full` or `blocks`")
+        if self.decode not in get_args(Decode):
+            raise DavidError(f"decode is {self.decode!r}; it must be {', '.join(map(repr, get_args(Decode)))}")
 
     def content(self) -> dict[str, Any]:
         """What decides on the batches, without what only decides on their speed; without `fit` where it is as it was
-        before there was a choice, so that loaders of then are still known."""
-        left_out = {"threads", "prefetch"}
+        before there was a choice, so that loaders of then are still known; without `decode`, which a loader adds where
+        it decides on pixels."""
+        left_out = {"threads", "prefetch", "decode"}
         if self.fit in ("own", fit_before(self.height, self.width)):
             left_out.add("fit")
         return {name: value for name, value in asdict(self).items() if name not in left_out}

@@ -1,8 +1,9 @@
 """Batches for training and validation: shards in, `Batch` out, in an order that only set, seed and step decide.
 
-For each step `order` says which samples and `draws` how each is augmented; an engine (`cpu.py`, `gpu.py`) reads,
-decodes and augments them. One thread runs ahead of the trainer by a bounded number of batches. The state is one
-number: a loader that starts at step n gives what another gives after n batches, bit for bit, whatever the ranks.
+For each step `order` says which samples and `draws` how each is augmented; an engine (`cpu.py`, `cpu_to_gpu.py`,
+`gpu.py`) reads, decodes and augments them. One thread runs ahead of the trainer by a bounded number of batches. The
+state is one number: a loader that starts at step n gives what another gives after n batches, bit for bit, whatever the
+ranks.
 """
 
 import hashlib
@@ -11,6 +12,7 @@ import weakref
 from collections.abc import Iterable, Iterator
 from itertools import count
 from time import perf_counter
+from typing import Any
 
 import torch
 
@@ -19,9 +21,12 @@ from david.pack.errors import DavidError
 from david.pipeline.ahead import Ahead
 from david.pipeline.batch import Batch
 from david.pipeline.config import DataConfig
+from david.pipeline.engines import dali_graph
 from david.pipeline.engines.cpu import CpuEngine
+from david.pipeline.engines.cpu_to_gpu import CpuToGpuEngine
 from david.pipeline.engines.engine import Engine
 from david.pipeline.engines.gpu import GpuEngine
+from david.pipeline.engines.streams import Cuda
 from david.pipeline.reading.prefetch import Prefetch, prefetch
 from david.pipeline.reading.reader import Reader
 from david.pipeline.reading.sets import Shards
@@ -39,9 +44,10 @@ class Loader:
     split: as the sets call it, such as `train`
     batch_size: global, over all ranks; start: the first step
     train: endless, shuffled and augmented; otherwise one pass in stored order, each sample once, the last batch padded
-    device: where batches are made, `cpu` or a CUDA device
+    device: where batches are delivered, `cpu` or a CUDA device; `config.decode` says where they are made
 
-    `state` is the step to come, for any loader of the same `fingerprint`; `wait_s` is how long the last batch was
+    `state` is the step to come, for any loader of the same `fingerprint` (`earlier`: as it was called before one told
+    where batches are decoded); `wait_s` is how long the last batch was
     waited for; `stages` tells where the time goes; `batches_per_epoch` is None for a mixture by weights, where each set
     has its own epochs. Raises DavidError where batches can't be had: from the constructor, or from `next`."""
 
@@ -63,13 +69,17 @@ class Loader:
         order = config.order(reader.counts, batch_size, seed, train)
         self.samples = order.samples
         self.batches_per_epoch = order.batches_per_epoch if isinstance(order, Order) else None
+        device = torch.device(device)
+        by_dali = config.decode == "gpu" and train
         content = [reader.sets.fingerprint, split, seed, batch_size, train, config.content()]
-        self.fingerprint = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        self.earlier = self.fingerprint = _hash(content)
+        if by_dali:
+            self.fingerprint = _hash([*content, {"decode": "gpu", "hw_decoder_load": dali_graph.HARDWARE_LOAD}])
         self.state, self.wait_s, self.stages = start, 0.0, Stages()
 
         share = len(order.batch(start).share(rank, world_size).ids)
         threads = config.threads or cores(world_size)
-        engine = _engine(reader, config, share, threads, torch.device(device), self.stages)
+        self._engine = engine = _engine(reader, config, share, threads, device, by_dali, self.stages)
         steps = count(start) if train or not self.batches_per_epoch else range(start, self.batches_per_epoch)
         bringing = prefetch(reader, order, config, start, train)
         batches = _batches(steps, order, rank, world_size, config if train else None, engine, bringing)
@@ -84,10 +94,7 @@ class Loader:
         batch = next(self._ahead)
         self.wait_s = perf_counter() - begun
         self.stages.add(("wait", self.wait_s))
-        if batch.image.is_cuda:  # made on a stream of its own: tell the allocator who reads it now
-            stream = torch.cuda.current_stream(batch.image.device)
-            for one in batch.tensors().values():
-                one.record_stream(stream)
+        self._engine.handed_over()
         self.state += 1
         return batch
 
@@ -132,8 +139,18 @@ def cores(ranks: int) -> int:
     return max(1, machine.cores() // here)
 
 
+def _hash(content: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
 def _engine(
-    reader: Reader, config: DataConfig, batch_size: int, threads: int, device: torch.device, stages: Stages
+    reader: Reader,
+    config: DataConfig,
+    batch_size: int,
+    threads: int,
+    device: torch.device,
+    by_dali: bool,
+    stages: Stages,
 ) -> Engine:
     fit: Fit
     if config.height is not None and config.width is not None:
@@ -141,11 +158,16 @@ def _engine(
     else:
         first = reader.read(0)
         size, fit = (first.height, first.width), "own"
+    if device.type == "cpu" and by_dali:
+        raise DavidError("data.decode is `gpu`, and batches are made for the CPU here; take `auto` or `cpu`")
     if device.type == "cpu":
         return CpuEngine(reader, size, fit, batch_size, threads, stages)
     if device.type == "cuda" and torch.cuda.is_available():
         index = torch.cuda.current_device() if device.index is None else device.index
-        return GpuEngine(reader, size, fit, batch_size, threads, torch.device("cuda", index), stages)
+        there = torch.device("cuda", index)
+        if by_dali:
+            return GpuEngine(reader, size, fit, batch_size, threads, there, stages)
+        return CpuToGpuEngine(reader, size, fit, batch_size, threads, stages, Cuda(there))
     raise DavidError(f"batches can't be made on device `{device}` here; use `cpu`, or `cuda` where there is a GPU")
 
 

@@ -12,8 +12,8 @@
 | wait    | the trainer waits for a batch                                         | data bounds the training       |
 
 Where shards come from an address, `read` is also the wait for those that are not here yet: a larger cache or a faster
-network. On a GPU threads only read and, where the device does not, inflate; `decode` is then the wait for DALI, and
-`augment` all that follows there.
+network. Where DALI decodes on a GPU, threads only read and, where the device does not, inflate; `decode` is then the
+wait for DALI, and `augment` all that follows there.
 """
 
 import threading

@@ -17,7 +17,7 @@ from david.pack.errors import DavidError
 from david.pipeline.loader import Loader
 from david.pipeline.reading import sets
 from david.pipeline.reading.sets import Shards
-from david.train import checkpoint, distributed, identity, run, shelf, writers
+from david.train import checkpoint, decoding, distributed, identity, run, shelf, writers
 from david.train import recipe as recipes
 from david.train.distributed import World
 from david.train.eval import pictures
@@ -85,7 +85,9 @@ def train(
         writers.check(track)
         if fit:
             recipe = micro_batch.fitted(recipe, shards, world)
+        recipe, told = decoding.settled(recipe, shards, out, world)
         start, found = claim(recipe, shards, out, world, stack)
+        found += told
         shown = stack.enter_context(closing(display(start, stop, speaks and world.leads)))
 
         torch.manual_seed(recipe.seed)
@@ -169,7 +171,7 @@ def restore(out: Path, start: int, network: Network, step: Step, loader: Loader)
     path = shelf.path_of(out / "checkpoints", start)
     state, extra = checkpoint.restore(path, network, step.optimiser, step.named)
     stored = state["loader"]
-    if stored["fingerprint"] != loader.fingerprint or stored["state"] != loader.state:
+    if stored["fingerprint"] not in (loader.fingerprint, loader.earlier) or stored["state"] != loader.state:
         raise DavidError(
             f"{path}: its samples come from {stored['fingerprint']} at {stored['state']}, this loader is "
             f"{loader.fingerprint} at {loader.state}; use another --out folder"

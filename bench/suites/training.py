@@ -19,7 +19,7 @@ from david.pack.shards import manifest
 from david.pipeline.batch import Batch
 from david.pipeline.loader import Loader, cores
 from david.pipeline.stages import NAMES
-from david.train import distributed
+from david.train import decoding, distributed
 from david.train.distributed import World
 from david.train.recipe import Recipe, to_json
 from david.train.step.gradients import settled
@@ -54,6 +54,7 @@ def measure(
                 f"--raw: the plain trainer is one process, here are {world.size} ranks; leave one of them out"
             )
         ranks = world.size
+        recipe, _ = decoding.settled(recipe, shards, None, world)
         table: dict[str, Contender] = {"load": lambda: load_alone(recipe, shards, world, batches)}
         if {"step", "both"} & set(contenders):
             step, batch = make_step(recipe, world), one_batch(recipe, shards, world)

@@ -7,6 +7,7 @@ Legend: B samples, H rows, W columns of the batch, h, w of a sample.
 """
 
 import threading
+from collections.abc import Callable
 from itertools import chain
 from math import prod
 from time import perf_counter
@@ -18,7 +19,7 @@ import torch
 from david.pack.errors import BadSample, DavidError
 from david.pipeline.batch import TARGETS, Batch
 from david.pipeline.engines import images, planes
-from david.pipeline.engines.buffers import Arena
+from david.pipeline.engines.buffers import Arena, Shapes, pageable
 from david.pipeline.engines.engine import Engine, Prepared, Work, left, numbers
 from david.pipeline.engines.layout import layout
 from david.pipeline.reading import members
@@ -28,18 +29,27 @@ from david.pipeline.stages import Stages
 
 
 class CpuEngine(Engine):
-    """See `Engine`. batch_size: B"""
+    """See `Engine`. batch_size: B; memory: gives what batches are made in, see `Arena`"""
 
     IN_FLIGHT = 2  # batches submitted and not collected: threads go on with the next where one waits for its last
 
-    def __init__(self, reader: Reader, size: tuple[int, int], fit: Fit, batch_size: int, threads: int, stages: Stages):
+    def __init__(
+        self,
+        reader: Reader,
+        size: tuple[int, int],
+        fit: Fit,
+        batch_size: int,
+        threads: int,
+        stages: Stages,
+        memory: Callable[[int], np.ndarray] = pageable,
+    ):
         super().__init__(reader, size, fit, threads, stages)
         cv2.setNumThreads(1)  # samples are spread over threads, not pixels
-        fields = {"image": ((batch_size, *size, 3), torch.uint8)}
+        fields: Shapes = {"image": ((batch_size, *size, 3), torch.uint8)}
         for name, (channels, dtype) in self.targets.items():
             fields[f"{TARGETS}{name}.value"] = (batch_size, channels, *size), dtype
             fields[f"{TARGETS}{name}.valid"] = (batch_size, 1, *size), torch.bool
-        self._arena = Arena(fields)
+        self._arena = Arena(fields, memory)
         self._memory = threading.local()
 
     def _lend(self) -> dict[str, torch.Tensor]:
@@ -106,8 +116,18 @@ class CpuEngine(Engine):
         return held[name][:size].reshape(shape)
 
     def collect(self) -> Batch:
+        fields, known = self._finished()
+        return self._batch(fields | known)
+
+    def handed_over(self) -> None:
+        """A batch on the CPU is whole when it is collected."""
+
+    def _finished(self) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+        """Of the batch that was submitted first: what was lent for it, filled, and its fields that are no images."""
         work = self._working.popleft()
         with self.stages.time("prepare"):
             prepared = work.prepared()
-        fields = {**work.fields, "image": work.fields["image"].permute(0, 3, 1, 2)}
-        return Batch.of(fields | numbers(work.picks, prepared, self.reader))
+        return work.fields, numbers(work.picks, prepared, self.reader)
+
+    def _batch(self, fields: dict[str, torch.Tensor]) -> Batch:
+        return Batch.of({**fields, "image": fields["image"].permute(0, 3, 1, 2)})

@@ -19,10 +19,15 @@ def _dali() -> Any:
         import nvidia.dali.types
     except ImportError as error:
         raise DavidError(
-            f"on a GPU batches are decoded by NVIDIA DALI, which can't be imported here ({error}); "
-            "on Linux install it: pip install nvidia-dali-cuda130"
+            f"data.decode=gpu decodes by NVIDIA DALI, which can't be imported here ({error}); "
+            "on Linux install it (pip install nvidia-dali-cuda130), or let the CPU decode: --set data.decode=cpu"
         ) from error
     return nvidia.dali
+
+
+def release_memory() -> None:
+    """Give back what DALI keeps of pipelines that are gone: its memory is not torch's, which would lack it."""
+    _dali().backend.ReleaseUnusedMemory()
 
 
 def graph(batch_size: int, threads: int, device_id: int | None, inflate: bool) -> Any:
@@ -53,5 +58,9 @@ def graph(batch_size: int, threads: int, device_id: int | None, inflate: bool) -
             planes = fn.reshape(fn.decoders.inflate(planes, shape=[BLOCK_BYTES], chunk_sizes=sizes), shape=[-1])
         told = fn.peek_image_shape(rgb, adjust_orientation=False)
         pipe.set_outputs(fn.pad(image, axes=(0, 1)), fn.pad(planes), told)
-    pipe.build()
+    try:
+        pipe.build()
+    except RuntimeError as error:
+        told = str(error).strip().splitlines()[0]
+        raise DavidError(f"data.decode=gpu: DALI can't decode here ({told}); take --set data.decode=cpu") from error
     return pipe

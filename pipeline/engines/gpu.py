@@ -19,7 +19,7 @@ from david.pack.errors import BadSample, DavidError
 from david.pack.shards import codecs
 from david.pack.shards.schema import BLOCK_BYTES, Fields
 from david.pipeline.batch import TARGETS, Batch
-from david.pipeline.engines import dali_graph, images_on_device
+from david.pipeline.engines import dali_graph, images, images_on_device
 from david.pipeline.engines.engine import Engine, Prepared, Work, left, numbers
 from david.pipeline.engines.stored import Stored
 from david.pipeline.reading import members
@@ -64,6 +64,7 @@ class GpuEngine(Engine):
         self._device = device
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._decoding: deque[tuple[Work, list[Prepared]]] = deque()
+        self._made: deque[list[torch.Tensor]] = deque()  # of batches not handed over
 
     @property
     def in_flight(self) -> int:
@@ -79,6 +80,8 @@ class GpuEngine(Engine):
         with self.stages.time("inflate"):
             inputs, starts = self._compressed(encoded) if self._on_device else self._inflated(encoded)
         inputs["rgb"] = np.frombuffer(encoded.rgb, np.uint8)
+        if images.size_of(encoded.rgb) not in (None, size):  # before memory is taken for it
+            raise _other_size(encoded.where, size)
         return left(encoded, placement, Decoding(size, inputs, encoded.fields, starts))
 
     def _inflated(self, encoded: Encoded) -> tuple[dict[str, np.ndarray], dict[str, int]]:
@@ -97,8 +100,9 @@ class GpuEngine(Engine):
                 known = codecs.block_sizes(member, field.planes, encoded.height, encoded.width)
             except DavidError as error:
                 raise BadSample(encoded.where, f"{field.name}: {error}") from error
-            if len(known) and int(known.max()) > MOST_BLOCK_BYTES:
-                raise BadSample(encoded.where, f"{field.name}: a block of {int(known.max())} bytes; pack the set again")
+            if len(known) and not 0 < int(known.min()) <= int(known.max()) <= MOST_BLOCK_BYTES:
+                odd = int(known.min()) or int(known.max())
+                raise BadSample(encoded.where, f"{field.name}: a block of {odd} bytes; pack the set again")
             sizes.append(known.astype(np.int32))
             data.append(np.frombuffer(member, np.uint8, offset=4 * len(known)))
             starts[field.name], end = end, end + len(known) * BLOCK_BYTES
@@ -118,11 +122,21 @@ class GpuEngine(Engine):
         with self.stages.time("augment"):
             batch = self._finish(work, prepared, *outputs)
         self._graph.release_outputs()
+        if self._stream is not None:
+            self._made.append(list(batch.tensors().values()))
         return batch
+
+    def handed_over(self) -> None:
+        if self._stream is not None:  # all was over there; the allocator still has to know who reads it now
+            stream = torch.cuda.current_stream(self._device)
+            for one in self._made.popleft():
+                one.record_stream(stream)
 
     def close(self) -> None:
         super().close()
-        del self._graph
+        self._made.clear()
+        self._graph = None
+        dali_graph.release_memory()
 
     def _decode(self, work: Work) -> None:
         with self.stages.time("prepare"):
@@ -135,8 +149,7 @@ class GpuEngine(Engine):
     def _finish(self, work: Work, prepared: list[Prepared], image: Any, planes: Any, shapes: Any) -> Batch:
         for one, shape in zip(prepared, shapes, strict=True):
             if tuple(np.array(shape)[:2].tolist()) != one.rest.size:
-                h, w = one.rest.size
-                raise BadSample(one.where, f"its image has not the {h} x {w} pixels of its other fields")
+                raise _other_size(one.where, one.rest.size)
         with torch.cuda.stream(self._stream):
             stored = Stored(self._copy(planes), prepared, self.size, self._device)
             fields = {}
@@ -160,6 +173,10 @@ class GpuEngine(Engine):
         tensor = stored.as_tensor()
         own = torch.empty(tensor.shape(), dtype=torch.uint8, device=self._device)
         return feed_ndarray(tensor, own, cuda_stream=self._stream)
+
+
+def _other_size(where: str, size: tuple[int, int]) -> BadSample:
+    return BadSample(where, f"its image has not the {size[0]} x {size[1]} pixels of its other fields")
 
 
 def _named(prepared: list[Prepared], error: RuntimeError) -> DavidError:

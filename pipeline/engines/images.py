@@ -14,7 +14,7 @@ from david.pipeline.engines import effects
 from david.pipeline.sampling.draws import Draws
 from david.pipeline.sampling.placement import Placement
 
-JPEG_START = b"\xff\xd8"
+JPEG_START, WEBP_HEADER = b"\xff\xd8", 25  # how it begins; the bytes of a lossless WebP up to its size
 _WARP = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
 
 
@@ -31,6 +31,20 @@ def decode(data: memoryview, out: np.ndarray) -> None:
         )
     if not jpeg:
         np.copyto(out, found)
+
+
+def size_of(data: memoryview) -> tuple[int, int] | None:
+    """(h, w) by the header of a JPEG or a lossless WebP (RFC 9649, section 3.4); None where it does not tell."""
+    try:
+        if data[:2] == JPEG_START:
+            h, w, *_ = simplejpeg.decode_jpeg_header(data)
+            return int(h), int(w)
+    except ValueError:
+        return None
+    if data[:4] == b"RIFF" and data[8:16] == b"WEBPVP8L" and len(data) >= WEBP_HEADER:
+        both = int.from_bytes(data[WEBP_HEADER - 4 : WEBP_HEADER], "little")
+        return (both >> 14 & 0x3FFF) + 1, (both & 0x3FFF) + 1
+    return None
 
 
 def paint(image: np.ndarray, placement: Placement, colour: np.ndarray | None, out: np.ndarray) -> None:

@@ -7,7 +7,7 @@ B images, H rows, W columns.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -44,7 +44,8 @@ def replay(folder: Path, shards: Shards, step: int, out: Path) -> Replayed:
 
     Raises DavidError where the ledger says that the step was trained on other samples."""
     recipe, _ = of(folder, shards)
-    with Loader(shards, "train", recipe.data, batch_size=recipe.batch_size, seed=recipe.seed, start=step - 1) as loader:
+    data = replace(recipe.data, decode="cpu")  # of a batch that DALI decoded, but for an image's rounding
+    with Loader(shards, "train", data, batch_size=recipe.batch_size, seed=recipe.seed, start=step - 1) as loader:
         batch = next(loader)
     made = ledger.entry(step, batch.ids.numpy(), batch.epochs.numpy(), batch.real.numpy())
     seen = {line["step"]: line for line in read(folder / "ledger.jsonl")}.get(step)

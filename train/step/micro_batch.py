@@ -31,7 +31,8 @@ def fitted(recipe: Recipe, shards: Shards, world: World) -> Recipe:
     if recipe.parallel == "exact":
         raise DavidError("--batch-size auto: parallel=exact computes one sample at a time; add --set parallel=ddp")
     share = math.ceil(recipe.batch_size / world.size)
-    with Loader(shards, "train", recipe.data, batch_size=1, seed=recipe.seed, device=world.device) as loader:
+    data = replace(recipe.data, decode="cpu")  # of DALI's memory none may be held meanwhile
+    with Loader(shards, "train", data, batch_size=1, seed=recipe.seed, device=world.device) as loader:
         sample = next(loader)
     fits = {"cuda": fits_gpu, "cpu": fits_cpu}[world.device.type](recipe, sample)
     most = largest(fits, share)
