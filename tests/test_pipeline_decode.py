@@ -171,9 +171,7 @@ def test_closing_waits_for_copies_under_way_and_leaves_no_thread(shards: Path, l
 
 
 @pytest.mark.timeout(120)
-def test_a_sample_that_breaks_is_named_on_its_way_to_a_gpu_too(
-    shards: Path, tmp_path: Path, late: Late
-) -> None:
+def test_a_sample_that_breaks_is_named_on_its_way_to_a_gpu_too(shards: Path, tmp_path: Path, late: Late) -> None:
     copied = shutil.copytree(shards, tmp_path / "set")
     (copied / "train-000001.tar").unlink()
     with opened(copied) as loader, pytest.raises(DavidError, match=r"train-000001\.tar"):

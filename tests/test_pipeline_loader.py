@@ -28,6 +28,7 @@ from david.pipeline.engines import dali_graph, images
 from david.pipeline.engines.buffers import Arena
 from david.pipeline.engines.gpu import GpuEngine
 from david.pipeline.loader import Loader
+from david.pipeline.reading import _members, members
 from david.pipeline.reading.reader import Reader
 from david.pipeline.reading.sets import Shards
 from david.pipeline.sampling import draws
@@ -198,6 +199,17 @@ def test_a_set_packed_before_normals_had_a_mask_has_them_where_depth_is(
     depth, normals = batch.targets["depth"], batch.targets["normals"]
     assert torch.equal(normals.valid, depth.valid)
     assert torch.equal(normals.value.float().norm(dim=1, keepdim=True) > 0, depth.valid)
+
+
+@pytest.mark.parametrize("config", [DataConfig(augment=FLIPS), DataConfig(augment=MOVES, height=128, width=160)])
+def test_where_xxhash_and_lz4_hide_their_functions_no_bit_changes(
+    shards: Path, config: DataConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = [bits(batch) for batch in take(2, shards, config)]
+    monkeypatch.setattr(members, "XXH3", 0)
+    monkeypatch.setattr(members, "LZ4", 0)
+    monkeypatch.setattr(_members, "inflate", None)
+    assert [bits(batch) for batch in take(2, shards, config)] == expected
 
 
 def test_a_batch_holds_the_samples_that_pack_reads(shards: Path) -> None:

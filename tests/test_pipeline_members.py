@@ -1,7 +1,9 @@
 """A sample's members on their way into memory: what is damaged is named, and what is not stays what it was."""
 
 import io
+import os
 import tarfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -128,3 +130,27 @@ def test_a_changed_hash_in_a_header_is_no_match_either() -> None:
     data[spans[2][0] - tarfile.BLOCKSIZE + 297] ^= 1
     with pytest.raises(BadSample, match="depth.lz4: its bytes changed"):
         members.check(memoryview(data), 0, spans, EXTENSIONS, WHERE)
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("at_once", [1 << 30, 100])
+def test_a_sample_is_read_and_checked_in_one_go(tmp_path: Path, at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(members, "AT_ONCE", at_once)
+    data, spans = archived(DATAS)
+    before, begin = b"another sample" * 50, 700
+    path, room = tmp_path / "here.tar", bytearray(len(data))
+    path.write_bytes(before + data)
+    with path.open("rb") as file:
+        handle = file.fileno()
+        members.load(handle, memoryview(room), begin, spans + np.array([begin, 0]), EXTENSIONS, WHERE)
+        assert room == data
+        with pytest.raises(BadSample, match="here.tar, sample 3: the shard ends 9 bytes before the sample does"):
+            members.load(handle, memoryview(room), begin + 9, spans, EXTENSIONS, WHERE)
+    data[spans[2].sum() - 1] ^= 1
+    path.write_bytes(data)
+    with path.open("rb") as file, pytest.raises(BadSample, match="depth.lz4: its bytes changed"):
+        members.load(file.fileno(), memoryview(room), 0, spans, EXTENSIONS, WHERE)
+    folder = os.open(tmp_path, os.O_RDONLY)
+    with pytest.raises(BadSample, match="can't be read .Is a directory"):
+        members.load(folder, memoryview(room), 0, spans, EXTENSIONS, WHERE)
+    os.close(folder)

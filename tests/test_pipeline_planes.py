@@ -8,10 +8,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from david.pack.errors import DavidError
 from david.pack.shards import codecs
 from david.pack.shards.schema import FIELDS_V1, Field
 from david.pipeline.engines import _planes, planes, planes_on_device
 from david.pipeline.engines.layout import layout, relative
+from david.pipeline.reading import members
 from david.pipeline.sampling import draws
 from david.pipeline.sampling.placement import Fit, Placement, place
 
@@ -169,3 +171,88 @@ def test_buffers_that_do_not_fit_are_refused(wrong: str) -> None:
     given = WRONG[wrong](right)
     with pytest.raises(ValueError):
         _planes.join(*({**given, "planes": np.ascontiguousarray(given["planes"])}).values())
+
+
+PLACES = {
+    "as it is": ((300, 257), (300, 257), False, 1.0, 0.0, "stretch"),
+    "mirrored": ((300, 257), (300, 257), True, 1.0, 0.0, "stretch"),
+    "one long row": ((1, 40_000), (1, 40_000), True, 1.0, 0.0, "stretch"),
+    "smaller, so that rows are left out": ((700, 411), (90, 60), False, 1.0, 0.0, "stretch"),
+    "larger": ((90, 60), (700, 411), True, 1.0, 0.0, "cover"),
+    "cropped": ((900, 411), (64, 48), False, 0.3, 0.0, "cover"),
+    "turned": ((511, 333), (200, 150), True, 0.8, 0.3, "cover"),
+    "with nothing around": ((300, 257), (200, 900), False, 1.0, 0.2, "contain"),
+}
+
+
+def inflated_and_joined(
+    stored: np.ndarray, packed: tuple[memoryview, ...], placement: Placement, program: bytes
+) -> tuple[float | None, bytes]:
+    """All that comes of members in one pass, their memory full of something else before. stored: (6, h, w)"""
+    alpha, sharp = np.full_like(stored[:1], 7), np.full_like(stored[1:], 7)
+    size = placement.target
+    filled = (
+        *(np.ones(size, bool), planes.NOTHING, np.ones(size, bool), np.ones(size, np.float16)),
+        *(np.ones(size, bool), np.ones((3, *size), np.float16)),
+    )
+    took_s = planes.join(sharp, placement, program, filled, packed, (alpha, sharp[:2], sharp[2:]))
+    return took_s, b"".join(one.tobytes() for one in (*filled, alpha))
+
+
+@pytest.mark.parametrize("where", PLACES)
+def test_inflating_by_the_way_gives_what_inflating_first_does(where: str) -> None:
+    source, target, flip, kept, angle, fit = PLACES[where]
+    stored = np.concatenate([np.random.default_rng(1).integers(0, 9, (1, *source), np.uint8), random_planes(*source)])
+    packed = tuple(memoryview(codecs.encode_planes(part, "lz4")) for part in np.split(stored, [1, 3]))
+    placement, program = placed(source, target, flip, kept, angle, fit), layout(FIELDS_V1[1:]).program({})
+    took_s, found = inflated_and_joined(stored, packed, placement, program)
+    size = placement.target
+    filled = (
+        *(np.empty(size, bool), planes.NOTHING, np.empty(size, bool), np.empty(size, np.float16)),
+        *(np.empty(size, bool), np.empty((3, *size), np.float16)),
+    )
+    assert planes.join(np.ascontiguousarray(stored[1:]), placement, program, filled) == 0
+    assert found == b"".join(one.tobytes() for one in (*filled, stored[:1]))
+    assert took_s is not None and took_s > 0
+    for member in range(3):
+        for length in (0, 3, len(packed[member]) - 1, len(packed[member]) + 1):
+            other = memoryview((bytes(packed[member]) + b"x")[:length])
+            broken = (*packed[:member], other, *packed[member + 1 :])
+            assert inflated_and_joined(stored, broken, placement, program)[0] is None
+
+
+@given(st.data())
+@settings(deadline=None, max_examples=100)
+def test_changed_bytes_are_seen_or_give_what_the_package_gives(data: st.DataObject) -> None:
+    """Of a whole sample: what a crop leaves out need not be looked at."""
+    stored = np.random.default_rng(0).integers(0, 3, (6, 40, 900), np.uint8)
+    packed = [codecs.encode_planes(part, "lz4") for part in np.split(stored, [1, 3])]
+    member, places = data.draw(st.integers(0, 2)), st.integers(0, 10**6)
+    changed = bytearray(packed[member])
+    for _ in range(data.draw(st.integers(1, 3))):
+        changed[data.draw(places) % len(changed)] ^= data.draw(st.integers(1, 255))
+    packed[member] = bytes(changed)
+    placement, program = placed((40, 900), (40, 900), False), layout(FIELDS_V1[1:]).program({})
+    took_s, found = inflated_and_joined(stored, tuple(map(memoryview, packed)), placement, program)
+    try:
+        parts = [codecs.decode_planes(one, n, 40, 900, "lz4") for one, n in zip(packed, (1, 2, 3), strict=True)]
+    except DavidError:
+        assert took_s is None
+    else:
+        whole = tuple(memoryview(codecs.encode_planes(one, "lz4")) for one in parts)
+        assert found == inflated_and_joined(stored, whole, placement, program)[1]
+
+
+def test_members_need_a_function_and_a_buffer_each() -> None:
+    stored, placement = np.zeros((2, 6, 5), np.uint8), placed((6, 5), (6, 5), False)
+    packed = (memoryview(codecs.encode_planes(stored, "lz4")),)
+    given = (stored, 2, 6, 5, placement.where(), 1.0, 0.0, False, STEP.pack(1, 0, -1, 0, 0))
+    given = (*given, (np.zeros((6, 5), bool), np.zeros((6, 5), np.float16)), 6, 5)
+    assert _planes.join(*given, members.LZ4, packed, (stored,)) is not None
+    for rest in ((0, packed, (stored,)), (members.LZ4, packed), (members.LZ4, packed, ())):
+        with pytest.raises(ValueError):
+            _planes.join(*given, *rest)
+    kept = stored.copy()
+    kept.flags.writeable = False
+    with pytest.raises((ValueError, BufferError)):
+        _planes.join(*given, members.LZ4, packed, (kept,))

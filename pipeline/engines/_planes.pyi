@@ -15,5 +15,8 @@ def join(
     filled: tuple[np.ndarray, ...],
     H: int,
     W: int,
+    lz4_decompress_safe: int = ...,
+    packed: tuple[memoryview, ...] = ...,
+    outs: tuple[np.ndarray, ...] = ...,
     /,
-) -> None: ...
+) -> float | None: ...

@@ -15,6 +15,7 @@ import numpy as np
 
 from david.pipeline.engines import _planes
 from david.pipeline.engines.layout import STEP, WHOLE
+from david.pipeline.reading import members
 from david.pipeline.sampling.placement import Placement
 
 CENTRE = 2047  # the octahedral code of 0, and the unit
@@ -25,14 +26,28 @@ NOTHING = np.empty(0, np.uint8)
 _WITHIN = np.array([(WHOLE, 0, -1, 0, 0)], STEP).tobytes()
 
 
-def join(planes: np.ndarray, placement: Placement, program: bytes, filled: tuple[np.ndarray, ...]) -> None:
+def join(
+    planes: np.ndarray,
+    placement: Placement,
+    program: bytes,
+    filled: tuple[np.ndarray, ...],
+    packed: tuple[memoryview, ...] = (),
+    outs: tuple[np.ndarray, ...] = (),
+) -> float | None:
     """Place and join planes (P, h, w) uint8 in one pass (`_planes.c`), as a program says (`layout.Layout`).
 
     filled: for each of its steps the mask to fill, (H, W) bool, and the value, (H, W) or (3, H, W) float16, 0 where
-        invalid; `NOTHING` where a field is no matter of planes. Raises ValueError where the buffers don't fit"""
+        invalid; `NOTHING` where a field is no matter of planes
+    packed: LZ4 members, by the way inflated into `outs`: parts of the planes, as far as the pass needs them, or other
+        arrays
+
+    The seconds that inflating took; None where a member is damaged, and then nothing is worth anything. Raises
+    ValueError where the buffers don't fit."""
     (count, h, w), (height, width) = planes.shape, placement.target
     cosine, sine, flip = placement.cosine, placement.sine, placement.flip
-    _planes.join(planes, count, h, w, placement.where(), cosine, sine, flip, program, filled, height, width)
+    inflating = (members.LZ4, packed, outs) if packed else ()
+    where = placement.where()
+    return _planes.join(planes, count, h, w, where, cosine, sine, flip, program, filled, height, width, *inflating)
 
 
 def within(placement: Placement) -> np.ndarray:

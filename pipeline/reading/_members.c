@@ -1,72 +1,91 @@
-/* A sample's members held against their hashes, and inflated: `members.check` and `members.inflate`, whose docstrings
-   tell the rest. Each is one call without Python's lock, on functions of xxHash and LZ4 that come by their address. */
+/* A sample's members read, held against their hashes, and inflated: `members.load` and `members.inflate`, whose
+   docstrings tell the rest. Each is one call without Python's lock, on functions of xxHash and LZ4 that come by their
+   address. */
 
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030B0000
 #include <Python.h>
-#include <stdint.h>
+#include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include <unistd.h>
 
-enum { BLOCK = 65536, HEADER = 512, GROUP = 297, DIGITS = 16 };
+#include "_blocks.h"
 
-typedef uint64_t (*Hash)(const void *data, size_t size);                                /* XXH3_64bits */
-typedef int (*Decompress)(const char *packed, char *out, int packed_size, int room); /* LZ4_decompress_safe */
+enum { HEADER = 512, GROUP = 297, DIGITS = 16 };
+
+typedef uint64_t (*Hash)(const void *data, size_t size); /* XXH3_64bits */
 
 typedef struct {
     int64_t start, size;
 } Span;
 
-static PyObject *check(PyObject *module, PyObject *arguments)
+/* How many of a file's bytes could be read, fewer than all only where it ends; -1 with `errno`. */
+static Py_ssize_t fill(int handle, char *data, Py_ssize_t size, int64_t begin, Py_ssize_t most)
+{
+    Py_ssize_t filled = 0;
+    while (filled < size) {
+        Py_ssize_t asked = size - filled < most ? size - filled : most;
+        ssize_t got = pread(handle, data + filled, (size_t)asked, (off_t)(begin + filled));
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            return got < 0 ? -1 : filled;
+        filled += got;
+    }
+    return filled;
+}
+
+/* Whether all members are those that their headers were written for. */
+static int as_written(Hash hash, const Py_buffer *data, const Py_buffer *spans, int64_t begin)
+{
+    Py_ssize_t count = spans->len / (Py_ssize_t)sizeof(Span);
+    for (Py_ssize_t number = 0; number < count; number++) {
+        char digits[DIGITS + 1];
+        Span span;
+        memcpy(&span, (char *)spans->buf + number * (Py_ssize_t)sizeof span, sizeof span);
+        span.start -= begin;
+        if (span.start < HEADER || span.size < 0 || span.start > data->len - span.size)
+            return 0;
+        const char *member = (char *)data->buf + span.start;
+        snprintf(digits, sizeof digits, "%016llx", (unsigned long long)hash(member, (size_t)span.size));
+        if (memcmp(digits, member - HEADER + GROUP, DIGITS) != 0)
+            return 0;
+    }
+    return 1;
+}
+
+static PyObject *load(PyObject *module, PyObject *arguments)
 {
     Py_buffer data, spans;
     unsigned long long address;
     int64_t begin;
+    Py_ssize_t most, got;
+    int handle, whole = 0, failed = 0;
     (void)module;
-    if (!PyArg_ParseTuple(arguments, "Ky*y*L", &address, &data, &spans, &begin))
+    if (!PyArg_ParseTuple(arguments, "Kinw*y*L", &address, &handle, &most, &data, &spans, &begin))
         return NULL;
-    Py_ssize_t count = spans.len / (Py_ssize_t)sizeof(Span), whole = 0;
     Py_BEGIN_ALLOW_THREADS
-    for (; whole < count; whole++) {
-        char digits[DIGITS + 1];
-        Span span;
-        memcpy(&span, (char *)spans.buf + whole * (Py_ssize_t)sizeof span, sizeof span);
-        span.start -= begin;
-        if (span.start < HEADER || span.size < 0 || span.start > data.len - span.size)
-            break;
-        const char *member = (char *)data.buf + span.start;
-        uint64_t found = ((Hash)(uintptr_t)address)(member, (size_t)span.size);
-        snprintf(digits, sizeof digits, "%016llx", (unsigned long long)found);
-        if (memcmp(digits, member - HEADER + GROUP, DIGITS) != 0)
-            break;
-    }
+    got = handle < 0 ? data.len : fill(handle, data.buf, data.len, begin, most < 1 ? 1 : most);
+    failed = got < 0 ? errno : 0;
+    whole = got == data.len && address != 0 && as_written((Hash)(uintptr_t)address, &data, &spans, begin);
     Py_END_ALLOW_THREADS
     PyBuffer_Release(&data);
     PyBuffer_Release(&spans);
-    return PyBool_FromLong(whole == count);
+    if (failed) {
+        errno = failed;
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    return Py_BuildValue("(nO)", got, whole ? Py_True : Py_False);
 }
 
-/* Whether a member (a table of sizes, then its blocks, see `pack/shards/schema.py`) is whole; `out` then holds its bytes. */
-static int inflate_one(Decompress decompress, const Py_buffer *member, char *out, int64_t bytes, char *spare)
+/* Whether a member is whole; `out` then holds its bytes. */
+static int inflate_one(Decompress decompress, const Py_buffer *packed, const Py_buffer *out, char *spare)
 {
-    int64_t blocks = (bytes + BLOCK - 1) / BLOCK, end = 4 * blocks;
-    const char *data = member->buf;
-    if (member->len < end)
-        return 0;
-    for (int64_t block = 0; block < blocks; block++) {
-        int64_t start = block * BLOCK, wanted = bytes - start;
-        uint32_t size;
-        memcpy(&size, data + 4 * block, 4);
-        if (size > member->len - end)
-            return 0;
-        if (decompress(data + end, wanted < BLOCK ? spare : out + start, (int)size, BLOCK) != BLOCK)
-            return 0;
-        if (wanted < BLOCK) /* the last block is filled up */
-            memcpy(out + start, spare, (size_t)wanted);
-        end += size;
-    }
-    return end == member->len;
+    Member member;
+    int whole = member_open(&member, packed->buf, packed->len, out->buf, out->len) == 1 &&
+                member_need(&member, decompress, 0, out->len, spare);
+    member_close(&member);
+    return whole;
 }
 
 typedef struct {
@@ -101,8 +120,7 @@ static PyObject *inflate(PyObject *module, PyObject *arguments)
     }
     Py_BEGIN_ALLOW_THREADS
     Decompress decompress = (Decompress)(uintptr_t)address;
-    while (whole < count &&
-           inflate_one(decompress, &pairs[whole].member, pairs[whole].out.buf, pairs[whole].out.len, spare))
+    while (whole < count && inflate_one(decompress, &pairs[whole].member, &pairs[whole].out, spare))
         whole++;
     Py_END_ALLOW_THREADS
 done:
@@ -116,7 +134,8 @@ done:
 }
 
 static PyMethodDef methods[] = {
-    {"check", check, METH_VARARGS, "check(XXH3_64bits, data, spans, begin): whether all members are as written"},
+    {"load", load, METH_VARARGS,
+     "load(XXH3_64bits, handle, most, data, spans, begin): bytes read, and whether all members are as written"},
     {"inflate", inflate, METH_VARARGS,
      "inflate(LZ4_decompress_safe, (member, ...), (out, ...)): whether all members are whole"},
     {NULL, NULL, 0, NULL},

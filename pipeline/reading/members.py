@@ -1,8 +1,9 @@
-"""A sample's members: held against the hashes in their headers, and inflated to planes (see `pack/shards/schema.py`).
+"""A sample's members: read, held against the hashes in their headers, and inflated to planes (`pack/shards/schema.py`).
 
 xxHash and LZ4 do the work, in the libraries that the packages xxhash and lz4 are built with: called by address and
-without those packages' wrappers they read and write in place, and a sample leaves Python's lock once for each. Where
-a library hides its functions, and to tell what is damaged, the same is done by way of the packages.
+without those packages' wrappers they read and write in place, and a sample leaves Python's lock once to be read and
+checked, and once to be inflated. Where a library hides its functions, and to tell what is damaged, the same is done by
+way of the packages.
 
 Legend: h rows, w columns of a sample.
 """
@@ -32,12 +33,42 @@ XXH3 = _address("xxhash._xxhash", "XXH3_64bits")
 LZ4 = _address("lz4.block._block", "LZ4_decompress_safe")
 
 
-def check(data: memoryview, begin: int, spans: np.ndarray, extensions: tuple[str, ...], where: str) -> None:
-    """Raises BadSample where a member's bytes are not those that its header was written for.
+AT_ONCE = 1 << 30  # bytes that one read asks for; Linux never gives more than 2 GB
 
-    data: of a shard, from its byte `begin` on; spans: (members, 2) int64, where the shard's members lie"""
-    if XXH3 and _members.check(XXH3, data, spans, begin):
-        return
+
+def load(handle: int, data: memoryview, begin: int, spans: np.ndarray, extensions: tuple[str, ...], where: str) -> None:
+    """Fill `data` with a shard's bytes from `begin` on. Raises BadSample where they can't be had, or where a member's
+    are not those that its header was written for.
+
+    handle: of the open shard; spans: (members, 2) int64, where its members lie"""
+    try:
+        got, as_written = _members.load(XXH3, handle, AT_ONCE, data, spans, begin)
+    except OSError as error:
+        raise unreadable(where, error) from error
+    if got != len(data):
+        raise cut_short(where, len(data) - got)
+    if not as_written:
+        _name_changed(data, begin, spans, extensions, where)
+
+
+def unreadable(where: str, error: OSError) -> BadSample:
+    return BadSample(where, f"can't be read ({error.strerror}); is the disk whole?")
+
+
+def cut_short(where: str, missing: int) -> BadSample:
+    return BadSample(where, f"the shard ends {missing} bytes before the sample does; copy it again")
+
+
+def check(data: memoryview, begin: int, spans: np.ndarray, extensions: tuple[str, ...], where: str) -> None:
+    """As `load`, of bytes that are there."""
+    if not _members.load(XXH3, NO_FILE, AT_ONCE, data, spans, begin)[1]:
+        _name_changed(data, begin, spans, extensions, where)
+
+
+NO_FILE = -1
+
+
+def _name_changed(data: memoryview, begin: int, spans: np.ndarray, extensions: tuple[str, ...], where: str) -> None:
     for extension, (start, size) in zip(extensions, (spans - [begin, 0]).tolist(), strict=True):
         try:
             shard.check(data[start - tarfile.BLOCKSIZE : start], data[start : start + size])

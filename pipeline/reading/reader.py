@@ -90,8 +90,7 @@ class Reader:
         bounds = spans.tolist()
         start = bounds[0][0] - tarfile.BLOCKSIZE
         data = room(sum(bounds[-1]) - start)
-        _fill(data, opened, start, where)
-        members.check(data, start, spans, held.dataset.extensions, where)
+        members.load(opened.handle, data, start, spans, held.dataset.extensions, where)
         rgb, *planes, about = (data[begin - start : begin - start + size] for begin, size in bounds)
         known = shard.decode_about(about)
         if not held.is_key(one, row, str(known["id"])):
@@ -170,6 +169,6 @@ def _fill(data: memoryview, opened: Opened, start: int, where: str) -> None:
     try:
         got = files.fill(opened.handle, data, start)
     except OSError as error:
-        raise BadSample(where, f"can't be read ({error.strerror}); is the disk whole?") from error
+        raise members.unreadable(where, error) from error
     if got != len(data):
-        raise BadSample(where, f"the shard ends {len(data) - got} bytes before the sample does; copy it again")
+        raise members.cut_short(where, len(data) - got)
