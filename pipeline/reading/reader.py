@@ -90,13 +90,13 @@ class Reader:
         bounds = spans.tolist()
         start = bounds[0][0] - tarfile.BLOCKSIZE
         data = room(sum(bounds[-1]) - start)
-        members.load(opened.handle, data, start, spans, held.dataset.extensions, where)
+        members.load(opened.handle, data, start, spans, held.extensions, where)
         rgb, *planes, about = (data[begin - start : begin - start + size] for begin, size in bounds)
         known = shard.decode_about(about)
         if not held.is_key(one, row, str(known["id"])):
             raise BadSample(where, f"another sample stands there ({known['id']}): is it another shard's tar?")
         where = f"{where} ({known['id']})"
-        fields, stored = _there(held.dataset.fields[1:], planes)
+        fields, stored = _there(held.fields, planes)
         _check_ranges(fields, known["fields"], where)
         return Encoded(
             where=where,
@@ -117,7 +117,7 @@ class Reader:
         start = int(held.index(one)[row, 0, 0]) - tarfile.BLOCKSIZE
         _fill(head, opened, start, f"{held.path(one)}, sample {row}")
         name = bytes(head[: tarfile.LENGTH_NAME]).rstrip(b"\0").decode("utf-8", "replace")
-        return name.removesuffix(f".{held.dataset.extensions[0]}")
+        return name.removesuffix(f".{held.extensions[0]}")
 
     def shards_of(self, samples: np.ndarray) -> np.ndarray:
         """(n,) positions to the numbers, in `shards`, of all shards that hold any of them."""

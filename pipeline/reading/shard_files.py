@@ -24,10 +24,11 @@ class ShardFiles:
     Of a set on a local disk a bounded number of tars stays open. One that comes from an address is opened for each
     sample, so that a shard which nobody reads may give way to another. Indexes are kept (48 bytes a sample).
 
-    cache: where shards come from an address, else None"""
+    cache: where shards come from an address, else None; extensions: of a sample's members; fields: rgb apart"""
 
     def __init__(self, dataset: Manifest):
         self.dataset, self._folder = dataset, str(dataset.folder)
+        self.extensions, self.fields = dataset.extensions, dataset.fields[1:]
         self.cache = Cache(dataset.folder) if (dataset.folder / ORIGIN).is_file() else None
         most = min(OPEN_SHARDS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
         self._kept = lru_cache(maxsize=most)(self._open)
@@ -74,7 +75,7 @@ class ShardFiles:
     def _load(self, shard: Shard) -> tuple[np.ndarray, np.ndarray]:
         path = Path(self.path(shard)).with_suffix(".idx")
         try:
-            spans, keys = index.entries(path, self.dataset.extensions, shard.index_sha256)
+            spans, keys = index.entries(path, self.extensions, shard.index_sha256)
             if len(spans) != shard.samples:
                 raise DavidError(f"{path}: lists {len(spans)} samples, the manifest {shard.samples}")
         except (DavidError, OSError):
