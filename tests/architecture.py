@@ -32,9 +32,9 @@ one is a whole set.
 
 **pipeline.** `loader.py` asks `order.py` which samples a step takes and `draws.py` how each is augmented: both are pure
 functions of seed, epoch and sample; `placement.py` says where a batch's pixels lie. `reader.py` reads and checks their
-bytes, from the disk or from a cache that `prefetch.py` fills. An engine (`cpu.py`, `gpu.py`) decodes and augments them
-into a `Batch`, field by field as the sets' tables say; `reference.py` does the same slowly, and tests hold both engines
-to it.
+bytes, from the disk or from a cache that `prefetch.py` fills. An engine decodes and augments them into a `Batch`, field
+by field as the sets' tables say (`cpu.py`, or `cpu_to_gpu.py` with a copy to a GPU, or `gpu.py` by DALI there);
+`reference.py` does the same slowly, and tests hold the engines to it.
 
 **model.** `config.py` says which kinds of network there are. `networks/david.py` resizes the image for a ViT of timm
 (`backbone.py`), turns its tokens back into maps (`reassemble.py`), and joins them with what the ViT cannot see

@@ -24,9 +24,10 @@ from david.pipeline.engines import dali_graph, images
 from david.pipeline.engines.cpu_to_gpu import MOST_CROSSING
 from david.pipeline.loader import Loader
 from david.pipeline.sampling.augment import AugmentConfig
-from david.train import decoding, recipes, run
+from david.train import recipes, run
 from david.train.distributed import World
 from david.train.recipe import Recipe, override
+from david.train.step import decoding
 
 SMALL = DataConfig(height=64, width=48, threads=2, augment=AugmentConfig(0.5, 0.3, 0, 0, 0, crop=0.3))
 GARBAGE = 0xA5

@@ -17,7 +17,7 @@ from david.pack.errors import DavidError
 from david.pipeline.loader import Loader
 from david.pipeline.reading import sets
 from david.pipeline.reading.sets import Shards
-from david.train import checkpoint, decoding, distributed, identity, run, shelf, writers
+from david.train import checkpoint, distributed, identity, run, shelf, writers
 from david.train import recipe as recipes
 from david.train.distributed import World
 from david.train.eval import pictures
@@ -30,7 +30,7 @@ from david.train.record.display import display
 from david.train.record.recorder import Recorder
 from david.train.signals import PATIENCE_S, Stopped, StopSignals
 from david.train.start import PRETRAINED, Start
-from david.train.step import micro_batch
+from david.train.step import decoding, micro_batch
 from david.train.step.gradients import settled
 from david.train.step.precision import half_precision, name_of
 from david.train.step.sharding import join

@@ -19,9 +19,10 @@ from david.pack.shards import manifest
 from david.pipeline.batch import Batch
 from david.pipeline.loader import Loader, cores
 from david.pipeline.stages import NAMES
-from david.train import decoding, distributed
+from david.train import distributed
 from david.train.distributed import World
 from david.train.recipe import Recipe, to_json
+from david.train.step import decoding
 from david.train.step.gradients import settled
 from david.train.step.step import Step
 
