@@ -5,7 +5,7 @@ computes with them converts them there.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 import torch
 
@@ -38,6 +38,8 @@ class Batch:
     epochs: (B,) int64, the epoch each sample is seen in
     real: (B,) bool, False for the copies that fill up the last batch of an epoch; losses leave them out
     sets: (B,) int64, which of the loader's shard sets each sample comes from
+    pairs: (B, P, 2, 2) float32, of each pair of points that people compared (DA-2K) column and row in this (augmented)
+        image of the nearer one and of the other, the image's corner at 0; NaN beyond a sample's own, P the most of any
     """
 
     image: torch.Tensor
@@ -49,6 +51,7 @@ class Batch:
     epochs: torch.Tensor
     real: torch.Tensor
     sets: torch.Tensor
+    pairs: torch.Tensor = field(default_factory=lambda: torch.empty(0, 0, 2, 2))
 
     def __len__(self) -> int:
         return len(self.ids)

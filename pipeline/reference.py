@@ -40,7 +40,10 @@ def batch(
         samples.append(_sample(dataset, members, targets, config, drawn, slot))
     starts = np.cumsum([0, *map(sum, counts)])
     sets = np.array([max(np.flatnonzero(starts <= sample)) for sample in ids])
+    pairs = [sample.pop("pairs") for sample in samples]
     made = {name: np.stack([sample[name] for sample in samples]) for name in samples[0]}
+    most = max(map(len, pairs))
+    made["pairs"] = np.stack([np.pad(p, ((0, most - len(p)), *[(0, 0)] * 2), constant_values=np.nan) for p in pairs])
     made |= {"ids": ids, "epochs": epochs, "real": real, "sets": sets}
     return Batch.of({name: torch.from_numpy(array) for name, array in made.items()})
 
@@ -91,6 +94,7 @@ def _sample(
         "depth_offset_m": np.array(depth["offset_m"], np.float32),
         "depth_scale_m": np.array(depth["scale_m"], np.float32),
     }
+    made["pairs"] = np.array([_pair(placed, *told) for told in known.get("pairs", [])], np.float32).reshape(-1, 2, 2)
     for name, (channels, dtype) in targets.items():
         made[f"{TARGETS}{name}.value"] = np.zeros((channels, height, width), torch.empty(0, dtype=dtype).numpy().dtype)
         made[f"{TARGETS}{name}.valid"] = np.zeros((1, height, width), bool)
@@ -112,6 +116,15 @@ def _sample(
         made[f"{TARGETS}{field.name}.valid"][0] = valid
         made[f"{TARGETS}{field.name}.value"][:] = np.moveaxis(np.where(valid[:, :, None], values, 0), -1, 0)
     return made
+
+
+def _pair(placed: placement.Placement, row: int, column: int, other_row: int, other_column: int) -> list[list[float]]:
+    """Two pixels' centres in the batch: (column, row) each, where the map to the sample takes them there."""
+    (a, b, x), (c, d, y) = placed.matrix.tolist()
+    det, found = a * d - b * c, []
+    for j, i in ((row + 0.5, column + 0.5), (other_row + 0.5, other_column + 0.5)):
+        found.append([(d * (i - x) - b * (j - y)) / det, (a * (j - y) - c * (i - x)) / det])
+    return found
 
 
 Values = tuple[np.ndarray, np.ndarray]  # (h, w, C), and where they are valid: (h, w) bool

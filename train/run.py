@@ -32,10 +32,12 @@ from david.pipeline.reading.sets import Shards, ShardSets
 from david.train import journal
 from david.train import recipe as recipes
 from david.train.journal import Mark
+from david.train.losses.table import PAIRS
 from david.train.recipe import Recipe
 from david.train.trees import flat
 
 RECIPE, WEIGHTS, LOCK = "recipe.json", "weights.safetensors", ".lock"
+PAIRED = ("da2k",)  # sources whose samples tell which of two points is the nearer
 BUNDLE = "bundle.json"  # in each folder of bad/, see `record/bundle.py`
 RECORDS = ("journal.jsonl", "ledger.jsonl", "metrics.jsonl")
 # What may change while a run goes on: none of these changes a result. `steps` may grow.
@@ -128,9 +130,10 @@ def check(recipe: Recipe, shards: Shards, out: Path | None, ranks: int) -> None:
 
 
 def fields_of(dataset: ShardSets) -> tuple[str, ...]:
-    """What any of the sets can teach: their fields beside the image."""
-    names = (field.name for one in dataset.manifests for field in one.fields if field.planes)
-    return tuple(dict.fromkeys(names))
+    """What any of the sets can teach: their fields beside the image, and `PAIRS`, where their source tells pairs."""
+    names = [field.name for one in dataset.manifests for field in one.fields if field.planes]
+    paired = any(one.options.get("source") in PAIRED for one in dataset.manifests)
+    return tuple(dict.fromkeys([*names, *([PAIRS] if paired else [])]))
 
 
 def compare(out: Path, old: Recipe, old_shards: str, new: Recipe, new_shards: str) -> None:

@@ -22,7 +22,7 @@ from david.pipeline.engines.layout import Ranges
 from david.pipeline.reading.reader import Encoded, Reader
 from david.pipeline.sampling.draws import Draws
 from david.pipeline.sampling.order import Picks
-from david.pipeline.sampling.placement import Fit, Placement, cameras, place
+from david.pipeline.sampling.placement import Fit, Placement, cameras, place, points
 from david.pipeline.stages import Stages
 from david.pipeline.targets import union
 
@@ -32,7 +32,7 @@ class Prepared(NamedTuple):
 
     where: names it in messages
     placement: of its pixels in the batch; intrinsics: (3, 3) float64 of the sample's image, NaN where unknown
-    ranges: of its fields, as `Encoded` has them
+    ranges, pairs: as `Encoded` has them
     rest: what an engine needs to finish it
     """
 
@@ -40,6 +40,7 @@ class Prepared(NamedTuple):
     placement: Placement
     intrinsics: np.ndarray
     ranges: Ranges
+    pairs: np.ndarray
     rest: Any = None
 
 
@@ -146,7 +147,7 @@ UNKNOWN = np.full((3, 3), np.nan)
 def left(encoded: Encoded, placement: Placement, rest: Any = None) -> Prepared:
     """What is kept of a sample whose pixels are placed."""
     camera = UNKNOWN if encoded.intrinsics is None else encoded.intrinsics
-    return Prepared(encoded.where, placement, camera, encoded.ranges, rest)
+    return Prepared(encoded.where, placement, camera, encoded.ranges, encoded.pairs, rest)
 
 
 def number_shapes(batch_size: int) -> Shapes:
@@ -175,4 +176,5 @@ def numbers(picks: Picks, prepared: list[Prepared], reader: Reader) -> dict[str,
         "epochs": torch.from_numpy(picks.epochs),
         "real": torch.from_numpy(picks.real),
         "sets": torch.from_numpy(reader.sets_of(picks.ids)),
+        "pairs": torch.from_numpy(points([one.placement for one in prepared], [one.pairs for one in prepared])),
     }

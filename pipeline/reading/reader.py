@@ -10,7 +10,7 @@ import tarfile
 from collections.abc import Callable
 from itertools import accumulate
 from math import isfinite, nan
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,6 +34,7 @@ class Encoded(NamedTuple):
     height, width: in pixels
     intrinsics: (3, 3) float64 in pixels, or None
     ranges: field -> offset_m and scale_m, and step_m where it is stored in whole steps
+    pairs: (P, 4) int64, row and column of the nearer of two points, and of the other; none where nobody compared any
     """
 
     where: str
@@ -45,8 +46,10 @@ class Encoded(NamedTuple):
     width: int
     intrinsics: np.ndarray | None
     ranges: dict[str, dict[str, float]]
+    pairs: np.ndarray
 
 
+MOST_PAIRS, MOST_SIDE = 1000, 1 << 16  # of a sample; of its rows and columns
 RANGES = {"f16-affine": ("offset_m", "scale_m"), "u16-linear": ("offset_m", "scale_m", "step_m")}
 
 
@@ -108,6 +111,7 @@ class Reader:
             width=known["width"],
             intrinsics=known["intrinsics"],
             ranges=known["fields"],
+            pairs=_pairs(known, where),
         )
 
     def key(self, sample: int) -> str:
@@ -151,6 +155,19 @@ def _there(fields: Fields, members: list[memoryview]) -> tuple[Fields, dict[str,
         if len(member) and (field.within is None or field.within in stored):
             stored[field.name] = member
     return fields if len(stored) == len(fields) else tuple(one for one in fields if one.name in stored), stored
+
+
+def _pairs(known: dict[str, Any], where: str) -> np.ndarray:
+    """What a sample's JSON member tells of pairs of points. Raises BadSample where they are none."""
+    told = known.get("pairs") or []
+    pairs = np.array(told, dtype=object).reshape(-1) if isinstance(told, list) else np.empty(1, object)
+    if pairs.size > 4 * MOST_PAIRS or pairs.size % 4 or not all(_is_place(one) for one in pairs):
+        raise BadSample(where, f"its JSON member tells pairs that are not [row, column, row, column]: {str(told)[:80]}")
+    return pairs.astype(np.int64).reshape(-1, 4)
+
+
+def _is_place(told: object) -> bool:
+    return isinstance(told, int) and 0 <= told < MOST_SIDE
 
 
 def _check_ranges(fields: Fields, ranges: dict[str, dict[str, float]], where: str) -> None:

@@ -113,3 +113,14 @@ def cameras(placements: list[Placement], intrinsics: np.ndarray) -> np.ndarray:
         for one in placements
     ]
     return np.linalg.inv(backward) @ intrinsics @ np.array(turns, np.float64)
+
+
+def points(placements: list[Placement], pairs: list[np.ndarray]) -> np.ndarray:
+    """(B, P, 2, 2) float32: column and row in the batch's images, the image's corner at 0, of the centres of pixels
+    that are told of each sample as (P, 4), row, column, row, column; NaN beyond a sample's own."""
+    made = np.full((len(pairs), max(map(len, pairs), default=0), 2, 2), np.nan, np.float32)
+    for out, one, told in zip(made, placements, pairs, strict=True):
+        centres = told.reshape(-1, 2)[:, ::-1] + 0.5
+        moved = (centres - one.matrix[:, 2]) @ np.linalg.inv(one.matrix[:, :2]).T
+        out[: len(told)] = moved.reshape(-1, 2, 2)
+    return made

@@ -12,6 +12,11 @@ from david.pack.lazy import Lazy
 
 WITHIN_RATIO = 1.25
 WITHIN_DEGREES = (11.25, 22.5, 30.0)
+FIGURES_M = {  # of depth in metres, see `metric_depth.py`: unit, and whether more is better
+    **dict.fromkeys(("a1", "a2", "a3"), ("share", True)),
+    **{"abs_rel": ("share", False), "sq_rel": ("m", False), "rmse": ("m", False), "rmse_log": ("log", False)},
+    **{"log10": ("log10", False), "silog": ("100 log", False)},
+}
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,17 @@ class Metric:
 DEPTH = ("depth", "depth", "david.train.metrics.depth:measure")
 NORMALS = ("normals", "normals", "david.train.metrics.normals:measure")
 ALPHA = ("alpha", "alpha", "david.train.metrics.alpha:measure")
+METRIC_DEPTH = ("metric_depth", "depth", "david.train.metrics.metric_depth:measure")
+DISPARITY = ("disparity", "depth", "david.train.metrics.disparity:measure")
+
+
+def _in_metres(prefix: str, row: tuple[str, str, Lazy]) -> dict[str, Metric]:
+    """A row for each of `FIGURES_M`."""
+    return {
+        f"{prefix}_{name}": Metric(*row, unit, grows, ranks=name == "abs_rel")
+        for name, (unit, grows) in FIGURES_M.items()
+    }
+
 
 METRICS: dict[str, Metric] = {
     "depth_abs_rel": Metric(*DEPTH, "share", ranks=True),
@@ -49,6 +65,8 @@ METRICS: dict[str, Metric] = {
     "alpha_sad": Metric(*ALPHA, "1000 pixels"),
     "alpha_sad_unknown": Metric(*ALPHA, "1000 pixels"),
     "alpha_iou": Metric(*ALPHA, "share", grows=True),
+    **_in_metres("metric", METRIC_DEPTH),
+    **_in_metres("disparity", DISPARITY),
 }
 
 

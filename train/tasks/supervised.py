@@ -3,6 +3,9 @@
 B images, H rows, W columns, T terms of the loss, K heads.
 """
 
+import math
+from dataclasses import replace
+
 import torch
 from torch import nn
 
@@ -12,8 +15,8 @@ from david.model.prediction import Prediction
 from david.pack.lazy import Lazy, load
 from david.pipeline.batch import Batch, Target
 from david.train.distributed import whole
-from david.train.losses.masked import wide
-from david.train.losses.table import TERMS, Term
+from david.train.losses.table import PAIRS, TERMS, Term
+from david.train.losses.views import metres, pairs
 from david.train.tasks.config import ObjectiveConfig
 from david.train.tasks.task import Predict, Task
 
@@ -41,10 +44,13 @@ class Supervised(Task):
         self.register_buffer("head", torch.tensor([heads.index(name) for name in names]), persistent=False)
         self.register_buffer("leader", torch.tensor([names.index(name) for name in heads]), persistent=False)
         self.log_variances = nn.Parameter(torch.zeros(len(heads))) if config.uncertainty else None
+        self.span_m = span_m(model)
 
     def forward(self, network: Predict, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        if self.span_m:
+            batch = within(batch, self.span_m)
         terms = [TERMS[name] for name in self.terms]
-        counted = {term.target: batch.real & has(batch.targets[term.target]) for term in terms}
+        counted = {term.target: batch.real & has(told(batch, term.target)) for term in terms}
         return compare(network(batch.image), batch, terms), torch.stack([counted[term.target] for term in terms])
 
     def total(self, means: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
@@ -64,21 +70,39 @@ class Supervised(Task):
 
 def compare(prediction: Prediction, batch: Batch, terms: list[Term]) -> torch.Tensor:
     """These terms, unweighted, of each image: (T, B) float32. Exactly 0 where an image has nothing to compare with."""
-    values = {name: numbers(batch.targets[name]) for name in dict.fromkeys(term.target for term in terms)}
-    views: dict[tuple[str, str, Lazy], torch.Tensor] = {}
+    asked = dict.fromkeys((term.target, term.truth) for term in terms)
+    truths = {(target, truth): load(truth)(told(batch, target), batch) for target, truth in asked}
+    views: dict[tuple[Lazy, ...], torch.Tensor] = {}
     losses = []
     for term in terms:
-        value, valid = values[term.target], batch.targets[term.target].valid
-        seen = term.head, term.target, term.view
+        truth, seen = truths[term.target, term.truth], (term.head, term.target, term.truth, term.view)
         if seen not in views:
-            views[seen] = load(term.view)(prediction[HEADS[term.head].output], value, valid)
-        losses.append(load(term.loss)(views[seen], value, valid))
+            views[seen] = load(term.view)(prediction[HEADS[term.head].output], truth.value, truth.valid)
+        losses.append(load(term.loss)(views[seen], truth.value, truth.valid))
     return torch.stack(losses)
 
 
-def numbers(target: Target) -> torch.Tensor:
-    """What a target means, float32 or better: bytes are shares of 255, all else is what it is."""
-    return target.value / 255 if target.value.dtype == torch.uint8 else wide(target.value)
+def span_m(model: ModelConfig) -> tuple[float, float] | None:
+    """The least and the most depth that a network of metric depth can say; None where it says none."""
+    if "metric_depth" not in model.heads:
+        return None
+    return getattr(model, "min_depth", 0.0), getattr(model, "max_depth", None) or math.inf
+
+
+def within(batch: Batch, span: tuple[float, float]) -> Batch:
+    """The batch, its depth valid only where it is within (least, most) metres: of what lies beyond, which a network
+    can't say, it learns nothing. So both official trainers do (Depth Anything V2's, ZoeDepth's)."""
+    if "depth" not in batch.targets:
+        return batch
+    depth = metres(batch.targets["depth"], batch)
+    valid = depth.valid & (depth.value >= span[0]) & (depth.value <= span[1])
+    value = torch.where(valid, batch.targets["depth"].value, 0)
+    return replace(batch, targets=batch.targets | {"depth": Target(value, valid)})
+
+
+def told(batch: Batch, target: str) -> Target:
+    """What a batch says that a term can compare with."""
+    return pairs(batch) if target == PAIRS else batch.targets[target]
 
 
 def has(target: Target) -> torch.Tensor:
