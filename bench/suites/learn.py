@@ -16,13 +16,16 @@ from david.pack.work.build import build
 from david.pack.work.plan import PackOptions
 from david.pipeline.loader import Loader
 from david.train import distributed, loop, run
+from david.train.eval import constant
 from david.train.eval.answers import Constant
 from david.train.eval.evaluate import evaluate
 from david.train.metrics.table import METRICS
 from david.train.recipe import Recipe, to_json
 
 VAL_FRACTION = 0.1
-SHOWN = {  # what a claim is made of -> how it is written
+SHOWN = {  # what a claim is made of -> how it is written, where it was measured
+    "metric_abs_rel": "AbsRel {:.3f} in metres",
+    "metric_a1": "{:.1%} within 1.25",
     "depth_abs_rel": "depth AbsRel {:.4f}",
     "normals_mean_deg": "normals {:.1f} degrees off",
     "alpha_iou": "alpha IoU {:.3f}",
@@ -69,15 +72,19 @@ def compare(shards: Path, out: Path, recipe: Recipe, device: str, speaks: bool =
     """Train in `out`; what that reaches on the held-out samples, and what a constant answer does."""
     trained = loop.train(recipe, shards, out, device=device, speaks=speaks).metrics
     how: dict[str, Any] = {"batch_size": recipe.batch_size, "seed": recipe.seed, "train": False}
-    with distributed.joined("cpu") as world, Loader(shards, "val", recipe.data, **how) as loader:
-        return {"trained": trained, "constant": evaluate(Constant(), loader, world)}
+    with distributed.joined("cpu") as world:
+        with Loader(shards, "val", recipe.data, **how) as loader:
+            flat = Constant(constant.of_batches(loader))
+        with Loader(shards, "val", recipe.data, **how) as loader:
+            return {"trained": trained, "constant": evaluate(flat, loader, world)}
 
 
 def sentence(row: dict[str, Any]) -> str:
     """What the README says of a row that `david bench learn` made."""
     figures, steps, recipe = row["figures"], row["recipe"]["steps"], row["recipe"]["name"]
     trained, constant = (
-        ", ".join(form.format(figures[who][name]) for name, form in SHOWN.items()) for who in ("trained", "constant")
+        ", ".join(form.format(figures[who][name]) for name, form in SHOWN.items() if name in figures["trained"])
+        for who in ("trained", "constant")
     )
     return (
         f"After {steps} steps of the {recipe} recipe on {row['samples']} samples of `david synth`, on "

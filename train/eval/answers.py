@@ -61,9 +61,14 @@ def _planes(values: np.ndarray) -> np.ndarray:
 
 
 class Constant(nn.Module):
-    """The best that can be said without looking: a flat depth, normals towards the camera, all foreground."""
+    """The best that can be said without looking: a flat depth, of so many metres (see `constant.py`), normals towards
+    the camera, all foreground."""
+
+    def __init__(self, metres: float = 1.0):
+        super().__init__()
+        self.metres = metres
 
     def forward(self, image: torch.Tensor) -> Prediction:
         flat = image.new_zeros(len(image), 1, *image.shape[-2:], dtype=torch.float32)
         ahead = torch.cat([flat, flat, flat + 1], dim=1)
-        return Prediction(relative_depth=flat, normals=ahead, alpha_logits=flat + 10)
+        return Prediction(relative_depth=flat, normals=ahead, alpha_logits=flat + 10, metric_depth_m=flat + self.metres)

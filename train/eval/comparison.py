@@ -42,8 +42,9 @@ def leave(console: Console, title: str, out: Path, columns: Sequence[Column], ab
 
 
 def metrics_of(columns: Sequence[Column]) -> list[str]:
-    """Those that anybody was measured by, in the order of the table of all."""
-    return [name for name in METRICS if any(name in column.means for column in columns)]
+    """Those that anybody who looks was measured by, in the order of the table of all."""
+    looks = [column for column in columns if column.source]
+    return [name for name in METRICS if any(name in column.means for column in looks)]
 
 
 def legend(columns: Sequence[Column]) -> dict[str, str]:

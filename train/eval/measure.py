@@ -15,7 +15,8 @@ from david.pipeline.reading.reader import Reader
 from david.pipeline.reading.sets import Shards
 from david.train import distributed
 from david.train.distributed import World
-from david.train.eval import report
+from david.train.eval import constant, report
+from david.train.eval.answers import Constant
 from david.train.eval.evaluate import Scores, score
 from david.train.eval.subjects import Measured
 from david.train.recipe import Precision
@@ -53,6 +54,9 @@ def _measure(
         how = {"batch_size": batch_size, "start": start, **ranks}
         return Loader(shards, split, subject.data, seed=0, train=False, device=world.device, **how)
 
+    if isinstance(network, Constant):
+        with load(4) as first:
+            network.metres = constant.of_batches(first)
     with load(-(-batch_size // world.size) * world.size, rank=world.rank, world_size=world.size) as loader:
         scores = score(network, shown(loader, world.leads), world, half)
     scores = scores if ours else replace(scores, precision=subject.precision)

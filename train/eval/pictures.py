@@ -1,7 +1,8 @@
 """Pictures of what the network says: a row for each sample with RGB, then target, prediction and error of each head.
 
-Depth is shown in cm after the fit to its target, both in the target's colours: a prediction that is flat or too deep
-looks so. Errors are black where there is none and brightest from some size on.
+Relative depth is shown in cm after the fit to its target, metric depth in metres as it is, both in the target's
+colours: a prediction that is flat or too deep looks so. Errors are black where there is none and brightest from some
+size on.
 
 B images, H rows, W columns.
 """
@@ -20,6 +21,9 @@ from david.model.prediction import Prediction
 from david.pack.look import preview
 from david.pipeline.batch import Batch, Target
 from david.train.losses.alignment import LEAST_CORRELATION, align
+from david.train.losses.views import metres
+from david.train.metrics.disparity import to_metres
+from david.train.metrics.metric_depth import SPAN_M, within
 from david.train.metrics.normals import angles_deg
 from david.train.step.precision import computing_in
 
@@ -89,6 +93,33 @@ def depth(output: torch.Tensor, target: Target, batch: Batch) -> list[Column]:
     return [*shown, errors(share, 0.05, valid, "error 0 to {:.0%} of depth", "mean {:.2%}")]
 
 
+def metric_depth(output: torch.Tensor, target: Target, batch: Batch) -> list[Column]:
+    """Metres as they are said, in the colours of the true ones."""
+    true = metres(target, batch)
+    return _in_metres(within(output, SPAN_M), true, "predicted metres")
+
+
+def disparity(output: torch.Tensor, target: Target, batch: Batch) -> list[Column]:
+    """Disparity as the metres that it stands for once it is fitted to the true ones."""
+    true = metres(target, batch)
+    return _in_metres(to_metres(output, true.value, true.valid), true, "predicted disparity, fitted")
+
+
+def _in_metres(said: torch.Tensor, target: Target, label: str) -> list[Column]:
+    true, predicted, valid = (array(one)[..., 0] for one in (target.value, said, target.valid))
+    spans = [preview.depth_span(*each) for each in zip(true, valid, strict=True)]
+    ranges = [f"{near:.2f} to {far:.2f} m" for near, far in spans]
+    shown = [
+        Column(name, [preview.colour_depth(*e) for e in zip(each, valid, spans, strict=True)], captions)
+        for name, each, captions in (
+            ("depth, near is warm", true, ranges),
+            (label, predicted, ["same colours"] * len(ranges)),
+        )
+    ]
+    share = np.abs(predicted - true) / true.clip(1e-6)
+    return [*shown, errors(share, 0.25, valid, "error 0 to {:.0%} of depth", "mean {:.1%}")]
+
+
 def normals(output: torch.Tensor, target: Target, batch: Batch) -> list[Column]:
     valid = array(target.valid)[..., 0]
     shown = [
@@ -121,6 +152,8 @@ PICTURES: dict[str, Picture] = {  # by head; one without a row is not shown
     "depth": Picture("depth", depth),
     "normals": Picture("normals", normals),
     "alpha": Picture("alpha", alpha),
+    "metric_depth": Picture("depth", metric_depth),
+    "disparity": Picture("depth", disparity),
 }
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from david.pack.errors import DavidError
 from david.train.recipe import Recipe
-from david.train.recipes import own
+from david.train.recipes import metric, own
 from david.train.recipes.david import base, large
 from david.train.recipes.smoke import smoke
 from david.train.recipes.unofficial import unofficial, unofficial_berhu, unofficial_finetune, unofficial_one_gpu
@@ -31,6 +31,11 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "unofficial-one-gpu": unofficial_one_gpu,
     "unofficial-berhu": unofficial_berhu,
     "unofficial-finetune": unofficial_finetune,
+    "metric-smoke": metric.smoke,
+    "da2-zoe-guide": metric.guide,
+    "da2-metric-indoor": metric.indoor,
+    "da2-metric-outdoor": metric.outdoor,
+    "zoedepth-nyu": metric.zoedepth,
 }
 
 ABOUT = {  # what each is for
@@ -47,6 +52,11 @@ ABOUT = {  # what each is for
     "unofficial-one-gpu": "unofficial README, 1 GPU",
     "unofficial-berhu": "unofficial guide, BerHu",
     "unofficial-finetune": "from unofficial .pth",
+    "metric-smoke": "a toy in metres, on a CPU",
+    "da2-zoe-guide": "the guide, 50 epochs",
+    "da2-metric-indoor": "Depth Anything V2, Hypersim",
+    "da2-metric-outdoor": "Depth Anything V2, VKITTI2",
+    "zoedepth-nyu": "ZoeDepth, NYU Depth V2",
 }
 
 
