@@ -28,11 +28,13 @@ def evaluate(
     device: str,
     precision: str | None,
     as_json: bool,
+    flip: bool = False,
 ) -> None:
     """Measure some networks on a benchmark whose files lie in `root`; tables on the screen, files in `out`.
 
     told, accept: see `truth.found`; worst: rows of each sheet; precision: of our own networks, by default as each was
-    trained. Raises DavidError where something is not there or can't be measured."""
+    trained; flip: see `protocols.asking.answer`. Raises DavidError where something is not there or can't be measured.
+    """
     if precision is not None and not any(isinstance(one, Subject) for one in subjects):
         raise DavidError("--precision: an ONNX file computes as it was exported; leave it out")
     if precision not in (None, *get_args(Precision)):
@@ -56,7 +58,7 @@ def evaluate(
                 predictors.append(loaded([Found(one.name, onnx=one.source)], device))
             about.append({"source": str(one.source), "fit": predictors[-1].fit, "side": predictors[-1].side})
         with progress_bar(console, "measuring", "images") as watch:
-            result = measure(benchmark, truth, predictors, worst, watch)
+            result = measure(benchmark, truth, predictors, worst, watch, flip, accept)
         report.write(result, out, dict(zip(unlike([one.name for one in predictors]), about, strict=True)))
     for made in report.drawn(result):
         tables.show(console, made)

@@ -11,7 +11,7 @@ from david.pack import tables
 from david.pack.options import AsJson, Device, Ranks, aside
 from david.pipeline.options import DEFAULT_CACHE_GB, CacheFolder, CacheGB
 
-OF_BENCHMARKS = ("root", "accept", "depth_scale", "depth_invalid", "normals_axes")
+OF_BENCHMARKS = ("root", "flip", "accept", "depth_scale", "depth_invalid", "normals_axes")
 OF_SHARDS = ("shards", "constant", "split", "height", "width", "batch_size", "nproc", "cache", "cache_gb")
 PANEL = "Of a benchmark"
 
@@ -78,6 +78,12 @@ def evaluate(
         Path | None,
         typer.Option(metavar="DIR", help="Its folder, as published or rendered, or packed.", rich_help_panel=PANEL),
     ] = None,
+    flip: Annotated[
+        bool,
+        typer.Option(
+            "--flip", help="Average depth with the mirror image's, as ZoeDepth is measured.", rich_help_panel=PANEL
+        ),
+    ] = False,
     accept: Annotated[
         list[str] | None,
         typer.Option(
@@ -97,9 +103,10 @@ def evaluate(
     of a run (--run), of a file (--weights), or an ONNX file (--onnx). Of several, and a constant answer, one table says
     how they compare on the same samples; it is in comparison.json too, and each has a folder of its own.
 
-    Benchmarks are p3m-500-np, p3m-500-p, ppm-100, photomatte85, and rendered, hi4d, thuman2, goliath, goliath-face,
-    goliath-upper, goliath-full, which lie in folders image, mask, depth, normal. Each is measured as its papers do, at
-    the pictures' own size, with what was published beside it: benchmark.json, images.csv and sheets of the worst.
+    Benchmarks of depth are nyu, kitti, sunrgbd, ibims and da2k; of people p3m-500-np, p3m-500-p, ppm-100, photomatte85,
+    and rendered, hi4d, thuman2, goliath, goliath-face, goliath-upper, goliath-full, which lie in folders image, mask,
+    depth, normal. Each is measured as its papers do, at the pictures' own size, with what was published beside it:
+    benchmark.json, images.csv and sheets of the worst. Depth that is only relative is fitted to each image first.
     """
     from rich.console import Console
 
@@ -125,6 +132,7 @@ def evaluate(
         folder = (Path() if len(found) > 1 else found[0].folder) / f"eval-{benchmark}"
         options = {"depth_scale": depth_scale, "depth_invalid": depth_invalid, "normals_axes": normals_axes}
         how: dict[str, Any] = {"worst": worst, "device": device, "precision": precision, "as_json": as_json}
+        how["flip"] = flip
         door.evaluate(benchmark, root, found, options, accept or (), out or folder, **how)
         return
     if not (run or shards):

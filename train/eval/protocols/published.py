@@ -1,11 +1,13 @@
 """What others reached on these benchmarks, as they publish it; shown beside what is measured, and never mixed with it.
 
 Angles in degrees, shares of pixels as shares, SAD in thousands of pixels; RMSE as printed, which is almost surely
-decimetres on Goliath and metres on Hi4D.
+decimetres on Goliath and metres on Hi4D; metres elsewhere.
 """
 
 from dataclasses import dataclass
 
+DA2 = "Yang et al., Depth Anything V2, NeurIPS 2024"
+ZOE = "Bhat et al., ZoeDepth, 2023"
 CARDS = "model cards of the official DAViD repository"
 PAPER = "Saleh et al., DAViD, ICCV 2025"
 
@@ -38,9 +40,34 @@ def _alpha(sad: float, sad_unknown: float | None = None, mse: float | None = Non
     return {name: value for name, value in found.items() if value is not None}
 
 
+def _metres(a1: float, abs_rel: float, rmse: float) -> dict[str, float]:
+    return {"metric_a1": a1, "metric_abs_rel": abs_rel, "metric_rmse": rmse}
+
+
 BASE, LARGE, MULTI = "DAViD Base", "DAViD Large", "DAViD multi-task Large"
 
+DA2_S, DA2_B, DA2_L = (f"Depth Anything V2 {size}" for size in "SBL")
+TUNED = "{}, fine-tuned".format
+
 PUBLISHED: dict[str, tuple[Published, ...]] = {
+    "nyu": (
+        Published(TUNED(DA2_S), DA2, _metres(0.961, 0.073, 0.261)),
+        Published(TUNED(DA2_B), DA2, _metres(0.977, 0.063, 0.228)),
+        Published(TUNED(DA2_L), DA2, _metres(0.984, 0.056, 0.206)),
+        Published("ZoeD-M12-N", ZOE, _metres(0.955, 0.075, 0.270)),
+    ),
+    "kitti": (
+        Published(TUNED(DA2_S), DA2, _metres(0.973, 0.053, 2.235)),
+        Published(TUNED(DA2_B), DA2, _metres(0.979, 0.048, 1.999)),
+        Published(TUNED(DA2_L), DA2, _metres(0.983, 0.045, 1.861)),
+    ),
+    "sunrgbd": (Published("ZoeD-M12-NK, zero-shot", ZOE, _metres(0.856, 0.123, 0.356)),),
+    "ibims": (Published("ZoeD-M12-NK, zero-shot", ZOE, _metres(0.615, 0.186, 0.777)),),
+    "da2k": (
+        Published(DA2_S, DA2, {"pairs_right": 0.953}),
+        Published(DA2_B, DA2, {"pairs_right": 0.970}),
+        Published(DA2_L, DA2, {"pairs_right": 0.971}),
+    ),
     "p3m-500-np": (Published(BASE, CARDS, _alpha(14.88, 10.31)), Published(LARGE, CARDS, _alpha(14.83, 10.23))),
     "p3m-500-p": (Published(BASE, CARDS, _alpha(17.92, 9.66)), Published(LARGE, CARDS, _alpha(12.65, 9.19))),
     "ppm-100": (

@@ -12,12 +12,12 @@ from david import __version__
 from david.pack import tables
 from david.pack.files import write_whole
 from david.train.eval.protocols.benchmark import Result
-from david.train.eval.protocols.figures import TARGETS, Figure
+from david.train.eval.protocols.figures import HOW, TARGETS, Figure
 from david.train.eval.protocols.published import PUBLISHED
 from david.train.eval.protocols.table import BENCHMARKS
 
 BENCHMARK_JSON, IMAGES_CSV = "benchmark.json", "images.csv"
-OVER_IMAGES, OVER_PIXELS, PUBLISHED_ROW = "images", "pixels", "published"
+OVER_IMAGES, OVER_PIXELS, OVER_PAIRS, PUBLISHED_ROW = "images", "pixels", "pairs", "published"
 
 
 def drawn(result: Result) -> list[Table]:
@@ -33,8 +33,11 @@ def _table(result: Result, field: str) -> Table:
     table = tables.table("who", "over", *headings, title=title, right=headings)
     for score in result.scores:
         if field in score.fields:
-            table.add_row(score.name, OVER_IMAGES, *_cells(figures, score.means()))
-            table.add_row(score.name, OVER_PIXELS, *_cells(figures, score.pooled()))
+            how = HOW[score.ways[field]] if field == "metric_depth_m" else ""
+            who = f"{score.name}, {how}" if how else score.name
+            if field != "nearness":
+                table.add_row(who, OVER_IMAGES, *_cells(figures, score.means()))
+            table.add_row(who, OVER_PAIRS if field == "nearness" else OVER_PIXELS, *_cells(figures, score.pooled()))
     for one in PUBLISHED.get(result.benchmark, ()):
         if any(figure.name in one.figures for figure in figures):
             table.add_row(one.who, PUBLISHED_ROW, *_cells(figures, one.figures, printed=True))
@@ -63,6 +66,7 @@ def benchmark_json(result: Result, about: dict[str, dict[str, Any]]) -> bytes:
         "subjects": [
             {
                 "name": score.name,
+                "says": score.ways,
                 **about.get(score.name, {}),
                 "over_images": score.means(),
                 "over_pixels": score.pooled(),
@@ -87,7 +91,8 @@ def images_csv(result: Result) -> bytes:
     for place, key in enumerate(result.keys):
         for score in result.scores:
             values = [score.values[one.name][place] if one.name in score.values else None for one in figures]
-            lines.writerow([key, score.name, *("" if value is None else f"{value:.7g}" for value in values)])
+            there = (None if value is None or value != value else value for value in values)
+            lines.writerow([key, score.name, *("" if value is None else f"{value:.7g}" for value in there)])
     return text.getvalue().encode()
 
 

@@ -12,8 +12,9 @@ import torch
 from david.pack.check.histogram import Histogram
 from david.pack.errors import DavidError
 from david.pack.shards.sample import Sample
-from david.train.eval.protocols import figures
+from david.train.eval.protocols import figures, in_metres
 from david.train.eval.protocols.band import band
+from david.train.eval.protocols.one import One
 from david.train.eval.protocols.table import Protocol
 from david.train.losses import alignment
 from david.train.metrics import alpha as alphas
@@ -23,19 +24,7 @@ from david.train.metrics import normals as angles
 ANGLE_BINS = 18_000  # of a hundredth of a degree
 
 
-@dataclass
-class One:
-    """What was measured of one field of one picture. metrics: by name; pixels: N; angles: (N,) degrees, of normals;
-    scale, shift: that carry relative depth onto metres"""
-
-    metrics: dict[str, float]
-    pixels: int
-    angles: np.ndarray | None = None
-    scale: float = 1.0
-    shift: float = 0.0
-
-
-def depth(said: np.ndarray, sample: Sample, protocol: Protocol) -> One:
+def depth(said: np.ndarray, sample: Sample, protocol: Protocol, way: str) -> One:
     """Relative depth (H, W), on all pixels that have a depth."""
     valid = sample.depth_valid
     chosen = said[valid].astype(np.float64)
@@ -48,7 +37,7 @@ def depth(said: np.ndarray, sample: Sample, protocol: Protocol) -> One:
     return One(_floats(found), chosen.size, None, scale / spread, shift - scale * middle / spread)
 
 
-def normals(said: np.ndarray, sample: Sample, protocol: Protocol) -> One:
+def normals(said: np.ndarray, sample: Sample, protocol: Protocol, way: str) -> One:
     """Directions (H, W, 3), on all pixels that have a normal."""
     valid = sample.normals_valid
     told, true = (torch.from_numpy(x[valid].T[None, :, None].copy()) for x in (said, sample.normals))
@@ -57,7 +46,7 @@ def normals(said: np.ndarray, sample: Sample, protocol: Protocol) -> One:
     return One(_floats(found), angle.numel(), angle.flatten().numpy())
 
 
-def alpha(said: np.ndarray, sample: Sample, protocol: Protocol) -> One:
+def alpha(said: np.ndarray, sample: Sample, protocol: Protocol, way: str) -> One:
     """Shares (H, W), on all pixels."""
     told, true = _row(said), _row(sample.alpha.astype(np.float32) / 255)
     unknown = _row(band(protocol.band, sample))
@@ -65,10 +54,12 @@ def alpha(said: np.ndarray, sample: Sample, protocol: Protocol) -> One:
     return One(_floats(found), told.numel())
 
 
-MEASURES: dict[str, Callable[[np.ndarray, Sample, Protocol], One]] = {
+MEASURES: dict[str, Callable[[np.ndarray, Sample, Protocol, str], One]] = {  # said, sample, protocol, which field it is
     "relative_depth": depth,
     "normals": normals,
     "alpha": alpha,
+    "metric_depth_m": in_metres.depth,
+    "nearness": in_metres.nearness,
 }
 
 
@@ -84,7 +75,8 @@ def _floats(found: Mapping[str, torch.Tensor]) -> dict[str, float]:
 @dataclass
 class Score:
     """One subject on all pictures. fields: that it is measured on, in the protocol's order; values: figure -> one value
-    a picture, NaN where a picture has no such truth; pixels: field -> how many counted in each picture"""
+    a picture, NaN where a picture has no such truth; pixels: field -> how many counted in each picture; ways: field ->
+    the field of its prediction that says it, where that has another name"""
 
     name: str
     protocol: Protocol
@@ -92,26 +84,31 @@ class Score:
     values: dict[str, list[float]] = field(default_factory=dict)
     pixels: dict[str, list[int]] = field(default_factory=dict)
     mirrored: int = 0
+    ways: dict[str, str] = field(default_factory=dict)
+    agrees: list[float] = field(default_factory=list)
     angles: Histogram = field(default_factory=lambda: Histogram.between(0, 180, ANGLE_BINS))
 
     def add(self, said: Mapping[str, np.ndarray], sample: Sample) -> dict[str, One]:
         """Measure one picture. Raises DavidError where the subject says what is no number."""
         ones = {}
         for name in self.fields:
-            if not np.isfinite(said[name]).all():
-                raise DavidError(f"{self.name}: its {name} of {sample.key} holds what is no finite number")
-            ones[name] = one = MEASURES[name](said[name], sample, self.protocol)
+            way = self.ways.get(name, name)
+            if way != "metric_depth_m" and not np.isfinite(said[way]).all():  # which is clipped to what can be
+                raise DavidError(f"{self.name}: its {way} of {sample.key} holds what is no finite number")
+            ones[name] = one = MEASURES[name](said[way], sample, self.protocol, way)
             self.pixels.setdefault(name, []).append(one.pixels)
             for figure in self.protocol.figures[name]:
                 self.values.setdefault(figure.name, []).append(one.metrics[figure.of] * figure.factor)
             if one.angles is not None:
                 self.angles.add(one.angles)
-            self.mirrored += name == "relative_depth" and one.scale <= 0
+            self.mirrored += one.scale <= 0
+            self.agrees.append(one.agrees)
         return ones
 
     def means(self) -> dict[str, float]:
         """Each figure's mean over images."""
-        return {name: figures.by_image(values) for name, values in self.values.items()}
+        found = {name: figures.by_image(values) for name, values in self.values.items()}
+        return {name: value for name, value in found.items() if value == value}
 
     def pooled(self) -> dict[str, float]:
         """Each figure of all pixels of all images; those that are no mean are left out."""

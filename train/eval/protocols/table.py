@@ -6,6 +6,10 @@ the pixels of the person that have a depth; the scale not below 0, so that a mir
 Normals: angles on the pixels of the person that have a normal. Alpha: all pixels; a SAD is a sum of absolute errors
 over the pixels of an image, in thousands. Every figure is one of each image first, and then the mean over images.
 
+Depth in metres: the range, the crop and what is cut before are those of `Span`; predictions come back bilinearly with
+`align_corners`, as the papers' codes do it, and are clipped to the range. What is only relative is fitted to each image
+first: disparity in 1 / metres, depth in metres.
+
 A new one is a row here, with a source in `pack/sources/table.py`, and what others reached in `published.py`.
 """
 
@@ -13,7 +17,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from david.pack.errors import DavidError
+from david.train.eval.protocols import figures as rows
 from david.train.eval.protocols.figures import ABS_REL, ANGLES, MAE, MSE, RMSE_DM, RMSE_M, SAD, SAD_T, Figure
+from david.train.eval.protocols.spans import Span
 
 
 @dataclass(frozen=True)
@@ -23,13 +29,21 @@ class Protocol:
 
     band: what the alphas' unknown band is: of the set's trimaps, or an ellipse's reach around soft edges; None: none
     images: how many the benchmark has, None where its list is not published; notes: what a reader of its figures has to
-    know, as sentences"""
+    know, as sentences
+
+    span: where depth counts that is measured in metres; others: sources that it may lie in too, where they recognise
+    it; split: which part of what lies there, where the source tells parts; geometry: whether edges, planes and sides
+    are measured too"""
 
     source: str
     figures: dict[str, tuple[Figure, ...]]
     band: Literal["trimap", "ellipse"] | None = None
     images: int | None = None
     notes: tuple[str, ...] = ()
+    span: Span | None = None
+    others: tuple[str, ...] = ()
+    split: str | None = None
+    geometry: bool = False
 
 
 _GEOMETRY_M = {"relative_depth": (RMSE_M, ABS_REL), "normals": ANGLES}
@@ -41,6 +55,11 @@ _GOLIATH = (
     "benchmark.",
     "That the published RMSE is in decimetres is inferred, not said: AbsRel agrees where RMSE is a tenth in metres.",
 )
+
+_METRES = {"metric_depth_m": rows.METRES}
+_FITTED = "Rows that are fitted know each image's scale and shift from its truth; metric rows don't."
+_NYU = Span(1e-3, 10.0, "eigen")
+_KITTI = Span(1e-3, 80.0, "garg", kb=True)
 
 BENCHMARKS: dict[str, Protocol] = {
     "p3m-500-np": Protocol("p3m-500-np", _MATTE, "trimap", 500),
@@ -66,6 +85,19 @@ BENCHMARKS: dict[str, Protocol] = {
     "goliath-face": Protocol("rendered", _GEOMETRY_DM, None, None, _GOLIATH),
     "goliath-upper": Protocol("rendered", _GEOMETRY_DM, None, None, _GOLIATH),
     "goliath-full": Protocol("rendered", _GEOMETRY_DM, None, None, _GOLIATH),
+    "nyu": Protocol("nyu", _METRES, None, 654, (_FITTED,), _NYU, ("nyu_labeled",), "test"),
+    "sunrgbd": Protocol("sunrgbd", _METRES, None, 5050, (_FITTED,), Span(1e-3, 8.0, "eigen"), (), "test"),
+    "ibims": Protocol(
+        "ibims",
+        {"metric_depth_m": (*rows.METRES, *rows.EDGES, *rows.PLANES, *rows.SIDES)},
+        None,
+        100,
+        (_FITTED, "The authors' evaluator drops holes of truth and of prediction separately; here one mask does."),
+        Span(1e-3, 10.0, "eigen"),
+        geometry=True,
+    ),
+    "kitti": Protocol("kitti", _METRES, None, 652, (_FITTED,), _KITTI, (), "test"),
+    "da2k": Protocol("da2k", {"nearness": rows.PAIRS}),
 }
 
 

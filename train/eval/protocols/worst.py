@@ -12,12 +12,12 @@ import torch
 from david.pack.look import preview
 from david.pack.shards.sample import Sample
 from david.train.eval.pictures import colour_error
-from david.train.eval.protocols.figures import LEADS, TARGETS
-from david.train.eval.protocols.score import One
+from david.train.eval.protocols.figures import LEADS, TARGETS, way
+from david.train.eval.protocols.one import One
 from david.train.metrics.normals import angles_deg
 
 LONGEST_PX = 512  # side of what is kept of a picture
-DEPTH_SHARE, ANGLE_DEG = 0.05, 45.0  # errors that are brightest
+DEPTH_SHARE, METRIC_SHARE, ANGLE_DEG = 0.05, 0.25, 45.0  # errors that are brightest
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,14 @@ class Worst:
         for name in self.fields:
             who = [place for place, measured in enumerate(ones) if name in measured]
             rows = self.rows.setdefault(name, [])
-            if not who or not self.most:
+            if not who or not self.most or name not in DRAW:
                 continue
             value = ones[who[0]][name].metrics[LEADS[name]]
+            if value != value:
+                continue
             if len(rows) == self.most and value <= rows[-1].value:
                 continue
-            pairs = [(said[place][name], ones[place][name]) for place in who]
+            pairs = [(said[place][way(name, list(said[place])) or name], ones[place][name]) for place in who]
             truth, drawn, brightest = DRAW[name](small(sample), [(thin(x), one) for x, one in pairs])
             captions = [sample.key, ""]
             for place, _ in zip(who, pairs, strict=True):
@@ -102,6 +104,19 @@ def depth(sample: Sample, said: Sequence[tuple[np.ndarray, One]]) -> Drawn:
     return preview.colour_depth(true, valid, span), drawn, f"{DEPTH_SHARE:.0%} of depth"
 
 
+def in_metres(sample: Sample, said: Sequence[tuple[np.ndarray, One]]) -> Drawn:
+    """As `depth`, of what was made metres already."""
+    true, valid = sample.depth_m, sample.depth_valid
+    span = preview.depth_span(true, valid)
+    drawn = []
+    for _, one in said:
+        assert one.metres is not None
+        metres = thin(one.metres)
+        share = np.abs(metres - true) / np.where(valid, true, 1)
+        drawn.append((preview.colour_depth(metres, valid, span), colour_error(share / METRIC_SHARE, valid)))
+    return preview.colour_depth(true, valid, span), drawn, f"{METRIC_SHARE:.0%} of depth"
+
+
 def normals(sample: Sample, said: Sequence[tuple[np.ndarray, One]]) -> Drawn:
     true, valid = sample.normals, sample.normals_valid
     drawn = []
@@ -123,6 +138,7 @@ def alpha(sample: Sample, said: Sequence[tuple[np.ndarray, One]]) -> Drawn:
 
 DRAW: dict[str, Callable[[Sample, Sequence[tuple[np.ndarray, One]]], Drawn]] = {
     "relative_depth": depth,
+    "metric_depth_m": in_metres,
     "normals": normals,
     "alpha": alpha,
 }
