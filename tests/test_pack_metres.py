@@ -264,8 +264,11 @@ def test_a_near_raw_depth_is_told_by_its_low_bits_alone() -> None:
 
 
 WRONG_SUN = {
-    "two pictures": (lambda raw: (raw / "kv1/NYUdata/NYU0001/image/b.jpg").touch(), "2 files in its folder image"),
-    "no depth": (lambda raw: next((raw / "kv1/NYUdata/NYU0001/depth").iterdir()).unlink(), "0 files in its folder dep"),
+    "two pictures": (lambda raw: (raw / "kv1/NYUdata/NYU0001/image/b.jpg").touch(), "2 pictures in its folder image"),
+    "no depth": (
+        lambda raw: next((raw / "kv1/NYUdata/NYU0001/depth").iterdir()).unlink(),
+        "0 pictures in its folder depth",
+    ),
     "in no split": (
         lambda raw: (raw / "kv1/NYUdata/NYU0001").rename(raw / "kv1/NYUdata/NYU0002"),
         "NYU0002: is in no split of .*allsplit.mat",

@@ -4,6 +4,7 @@ Virtual KITTI 2's sky, KITTI's sparse truth. Metres come back as they were drawn
 import json
 import re
 from contextlib import suppress
+from itertools import combinations
 from pathlib import Path
 
 import cv2
@@ -17,6 +18,7 @@ from layouts import IBIMS_STEP_M, STREET, holes, views
 from test_pack_metres import faults, packed, require
 
 from david.pack import BadSample, DavidError
+from david.pack.look import preview
 from david.pack.raw import matlab
 from david.pack.raw.archive import Entry
 from david.pack.sources import hypersim, table, vkitti2
@@ -142,6 +144,16 @@ def damaged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Ibims, str, Entry
     content = matlab.load(raw / "ibims1_core_mat" / "room_00.mat")
     pytest.importorskip("scipy.io").savemat(raw / "stored.mat", {"data": content["data"]})
     return Ibims(), key, entry, (raw / "stored.mat").read_bytes()
+
+
+def test_planes_are_shown_in_colours_of_their_own_and_shades_as_they_are(tmp_path: Path) -> None:
+    one = packed(layouts.ibims(tmp_path, 1))["test"][0]
+    shown, numbers = preview.picture(one, "wall"), one.value("wall")
+    colours = [np.unique(shown[numbers == number], axis=0) for number in np.unique(numbers)]
+    assert len(colours) > 2 and all(len(one) == 1 for one in colours)
+    apart = [np.abs(a.astype(int) - b).sum() for a, b in combinations(colours, 2)]
+    assert min(apart) > 60 and not preview.picture(one, "table").any()
+    assert set(np.unique(preview.picture(one, "edges"))) == {0, 255}
 
 
 # DA-2K

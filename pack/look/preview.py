@@ -17,6 +17,7 @@ INVALID = np.array([24, 26, 31], np.uint8)  # also the sheet's ground
 _INK, _FAINT = (232, 234, 238), (150, 156, 166)
 _ORDER = ("depth", "normals", "alpha")
 REACH_M = 10.0  # below which people read centimetres
+MOST_NUMBERS = 31  # bytes up to here are numbers of things, such as planes, and no shades
 GAP_PX, BAR_PX = 6, 22  # between cells, and the height of a line of text
 
 
@@ -57,6 +58,15 @@ def colour_alpha(alpha: np.ndarray) -> np.ndarray:
     """Soft foreground as grey. alpha: (H, W) uint8, or float 0 .. 1"""
     grey = alpha if alpha.dtype == np.uint8 else np.round(np.nan_to_num(alpha).clip(0, 1) * 255).astype(np.uint8)
     return np.repeat(grey[..., None], 3, axis=-1)
+
+
+def colour_numbers(numbers: np.ndarray) -> np.ndarray:
+    """Numbers of surfaces, each in a colour of its own, 0 black. numbers: (H, W) uint8"""
+    hues = np.arange(256) * 111.25 % 180  # by the golden angle, of OpenCV's 180: neighbours differ
+    colours = np.stack([hues, np.full(256, 170), np.full(256, 255)], axis=-1).astype(np.uint8)
+    palette = cv2.cvtColor(colours[None], cv2.COLOR_HSV2RGB)[0]
+    palette[0] = 0
+    return palette[numbers]
 
 
 def sheet(
@@ -109,7 +119,8 @@ def picture(sample: Sample, name: str) -> np.ndarray:
     if value.ndim == 3:
         return colour_normals(value, valid)
     if value.dtype == np.uint8:
-        return np.where(valid[..., None], colour_alpha(value), INVALID)
+        drawn = colour_numbers(value) if name != "alpha" and 0 < value.max() <= MOST_NUMBERS else colour_alpha(value)
+        return np.where(valid[..., None], drawn, INVALID)
     return colour_depth(value, valid)
 
 

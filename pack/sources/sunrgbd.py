@@ -84,11 +84,11 @@ class SunRgbd(Source):
         for sensor in (one for one in SENSORS if (root / one).is_dir()):
             for one in archive.members(root / sensor):
                 *inside, folder, name = (sensor, *PurePosixPath(one.name).parts)
-                if folder in ("image", self.depth_kind) and not name.startswith("."):
-                    here = one._replace(archive=root, name=f"{sensor}/{one.name}")
-                    files["/".join(inside)]["rgb" if folder == "image" else "depth"].append(here)
+                here = one._replace(archive=root, name=f"{sensor}/{one.name}")
+                if folder in ("image", self.depth_kind):
+                    if picture.suffix(one) in picture.PICTURES and not name.startswith("."):
+                        files["/".join(inside)]["rgb" if folder == "image" else "depth"].append(here)
                 elif name == "intrinsics.txt":
-                    here = one._replace(archive=root, name=f"{sensor}/{one.name}")
                     files["/".join((*inside, folder))]["camera"].append(here)
         rows = [
             self._row(root, scene, kinds, splits, told_by)
@@ -112,7 +112,7 @@ class SunRgbd(Source):
         for kind, folder in (("rgb", "image"), ("depth", self.depth_kind)):
             if len(kinds.get(kind, ())) != 1:
                 return BadSample(
-                    f"{root / scene}", f"{len(kinds.get(kind, ()))} files in its folder {folder}, expected one"
+                    f"{root / scene}", f"{len(kinds.get(kind, ()))} pictures in its folder {folder}, expected one"
                 )
         if told_by and scene not in splits:
             return BadSample(f"{root / scene}", f"is in no split of {told_by}")
