@@ -375,7 +375,8 @@ def test_the_pace_is_of_training_alone(shards: Path, tmp_path: Path, monkeypatch
     monkeypatch.setattr(Loader, "wait_s", property(lambda self: 0.5, lambda self, _: None), raising=False)
     monkeypatch.setattr(pictures, "draw", taking(100, sheet))
     monkeypatch.setattr(loop, "evaluate", taking(1000, lambda *_: {"alpha_mae": 0.5}))
-    monkeypatch.setattr(checkpoint, "save", taking(10_000, lambda *_, **__: None))
+    monkeypatch.setattr(checkpoint, "take", taking(10_000, lambda *_: None))
+    monkeypatch.setattr(checkpoint, "write", lambda *_, **__: None)
     monkeypatch.setattr(loop, "publish", lambda *_: None)  # of a checkpoint that is none
     monkeypatch.setattr(curves, "draw", lambda *_: None)
     settings = ["data.height=48", "data.width=32", "model.backbone_size=32", "model.width=16", "model.head_widths=8,8"]

@@ -8,7 +8,8 @@
         SHA256SUMS              of all, in the format of `sha256sum --check`
 
 A checkpoint is written under a hidden name, synced and renamed. Nothing of the random generators is stored: the
-generators are seeded anew for every step from (seed, step, rank), so the step says all.
+generators are seeded anew for every step that draws, from (seed, step, rank), so the step says all. `record/saver.py`
+writes them while training goes on.
 """
 
 import json
@@ -16,7 +17,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import load_file
@@ -47,19 +48,68 @@ def save(
     label: dict[str, str] | None = None,
     named: Named | None = None,
 ) -> Path:
+    """`take` and `write` at once."""
+    taken = take(groups(network, optimiser, extra or {}, named))
+    return write(folder, step, taken, state, keep, best=best, label=label)
+
+
+class Taken(NamedTuple):
+    """Tensors as they were. groups: copies on the host; arrived: when all of them are there, on a GPU"""
+
+    groups: dict[str, Tensors]
+    arrived: torch.cuda.Event | None
+
+    def whole(self) -> dict[str, Tensors]:
+        """The copies, row-major, as safetensors knows nothing else; waits for those that are on their way."""
+        if self.arrived:
+            self.arrived.synchronize()
+        return {name: {key: one.contiguous() for key, one in tensors.items()} for name, tensors in self.groups.items()}
+
+
+def take(groups: Mapping[str, Tensors]) -> Taken:
+    """Copy the tensors of a checkpoint to the host, from where they are written while training goes on.
+
+    Nobody waits for a GPU: it copies into pinned memory between what it was asked to do before and after. Where tensors
+    are shared out over ranks, the others call `sharding.join` with `groups` meanwhile."""
+    taken = {
+        name: {key: _copy(whole(tensor.detach())) for key, tensor in tensors.items()}
+        for name, tensors in groups.items()
+    }
+    arrived = None
+    if any(tensor.device.type == "cuda" for tensors in groups.values() for tensor in tensors.values()):
+        arrived = torch.cuda.Event()
+        arrived.record()
+    return Taken(taken, arrived)
+
+
+def _copy(tensor: torch.Tensor) -> torch.Tensor:
+    """Of the same strides, so that memory is copied as it lies."""
+    if tensor.device.type != "cuda":
+        return tensor.clone()
+    return torch.empty_like(tensor, device="cpu", pin_memory=True).copy_(tensor, non_blocking=True)
+
+
+def write(
+    folder: Path,
+    step: int,
+    taken: Taken,
+    state: dict[str, Any],
+    keep: int,
+    *,
+    best: int | None = None,
+    label: dict[str, str] | None = None,
+) -> Path:
     """Write the checkpoint of `step`, then remove all but the newest `keep` and that of step `best`.
 
-    extra: more tensors by name, a file for each group of them. label: what the files of the network say about
-    themselves. named: the parameters that the optimiser has, where they are not the network's alone. Where tensors are
-    shared out over ranks, the others call `sharding.join` with `groups` meanwhile.
+    taken: of `groups`, a file for each. label: what the files of the network say about themselves.
     Returns the checkpoint's folder. Raises OSError, with the checkpoints as they were, where it can't be written."""
     clean(folder)
     aside = folder / f".step-{step:08d}.part"
     aside.mkdir(parents=True)
     try:
-        for name, tensors in groups(network, optimiser, extra or {}, named).items():
+        for name, tensors in taken.whole().items():
             file = f"{name}.safetensors"
-            tensor_file.write(_stored(tensors), aside / file, label if file in (shelf.MODEL, shelf.AVERAGE) else None)
+            tensor_file.write(tensors, aside / file, label if file in (shelf.MODEL, shelf.AVERAGE) else None)
         write_whole(aside / shelf.STATE, json.dumps(state, indent=1).encode() + b"\n")
         names = sorted(path.name for path in aside.iterdir())
         write_whole(aside / shelf.SUMS, "".join(f"{sha256(aside / name)}  {name}\n" for name in names).encode())
@@ -80,7 +130,10 @@ def save(
 def groups(
     network: nn.Module, optimiser: torch.optim.Optimizer, extra: Mapping[str, Tensors], named: Named | None = None
 ) -> dict[str, Tensors]:
-    """The tensors of a checkpoint, by file and name."""
+    """The tensors of a checkpoint, by file and name.
+
+    extra: more tensors by name, a file for each group of them. named: the parameters that the optimiser has, where they
+    are not the network's alone."""
     stored = _by_name(dict(named or network.named_parameters()), optimiser)
     return {"model": network.state_dict(), "optimiser": stored, **extra}
 
@@ -128,11 +181,6 @@ def clean(folder: Path) -> None:
     """Remove what a killed run left half written or half removed."""
     for left in folder.glob(".step-*"):
         _delete(left)
-
-
-def _stored(tensors: Tensors) -> Tensors:
-    """Row-major copies on the host: safetensors knows no channels-last."""
-    return {name: whole(tensor.detach()).cpu().contiguous() for name, tensor in tensors.items()}
 
 
 def _names(named: Named, optimiser: torch.optim.Optimizer) -> list[str]:

@@ -28,6 +28,7 @@ from david.train.record import curves
 from david.train.record.bundle import Watch
 from david.train.record.display import display
 from david.train.record.recorder import Recorder
+from david.train.record.saver import Saver
 from david.train.signals import PATIENCE_S, Stopped, StopSignals
 from david.train.start import PRETRAINED, Start
 from david.train.step import decoding, micro_batch
@@ -108,7 +109,8 @@ def train(
         watch = Watch(out / "bad", step, world, shown.note)
         recorder = stack.enter_context(closing(Recorder(out, start, recipe, step, watch, world, shown, track)))
         measure, picture = held_out(step, shards, out, world, recorder, load, ranks)
-        save = saving(out, recipe, network, step, loader, recorder, world)
+        saver = stack.enter_context(Saver())
+        save = saving(out, recipe, network, step, loader, recorder, world, saver)
 
         if start >= stop:
             found.append(f"{out}: step {start} of {stop} is done; more --steps go on, --out or --set begin another run")
@@ -122,6 +124,7 @@ def train(
             publish(out, start, best)  # as it would have been, had nothing come between
         for number, batch in zip(range(start + 1, stop + 1), loader, strict=False):
             recorder.take(step(batch, number, watch.look), batch, loader.wait_s)
+            saver.check()
             last = number == stop
             stopping = not last and number % recipe.log_every == 0 and world.any(signals.requested)
             if last or due(number, recipe.evaluate_every):
@@ -136,7 +139,10 @@ def train(
                 with recorder.aside():
                     save(number, best)
             if stopping:
+                saver.wait()
+                world.wait()  # a rank that ends is the end of all
                 raise Stopped(f"{out}: stopped by a signal and saved after step {number}; the same command goes on")
+        saver.wait()
         if world.leads:
             curves.draw(out / "journal.jsonl", out / "loss.png")
         return Finished(out, max(start, stop), metrics)
@@ -181,11 +187,19 @@ def restore(out: Path, start: int, network: Network, step: Step, loader: Loader)
 
 
 def saving(
-    out: Path, recipe: Recipe, network: Network, step: Step, loader: Loader, recorder: Recorder, world: World
+    out: Path,
+    recipe: Recipe,
+    network: Network,
+    step: Step,
+    loader: Loader,
+    recorder: Recorder,
+    world: World,
+    saver: Saver,
 ) -> Callable[[int, int], None]:
     """How to save a checkpoint of a step, with the step of the best one to keep beside it (0: none).
 
-    It is whole once all that was written down up to it is on the disk. Ranks that do not lead write nothing.
+    What it holds is copied at once, and all that was written down up to it is on the disk; `saver` writes it. Ranks
+    that do not lead write nothing.
     """
     if not world.leads:
         return lambda number, best: join(checkpoint.groups(network, step.optimiser, step.state(), step.named))
@@ -198,10 +212,15 @@ def saving(
             "loader": {"state": loader.state, "fingerprint": loader.fingerprint},
             "recipe": made_by["recipe"],
         }
-        kept = {"keep": recipe.keep, "best": best, "extra": step.state(), "named": step.named}
-        kept["label"] = label.metadata(network.config, **made_by, step=number)
-        checkpoint.save(out / "checkpoints", number, network, step.optimiser, state, **kept)
-        publish(out, number, best)
+        about = label.metadata(network.config, **made_by, step=number)
+        saver.wait()  # one copy at a time in the host's memory
+        taken = checkpoint.take(checkpoint.groups(network, step.optimiser, step.state(), step.named))
+
+        def write() -> None:
+            checkpoint.write(out / "checkpoints", number, taken, state, recipe.keep, best=best, label=about)
+            publish(out, number, best)
+
+        saver.begin(write)
 
     return save
 
