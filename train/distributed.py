@@ -108,7 +108,7 @@ class World:
 
     def any(self, flag: bool) -> bool:
         """Whether any rank says so. Every rank gets the same answer."""
-        return bool(self.sum(torch.tensor(int(flag), device=self.device)))
+        return flag if self.size == 1 else bool(self.sum(torch.tensor(int(flag), device=self.device)))
 
     def wait(self) -> None:
         """Return once every rank has come here."""

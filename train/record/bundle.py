@@ -97,7 +97,7 @@ class Watch:
                     {"losses": [repr(value) for value in row], "ids": numbers, "threads": count}
                     for row, numbers, count in zip(losses.tolist(), ids.tolist(), threads.tolist(), strict=True)
                 ],
-                **{"norm": repr(outcome.norm.item()), "real": int(outcome.real.sum())},
+                **{"norm": repr(outcome.norm.item()), "real": int(outcome.count)},
                 "recipe": recipes.to_json(self._step.recipe),
             }
             write_whole(aside / BUNDLE, json.dumps(about, indent=1).encode() + b"\n")

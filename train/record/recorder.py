@@ -1,6 +1,10 @@
 """What a run writes down of its steps: journal, ledger, writers and the display, in one pass every few steps.
 
-Between two flushes nothing is asked of the device but whether the step before was finite, see `bundle.Watch`.
+Between two flushes nothing is asked of the device but whether the step before was finite, see `bundle.Watch`. At a
+flush all that there is to write down of those steps, of all ranks, is sent to the host in one piece; where that takes
+its time it is read a step later, while the device computes the next.
+
+B samples of this rank, S steps of a flush, T terms of the loss.
 """
 
 import time
@@ -23,6 +27,7 @@ from david.train.recipe import Recipe
 from david.train.record import memory
 from david.train.record.bundle import Watch
 from david.train.record.display import Display
+from david.train.record.post import Post
 from david.train.step.step import Outcome, Step
 from david.train.writers import Writer, writers
 
@@ -47,11 +52,14 @@ class Recorder:
         display: Display,
         track: tuple[str, ...],
         clock: Callable[[], float] = time.perf_counter,
+        post: type[Post] = Post,
     ):
-        """track: writers beside TensorBoard's, see `writers/`; clock: seconds since whenever"""
+        """track: writers beside TensorBoard's, see `writers/`; clock: seconds since whenever; post: how tensors come to
+        the host"""
         self._out, self._recipe, self._step, self._watch = out, recipe, step, watch
         self._world, self._display = world, display
         self._pending: list[Outcome] = []
+        self._post, self._sent = post, None
         self._clock, self._wait_s, self._since, self._skipped = clock, 0.0, clock(), 0
         self._files: list[Journal] = []
         self._writers: list[Writer] = []
@@ -62,22 +70,41 @@ class Recorder:
 
     def take(self, outcome: Outcome, batch: Batch, wait_s: float) -> None:
         """Note a step and this rank's batch; flushes by itself every `log_every` steps."""
+        self._read()
         self._watch.hold(outcome, batch)
         self._pending.append(outcome)
         self._wait_s += wait_s
         if outcome.step % self._recipe.log_every == 0:
-            self.flush()
+            if self._post.is_late(self._world.device):
+                self._send()
+            else:
+                self.flush()
 
     def flush(self) -> None:
         """Write down what is pending. All ranks come here together. Raises DavidError where the run has diverged."""
+        self._read()
+        self._watch.look()
+        self._send()
+        self._read()
+
+    def _send(self) -> None:
+        """Send what is pending on its way; nobody waits for it. All ranks come here together."""
         if not self._pending:
             return
-        self._watch.look()
         outcomes, self._pending = self._pending, []
         losses = self._world.sum(torch.stack([outcome.losses for outcome in outcomes]))
-        weights = self._step.task.weights
-        weighted = (losses @ losses.new_tensor(weights)).tolist()
-        norms = torch.stack([outcome.norm for outcome in outcomes]).tolist()
+        seen = self._world.gather(torch.stack([outcome.seen for outcome in outcomes]))
+        norms = torch.stack([outcome.norm for outcome in outcomes])
+        extras = [torch.stack([outcome.extras[name] for outcome in outcomes]) for name in outcomes[0].extras]
+        self._sent = outcomes, self._post([losses, norms, seen, *extras])
+
+    def _read(self) -> None:
+        """Write down what was sent, if anything was. Raises DavidError where the run has diverged."""
+        if self._sent is None:
+            return
+        (outcomes, post), self._sent = self._sent, None
+        losses, norms, seen, *extras = post.read()
+        weighted = (losses @ losses.new_tensor(self._step.task.weights)).tolist()
         now = self._clock()
         seconds, self._since = now - self._since, now
         pace = {
@@ -86,11 +113,20 @@ class Recorder:
             **memory.peak_gb(),
         }
         self._wait_s = 0.0
-        for outcome, terms, loss, norm in zip(outcomes, losses.tolist(), weighted, norms, strict=True):
+        for place, outcome in enumerate(outcomes):
+            loss, norm = weighted[place], norms[place].item()
             taken = norm - norm == 0 and loss - loss == 0  # both finite
             self._skipped = 0 if taken else self._skipped + 1
-            if self._world.leads:
-                self._write(outcome, dict(zip(self._step.task.terms, terms, strict=True)), loss, norm, taken, pace)
+            if not self._world.leads:
+                continue
+            ids, epochs, real = seen[:, place].transpose(0, 1).flatten(1).numpy()
+            row = ledger.entry(outcome.step, ids, epochs, real.astype(bool))
+            record = {"step": outcome.step, "epoch": row["epoch"], "loss": loss if taken else None}
+            if taken:
+                record |= dict(zip(self._step.task.terms, losses[place].tolist(), strict=True)) | {"norm": norm}
+            record |= {"rate": self._recipe.optim.rate * outcome.factor} | pace
+            record |= {name: values[place].item() for name, values in zip(outcome.extras, extras, strict=True)}
+            self._write(record, row)
         if self._skipped > self._recipe.max_skipped:
             raise DavidError(
                 f"step {outcomes[-1].step}: the gradient was not finite in {self._skipped} steps in a row "
@@ -105,16 +141,8 @@ class Recorder:
         yield
         self._since = self._clock()
 
-    def _write(
-        self, outcome: Outcome, terms: dict[str, float], loss: float, norm: float, taken: bool, pace: dict[str, Any]
-    ) -> None:
-        step = outcome.step
-        seen = ledger.entry(step, *(part.cpu().numpy() for part in (outcome.ids, outcome.epochs, outcome.real)))
-        record = {"step": step, "epoch": seen["epoch"], "loss": loss if taken else None}
-        if taken:
-            record |= terms | {"norm": norm}
-        record |= {"rate": self._recipe.optim.rate * outcome.factor} | pace
-        record |= {name: value.item() for name, value in outcome.extras.items()}
+    def _write(self, record: dict[str, Any], seen: dict[str, Any]) -> None:
+        step = record["step"]
         self._files[0].write(record)
         self._files[1].write(seen)
         scalars = {f"train/{name}": value for name, value in record.items() if value is not None and name != "step"}

@@ -1,8 +1,10 @@
 """One optimiser step: a batch of this rank's samples to new weights, the same on every rank.
 
+The host asks nothing of the device in a step, and so runs ahead of it.
+
 What is descended is the task's (`tasks/`), its gradient comes from `gradients.py`; the rest of a step is here.
 
-N images of the global batch, T terms of the loss.
+B images of this rank, T terms of the loss.
 """
 
 import warnings
@@ -37,7 +39,8 @@ class Outcome:
     losses: (T,) float32 or float64, this rank's share of each term, unweighted; the sum over ranks is the global mean
     norm: () float32, of the whole gradient before clipping; not finite: the step changed no weight
     factor: the schedule's, which every rate was multiplied with
-    ids, epochs: (N,) int64, real: (N,) bool: the global batch in its order
+    seen: (3, B) int64, ids, epochs and real of this rank's batch; the global batch is that of all ranks in their order
+    count: () int64, real samples of the global batch
     extras: () each, by name: what there is to note beside, `loss_scale` and what the task has
     """
 
@@ -45,9 +48,8 @@ class Outcome:
     losses: torch.Tensor
     norm: torch.Tensor
     factor: float
-    ids: torch.Tensor
-    epochs: torch.Tensor
-    real: torch.Tensor
+    seen: torch.Tensor
+    count: torch.Tensor
     extras: Tensors
 
 
@@ -59,6 +61,7 @@ class Step:
     named: those parameters by name, the task's behind `task.`
     reduced: what the network computes in, see `precision.py`
     ema, scaling: where the recipe asks for them
+    draws: whether anything in a step may draw random numbers, for which the generators are then seeded
     """
 
     def __init__(self, network: Network, recipe: Recipe, world: World, tell: Callable[[str], None] = warnings.warn):
@@ -77,17 +80,18 @@ class Step:
         self.ema = Ema(network, recipe.optim.ema, recipe.optim.ema_warmup) if recipe.optim.ema > 0 else None
         self.reduced = learner.reduced
         self.scaling = LossScale(world.device) if self.reduced is torch.float16 else None
+        self.unscaled = torch.ones((), device=world.device)
+        self.draws = may_draw(learner) or self.task.draws
 
     def __call__(self, batch: Batch, step: int, between: Callable[[], None] = lambda: None) -> Outcome:
         """The step numbered `step` (1 is the first) on this rank's `batch`.
 
         between: is called when the gradient is under way and the weights are still those of the step before"""
-        seed_generators(self.recipe.seed, step, self.world.rank)
-        ids, epochs, real = self.world.gather(torch.stack([batch.ids, batch.epochs, batch.real.long()])).unbind(1)
-
+        if self.draws:
+            seed_generators(self.recipe.seed, step, self.world.rank)
+        count = self.world.sum(batch.real.sum())
         self.optimiser.zero_grad(set_to_none=True)
-        scale = self.scaling.scale if self.scaling else torch.ones((), device=batch.image.device)
-        losses = self.gradients(batch, real.sum(), scale)
+        losses = self.gradients(batch, count, self.scaling.scale if self.scaling else self.unscaled)
         between()
         if self.scaling:
             self.scaling.unscale(p.grad for p in self.parameters if p.grad is not None)
@@ -102,8 +106,8 @@ class Step:
             self.scaling.update(finite)
         if self.ema:
             self.ema.update(step)
-        seen = ids.flatten(), epochs.flatten(), real.flatten().bool()
-        return Outcome(step, losses, norm, factor, *seen, self.extras())
+        seen = torch.stack([batch.ids, batch.epochs, batch.real.long()])
+        return Outcome(step, losses, norm, factor, seen, count, self.extras())
 
     def extras(self) -> Tensors:
         """See `Outcome`; copies of what it is now."""
@@ -148,6 +152,19 @@ class Step:
         moments = {each: laid_out_as(own, balance[each]) for each in ("exp_avg", "exp_avg_sq")}
         self.optimiser.state[own] = {"step": balance["step"].to(own.device), **moments}
         return {name: balance[name]}
+
+
+KNOWN = ("torch", "timm", "david")  # whose modules draw by the shares that they say, and by nothing else
+SHARES = ("p", "drop_prob", "prob", "dropout")  # of dropout, dropped paths, dropped patches, attention
+
+
+def may_draw(learner: nn.Module) -> bool:
+    """Whether computing with these modules may draw random numbers; of those of others nobody knows."""
+    return any(
+        type(module).__module__.partition(".")[0] not in KNOWN
+        or any(isinstance(share := getattr(module, name, 0), int | float) and share > 0 for name in SHARES)
+        for module in learner.modules()
+    )
 
 
 def seed_generators(seed: int, step: int, rank: int) -> None:

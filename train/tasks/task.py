@@ -19,10 +19,12 @@ class Task(nn.Module):
     state is a part of each checkpoint.
 
     terms: their names; weights: what each is multiplied with
+    draws: whether it may draw random numbers; that of a class from elsewhere is taken to
     """
 
     terms: tuple[str, ...]
     weights: tuple[float, ...]
+    draws: bool = False
     factors: torch.Tensor  # (T,) the weights on the device
 
     def __init__(self, weighted: Mapping[str, float]):
