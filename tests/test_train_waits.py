@@ -116,7 +116,8 @@ def test_between_logs_nothing_is_asked_of_a_gpu_and_at_a_log_one_copy(tmp_path: 
         step, batch, world = step_of(recipe), batch_of(recipe), World(0, 1, CUDA)
         pinned = torch.empty_like
         monkeypatch.setattr(torch, "empty_like", lambda *a, pin_memory=False, **how: pinned(*a, **how))
-        written = Recorder(tmp_path, 0, recipe, step, Watch(), world, display(0, 8, False), ())
+        watch = Watch(tmp_path, step, world, print)
+        written = Recorder(tmp_path, 0, recipe, step, watch, world, display(0, 8, False), ())
         for number in (1, 2, 3):
             counting.clear()
             written.take(step(batch, number), batch, 0.0)

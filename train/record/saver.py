@@ -19,13 +19,13 @@ class Saver:
     def __enter__(self) -> "Saver":
         return self
 
-    def begin(self, write: Callable[[], None]) -> None:
+    def begin(self, write: Callable[[], object]) -> None:
         """Let the thread write; first wait for what it writes. Raises what that has come to, as `check`."""
         self.wait()
         self._thread = threading.Thread(target=self._run, args=(write,), name="david-checkpoint", daemon=True)
         self._thread.start()
 
-    def _run(self, write: Callable[[], None]) -> None:
+    def _run(self, write: Callable[[], object]) -> None:
         try:
             write()
         except BaseException as error:
