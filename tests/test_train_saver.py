@@ -16,6 +16,7 @@ from smallest import SMALLEST
 
 from david import cli
 from david.model import tensors
+from david.pipeline.batch import Batch
 from david.train import checkpoint, recipes, run, shelf
 from david.train.journal import read
 from david.train.loop import train
@@ -61,14 +62,14 @@ class Steps:
     """How many a run in this process has recorded, to be waited for."""
 
     def __init__(self) -> None:
-        self.done, self.changed = 0, threading.Condition()
+        steps, self.done, self.changed = self, 0, threading.Condition()
         take = Recorder.take
 
-        def counted(recorder: Recorder, outcome: Outcome, *more) -> None:
-            take(recorder, outcome, *more)
-            with self.changed:
-                self.done = outcome.step
-                self.changed.notify_all()
+        def counted(self: Recorder, outcome: Outcome, batch: Batch, wait_s: float) -> None:
+            take(self, outcome, batch, wait_s)
+            with steps.changed:
+                steps.done = outcome.step
+                steps.changed.notify_all()
 
         self.take = counted
 
