@@ -115,7 +115,9 @@ def test_a_start_that_was_killed_before_anything_was_recorded_is_no_run(small: P
     write_whole(tmp_path / "recipe.json", json.dumps(content).encode())
     assert run.stored(tmp_path) is None
     assert train(TINY, small, tmp_path, device="cpu", speaks=False).step == 2
-    assert (found := run.stored(tmp_path)) and found.recipe == override(TINY, ["parallel=exact"])  # on a CPU
+    assert (found := run.stored(tmp_path)) and found.recipe == override(
+        TINY, ["parallel=exact", "data.decode=cpu"]
+    )  # on a CPU
     assert (tmp_path / "pictures" / "step-00000000.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -200,7 +200,7 @@ def test_a_run_leaves_what_it_promises(shards: Path, unbroken: Path):
         *("tensorboard", "weights.safetensors"),
     ]
     assert [p.name for p in sorted((unbroken / "pictures").iterdir())] == ["step-00000000.png", "step-00000014.png"]
-    settled = override(TINY, ["parallel=exact"])  # what `auto` is on a CPU
+    settled = override(TINY, ["parallel=exact", "data.decode=cpu"])  # what `auto` is on a CPU
     assert json.loads((unbroken / "recipe.json").read_text())["recipe"] == to_json(settled)
     for record in read(unbroken / "journal.jsonl"):
         assert {"step", "epoch", "loss", "depth_ssi_mse", "alpha_dice", "norm", "rate", "samples_per_s"} <= set(record)

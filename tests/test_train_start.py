@@ -55,7 +55,9 @@ def test_a_fine_tuned_run_begins_where_the_other_ended_with_its_recipe(source: P
     done = CliRunner().invoke(app, [*words, "--set", "optim.rate=1e-12", "--set", "optim.ema=0"])
     assert done.exit_code == 0, done.output
     stored = run.stored(out)
-    assert stored and stored[0] == override(TINY, ["optim.rate=1e-12", "parallel=exact"])  # auto on a CPU
+    assert stored and stored[0] == override(
+        TINY, ["optim.rate=1e-12", "parallel=exact", "data.decode=cpu"]
+    )  # auto on a CPU
     theirs = load_file(file_of(source))
     ours = load_file(shelf.path_of(out / "checkpoints", 2) / shelf.MODEL)
     assert all(tensor.allclose(theirs[name], atol=1e-9) for name, tensor in ours.items())
