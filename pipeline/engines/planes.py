@@ -45,9 +45,8 @@ def join(
     ValueError where the buffers don't fit."""
     (count, h, w), (height, width) = planes.shape, placement.target
     cosine, sine, flip = placement.cosine, placement.sine, placement.flip
-    inflating = (members.LZ4, packed, outs) if packed else ()
-    where = placement.where()
-    return _planes.join(planes, count, h, w, where, cosine, sine, flip, program, filled, height, width, *inflating)
+    known = planes, count, h, w, placement.where(), cosine, sine, flip, program, filled, height, width
+    return _planes.join(*known, members.LZ4, packed, outs) if packed else _planes.join(*known)
 
 
 def within(placement: Placement) -> np.ndarray:

@@ -59,7 +59,9 @@ class Cuda:
             return host.to(self.device, non_blocking=True)
 
     def event(self, stream: torch.cuda.Stream) -> torch.cuda.Event:
-        return stream.record_event()
+        event = torch.cuda.Event()
+        event.record(stream)
+        return event
 
     def wait(self, stream: torch.cuda.Stream, event: torch.cuda.Event) -> None:
         stream.wait_event(event)
