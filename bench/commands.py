@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from david.bench.campaign.command import campaign
 from david.bench.counts_command import counts
 from david.bench.doctor.command import doctor
 from david.bench.keep import keep
@@ -28,6 +29,7 @@ bench = typer.Typer(help="Measure where training's time goes.", invoke_without_c
 def register(app: typer.Typer) -> None:
     app.add_typer(bench, name="bench")
     bench.command()(counts)
+    bench.command()(campaign)
     app.command()(doctor)
     app.command()(quickstart)
 

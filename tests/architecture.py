@@ -51,6 +51,8 @@ set, a network, a head, a loss, a metric or a task.
 **bench.** `harness.py` lets what is compared take turns, so that a machine's drift falls on all alike. `suites/`
 measure david by its own path and `peers/` others on the same samples. A result is a row in `results/` with its
 hardware, versions, commit and data, and the README's figures are made from the newest rows (`tests/readme.py`).
+`doctor/` says whether a machine works, `campaign/` asks a new one everything; `child.py` keeps what hangs or dies there
+to itself.
 
 ## How a byte travels from zip to gradient
 

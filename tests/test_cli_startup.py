@@ -88,6 +88,8 @@ def test_wrong_names_and_paths_are_refused_before_anything_slow_is_loaded(shards
         ["predict", nowhere, "--weights", "user/name"],
         ["predict", nowhere, "--weights", "nope"],
         ["bench", "learn", "--recipe", "nope"],
+        ["bench", "campaign", "--out", "new", "--shards", nowhere],
+        ["bench", "campaign", "--out", "new", "--device", "tpu"],
         ["doctor", "--disk", nowhere],
         ["pack", nowhere, "out"],
         ["verify", nowhere],
@@ -165,6 +167,8 @@ def test_what_the_words_and_files_alone_tell_is_refused_before_anything_slow_is_
         (2, "there are wandb and mlflow", ["train", *there, "--track", "neptune"]),
         (2, "file.txt: the file of a recipe ends in .py", ["train", *there, "--recipe", "file.txt"]),
         (2, "empty: no bundle of a step", ["replay", "--bundle", "empty"]),
+        (1, "/proc/x: can't be written", ["bench", "campaign", "--out", "/proc/x"]),
+        (2, "file.txt: a file; expected the folder", ["bench", "campaign", "--out", "new", "--shards", "file.txt"]),
         (2, "file.txt: a file; expected the folder", ["verify", "file.txt"]),
         (2, "file.txt: a file; expected the folder", ["info", "file.txt"]),
         (2, "file.txt: a file; expected the folder", ["merge", "file.txt"]),
@@ -191,7 +195,7 @@ def test_what_the_words_and_files_alone_tell_is_refused_before_anything_slow_is_
 
 def test_lists_need_nothing_slow(shards: Path, tmp_path: Path) -> None:
     calls = [["--help"], ["--version"], ["recipes"], ["recipes", "smoke"], ["recipes", "--json"], ["info", str(shards)]]
-    calls += [["doctor", "--help"]]
+    calls += [["bench", "campaign", "--out", "new", "--device", "cpu", "--dry-run"], ["doctor", "--help"]]
     calls += [["train", "--help"], ["pack", "--help"], ["info", str(shards), "--json"]]
     for words, code, said, loaded in ask(calls, tmp_path):
         assert code == 0, (words, said)

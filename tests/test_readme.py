@@ -61,8 +61,9 @@ def test_what_was_trained_is_loaded_as_it_says(tmp_path: Path) -> None:
 
 
 def said_commands() -> list[list[str]]:
-    """Each `david ...` that the README and the pages on data and on using what was trained say, as words."""
-    text = TEXT + "".join((ROOT / "docs" / name).read_text() for name in ("using.md", "data.md"))
+    """Each `david ...` that the README and the pages for users say, as words."""
+    pages = ("using.md", "data.md", "new-machine.md")
+    text = TEXT + "".join((ROOT / "docs" / page).read_text() for page in pages)
     blocks = "\n".join(re.findall(r"```bash\n(.*?)```", text, re.DOTALL)).replace("\\\n", " ")
     lines = [line.split("#")[0] for line in blocks.splitlines() if not line.startswith("#")]
     quoted = re.findall(r"`([^`\n]*david [^`]*)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))

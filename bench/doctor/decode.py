@@ -32,9 +32,8 @@ def _compared(device: str, by: Any) -> float:
     from david.pipeline.loader import Loader
 
     how: dict[str, Any] = {"batch_size": BATCH, "seed": SEED}
-    said: dict[str, Any] = {"decode": by} if "decode" in DataConfig.__dataclass_fields__ else {}
     with drawn() as shards:
-        config = DataConfig(height=HEIGHT, width=WIDTH, threads=2, prefetch=1, **said)
+        config = DataConfig(height=HEIGHT, width=WIDTH, threads=2, prefetch=1, decode=by)
         begin = time.perf_counter()
         with Loader(shards, "train", config, device=device, start=STEP, **how) as loader:
             batch = next(loader).to("cpu")
