@@ -12,9 +12,9 @@ import layouts
 import numpy as np
 import pytest
 import rooms
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from layouts import IBIMS_STEP_M, STREET, holes, views
+from layouts import IBIMS_STEP_M, STREET, WIDE, holes, views
 from test_pack_metres import faults, packed, require
 
 from david.pack import BadSample, DavidError
@@ -113,6 +113,31 @@ def test_ibims_in_millimetres_and_other_matlab_files_are_refused(tmp_path: Path)
         packed(raw)
 
 
+@pytest.mark.parametrize("deflated", [False, True])
+def test_a_matlab_file_holds_what_scipy_says_it_holds(deflated: bool, tmp_path: Path) -> None:
+    scipy_io, rng = pytest.importorskip("scipy.io"), np.random.default_rng(0)
+    kinds = ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8")
+    numbers = {f"n_{kind}": (rng.random((3, 5, 2)) * 100).astype(kind) for kind in kinds}
+    more = {
+        "few": np.array([[7]], np.uint8),
+        "none": np.zeros((0, 4)),
+        "yes": np.array([[True, False]]),
+        "text": "corridor",
+    }
+    cells = np.array(["a/b", "c"], object).reshape(1, 2)
+    held = numbers | more | {"cells": cells, "inner": {"deep": np.arange(4.0), "word": "floor"}}
+    scipy_io.savemat(tmp_path / "a.mat", held | {"data": dict(held)}, do_compression=deflated)
+    ours, theirs = matlab.load(tmp_path / "a.mat"), scipy_io.loadmat(tmp_path / "a.mat")
+    assert ours.keys() == theirs.keys() - {"__header__", "__version__", "__globals__"}
+    for mine, other in ((ours, theirs), (ours["data"][0, 0], theirs["data"][0, 0])):
+        for name in (*numbers, "few", "none", "yes"):
+            assert np.array_equal(mine[name], other[name]) and mine[name].dtype == other[name].dtype, name
+        assert mine["text"] == other["text"][0] == "corridor"
+        assert [str(one[0]) for one in other["cells"][0]] == mine["cells"][0].tolist() == ["a/b", "c"]
+        inner = mine["inner"][0, 0]
+        assert np.array_equal(inner["deep"], other["inner"][0, 0]["deep"]) and inner["word"] == "floor"
+
+
 def test_a_matlab_file_that_inflates_without_end_is_refused_before_it_does(tmp_path: Path) -> None:
     path = tmp_path / "bomb.mat"
     pytest.importorskip("scipy.io").savemat(path, {"data": np.zeros(1 << 22, np.uint8)}, do_compression=True)
@@ -142,7 +167,7 @@ def damaged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Ibims, str, Entry
     raw = layouts.ibims(tmp_path_factory.mktemp("damaged"), 1)
     ((key, entry),) = Ibims().scan(raw).items()
     content = matlab.load(raw / "ibims1_core_mat" / "room_00.mat")
-    pytest.importorskip("scipy.io").savemat(raw / "stored.mat", {"data": content["data"]})
+    pytest.importorskip("scipy.io").savemat(raw / "stored.mat", {"data": content["data"][0, 0]})
     return Ibims(), key, entry, (raw / "stored.mat").read_bytes()
 
 
@@ -255,6 +280,27 @@ def test_what_is_no_frame_of_hypersim_is_named(tmp_path: Path) -> None:
         Hypersim().scan(raw)
 
 
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(places=st.lists(st.integers(0, 1 << 20), min_size=1, max_size=8), value=st.integers(0, 255), head=st.booleans())
+@example(places=[8], value=9, head=True)  # the version of the superblock
+def test_a_damaged_file_of_distances_is_a_bad_sample_or_still_one(
+    frame: tuple[str, Entry, dict[str, bytes]], places: list[int], value: int, head: bool
+) -> None:
+    key, entry, whole = frame
+    data = bytearray(whole["depth"])
+    for place in places:
+        data[place % (2200 if head else len(data))] = value
+    with suppress(BadSample):
+        assert Hypersim().decode(key, entry, whole | {"depth": bytes(data)}, 1 << 16).depth_m.shape == WIDE
+
+
+@pytest.fixture(scope="module")
+def frame(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Entry, dict[str, bytes]]:
+    raw = layouts.hypersim(tmp_path_factory.mktemp("frame"), 1)
+    ((key, entry),) = Hypersim().scan(raw).items()
+    return key, entry, Hypersim().read(entry)
+
+
 # Virtual KITTI 2
 
 
@@ -329,6 +375,16 @@ def test_kittis_truth_lies_where_it_is_published_too_and_cameras_may_lack(tmp_pa
     path.write_text(path.read_text().rsplit(" ", 1)[0] + " 707.0912\n")
     with pytest.raises(BadSample, match=r"its list tells a focal length of 707.091 pixels, its camera has 92.8"):
         packed(tmp_path / "other")
+
+
+def test_lists_of_both_nyu_and_kitti_tell_which_it_is_by_the_pictures_that_are_there(tmp_path: Path) -> None:
+    layouts.nyu(tmp_path / "nyu", 1, 1)
+    layouts.kitti(tmp_path / "kitti", 1, 1)
+    for raw, other in (("nyu", "kitti"), ("kitti", "nyu")):
+        (tmp_path / raw / "train_test_inputs").mkdir()
+        for path in (tmp_path / other).glob("*.txt"):
+            (tmp_path / raw / "train_test_inputs" / path.name).write_bytes(path.read_bytes())
+    assert [table.chosen(tmp_path / name).name for name in ("nyu", "kitti")] == ["nyu", "kitti"]
 
 
 def test_kitti_in_millimetres_is_refused(tmp_path: Path) -> None:

@@ -102,9 +102,8 @@ class Hypersim(Source):
         height, width = distance.shape
         if height * 4 != width * 3:
             raise BadSample(where, f"{height} rows x {width} columns, expected 768 x 1024 or of its shape: it was cut")
-        distance = distance.astype(np.float64)
-        depth = distance * along_axis(height, width)
         known = np.isfinite(distance) & (distance > 0)
+        depth = np.where(known, distance, 0).astype(np.float64) * along_axis(height, width)
         focal = FOCAL * width / WIDTH
         camera = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
         return metres.sample(key, entry, data, rgb, depth, known, intrinsics=camera)

@@ -64,7 +64,7 @@ class Kitti(Source):
 
     @classmethod
     def recognises(cls, raw: Path) -> bool:
-        return bool(lists(raw, LISTS, {}))
+        return metres.begins(raw, lists(raw, LISTS, {}), dict.fromkeys(LISTS, PLACES))
 
     def scan(self, raw: Raw, bad: dict[str, BadSample] | None = None) -> Found:
         raw = metres.folder(raw, self.name, f"{LISTS['train']} and {LISTS['test']} in it")

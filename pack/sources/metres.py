@@ -43,7 +43,7 @@ def member(raw: Path, name: str) -> Member | None:
 
 
 def listed(
-    raw: Path, rows: Iterable[Row | BadSample], places: Mapping[str | None, Places], bad: dict[str, BadSample] | None
+    raw: Path, rows: Iterable[Row | BadSample], places: Mapping[str, Places], bad: dict[str, BadSample] | None
 ) -> Found:
     """The samples that rows name, in order of their keys; places: of each split's files, the first that has one counts.
 
@@ -60,7 +60,7 @@ def listed(
         else:
             before[key], members = row.where, {}
             for kind, name in row.files.items():
-                folders = places[row.split][kind]
+                folders = places[row.split or ""][kind]
                 tried = (member(raw, f"{inside}/{name}" if inside else name) for inside in folders)
                 if (one := next(filter(None, tried), None)) is None:
                     under = " or ".join(str(raw / inside) for inside in folders)
@@ -70,6 +70,15 @@ def listed(
             else:
                 found[key] = Entry(members, row.split, row.told)
     return whole(found, faults, bad)
+
+
+def begins(raw: Path, lists: Mapping[str, Path], places: Mapping[str, Places]) -> bool:
+    """Whether the first picture of one of these lists, by split, is there."""
+    for split, path in lists.items():
+        row = next(iter(listing.lines(path, split)), None)
+        if isinstance(row, Row) and listed(raw, [row._replace(files={"rgb": row.files["rgb"]})], places, {}):
+            return True
+    return False
 
 
 def whole(found: Found, faults: dict[str, BadSample], bad: dict[str, BadSample] | None) -> Found:
@@ -104,7 +113,7 @@ def unrotated(stored: np.ndarray) -> np.ndarray:
 def rotated(stored: np.ndarray) -> bool:
     """Whether whole steps (uint16) are bit-rotated, as SUN RGB-D's raw files are: of many different ones the three low
     bits, which any other sensor's fill, are those of steps beyond 8,191, that is nearly always 0."""
-    known = np.unique(stored[stored > 0])
+    known = np.flatnonzero(np.bincount(stored.ravel(), minlength=1 << 16)[1:]) + 1
     return bool(known.size >= ENOUGH_STEPS and np.count_nonzero(known & 7) < known.size / ENOUGH_STEPS)
 
 

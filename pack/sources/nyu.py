@@ -28,7 +28,10 @@ from david.pack.sources.source import Raw, Source
 
 LISTS = {"train": "nyudepthv2_train_files_with_gt.txt", "test": "nyudepthv2_test_files_with_gt.txt"}
 LISTED_IN = ("", "train_test_inputs")
-PLACES = {"train": ("sync", ""), "test": ("official_splits/test", "")}
+_PLACES = {
+    "train": dict.fromkeys(("rgb", "depth"), ("sync", "")),
+    "test": dict.fromkeys(("rgb", "depth"), ("official_splits/test", "")),
+}
 SIZE = 480, 640
 SEEN = slice(7, 474), slice(7, 632)  # rows and columns that hold a picture
 SENSOR = PlausibleDepth((1.0, 6.0), (0.5, 8.0), "0", deepest_m=10.0, unit="millimetres", smooth=False)
@@ -58,7 +61,7 @@ class Nyu(Source):
 
     @classmethod
     def recognises(cls, raw: Path) -> bool:
-        return bool(lists(raw, LISTS, {}))
+        return metres.begins(raw, lists(raw, LISTS, {}), _PLACES)
 
     def scan(self, raw: Raw, bad: dict[str, BadSample] | None = None) -> Found:
         raw = metres.folder(raw, self.name, f"{LISTS['train']} and {LISTS['test']} in it")
@@ -69,7 +72,7 @@ class Nyu(Source):
                 "say where they are: --train-list, --test-list"
             )
         rows = (row for split, path in found.items() for row in listing.lines(path, split))
-        return metres.listed(raw, rows, {one: {"rgb": PLACES[one], "depth": PLACES[one]} for one in found}, bad)
+        return metres.listed(raw, rows, _PLACES, bad)
 
     def fields(self, found: Found) -> Fields:
         return (RGB, Field("depth", "u16-linear"))

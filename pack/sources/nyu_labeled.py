@@ -3,7 +3,7 @@ it. Units and axes are converted here.
 
 An HDF5 file (MATLAB 7.3) whose arrays lie transposed: `images` (N, 3, 640, 480) uint8, `depths` (N, 640, 480) float32
 metres with holes filled in, and `rawDepths` likewise, 0 in the sensor's holes. `splits.mat` beside it holds the
-official split, `trainNdxs` and `testNdxs`, counted from 1; older than HDF5, it is read by SciPy.
+official split, `trainNdxs` and `testNdxs`, counted from 1; it is a MATLAB file from before HDF5.
 """
 
 import io

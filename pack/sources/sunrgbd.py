@@ -173,10 +173,10 @@ def _official(path: Path) -> dict[str, str]:
         raise DavidError(f"{path}: no split of SUN RGB-D ({type(error).__name__}: {error})") from error
 
 
-def _paths(cells: Iterable[np.ndarray]) -> Iterable[str]:
+def _paths(cells: Iterable[object]) -> Iterable[str]:
     """Below the folder SUNRGBD, of cells that each hold one path."""
     for cell in cells:
-        path = str(np.ravel(cell)[0])
+        path = str(cell)
         if _ANCHOR not in path:
             raise ValueError(f"`{path[:80]}` has no folder SUNRGBD in it")
         yield path.partition(_ANCHOR)[2].strip("/")
