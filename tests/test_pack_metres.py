@@ -257,10 +257,21 @@ def test_raw_depth_in_the_decoded_layout_is_refused_and_so_is_plain_depth_in_the
         packed(raw)
 
 
-def test_a_near_raw_depth_is_told_by_its_low_bits_alone() -> None:
+def test_a_near_raw_depth_is_told_by_its_low_bits_alone(tmp_path: Path) -> None:
     near = np.linspace(300, 900, 999).astype(np.uint16)  # millimetres; all within 8 m even if they are read as plain
     assert metres.rotated(layouts.bits_rotated(near)) and not metres.rotated(near)
     assert not metres.rotated(np.full((50, 50), 800, np.uint16))  # one step tells nothing
+    raw = layouts.sunrgbd_decoded(tmp_path, 1)
+    close = np.resize(near, WIDE)
+    for stored, right in ((close, True), (layouts.bits_rotated(close), False)):
+        layouts.picture(raw / "gt/gt/img-000000.png", stored)
+        if right:
+            assert packed(raw)["test"][0].depth_valid.all()
+            continue
+        with pytest.raises(
+            BadSample, match="its depths, 2400 to 7200, are multiples of 8, as in SUN RGB-D's raw files"
+        ):
+            packed(raw)
 
 
 WRONG_SUN = {

@@ -144,13 +144,19 @@ def _require_reading(member: Member, stored: np.ndarray, published: bool) -> Non
         return
     plain, turned = (float(np.mean(one[stored > 0] > FARTHEST_MM)) for one in (stored, metres.unrotated(stored)))
     ours, other = (turned, plain) if published else (plain, turned)
-    if (ours > _MOST_FAR and other < _FEW_FAR) or (not published and metres.rotated(stored)):
+    if ours > _MOST_FAR and other < _FEW_FAR:
         said = "bits rotated, as SUN RGB-D publishes it" if published else "plain millimetres"
         seen = "plain millimetres" if published else "SUN RGB-D's raw depth, whose bits are rotated"
         raise BadSample(
             member.where,
             f"{ours:.0%} of its depths are beyond 8 m if they are read as {said}, and {other:.0%} if as {seen}: it is "
             "not what its folder says",
+        )
+    if not published and metres.rotated(stored):
+        raise BadSample(
+            member.where,
+            f"its depths, {stored[stored > 0].min()} to {stored.max()}, are multiples of 8, as in SUN RGB-D's raw "
+            "files, whose bits are rotated; expected plain millimetres in gt/gt",
         )
 
 
