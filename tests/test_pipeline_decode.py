@@ -299,6 +299,15 @@ class OnGpus:
         return value
 
 
+def test_a_way_is_measured_by_the_runs_own_loader(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "WARM_UP", 1)
+    monkeypatch.setattr(decoding, "BATCHES", 2)
+    small = override(recipe(), ["batch_size=4", "data.height=48", "data.width=32"])
+    assert decoding.measured(small, shards, ALONE, "cpu") > 0
+    with pytest.raises(DavidError, match="data.decode is `gpu`, and batches are made for the CPU"):
+        decoding.measured(small, shards, ALONE, "gpu")
+
+
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     """Rates of each way, or what is raised instead."""
