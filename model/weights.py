@@ -18,8 +18,9 @@ from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import nn
 
 from david.model import config as configs
-from david.model import foreign, label, pickled, readable
+from david.model import foreign, label, official, pickled, readable
 from david.model.configs.base import ModelConfig
+from david.model.configs.depth_anything import Dinov2Config
 from david.model.networks.backbone import ViT
 from david.model.networks.network import Network, build
 from david.pack.errors import DavidError
@@ -77,7 +78,8 @@ def load_backbone(network: Network, source: Path | None = None) -> KeyReport:
     Raises DavidError, with the network as it was, where less than 95 % of the backbone's parameters fit.
     """
     vit, name = network.backbone.vit, network.config.backbone
-    state = foreign.from_hub(vit, name) if source is None else foreign.from_file(vit, name, Path(source))
+    found = foreign.from_hub(vit, name) if source is None else foreign.from_file(vit, name, Path(source))
+    state = {official.unchunked(one): tensor for one, tensor in found.items()}
     origin = f"timm's hub, {name}" if source is None else str(source)
     fitting, report = match_backbone(vit, state, origin)
     if report.missing or report.misshapen:  # perhaps under the names of whoever trained it
@@ -93,13 +95,17 @@ def load_backbone(network: Network, source: Path | None = None) -> KeyReport:
 
 
 def load_whole(network: Network, source: Path) -> KeyReport:
-    """Fill the network from another one's file, `save`'s, a checkpoint's or the unofficial implementation's: whatever
-    has the same name and shape.
+    """Fill the network from another one's file, `save`'s, a checkpoint's or another implementation's: whatever has
+    the same name and shape.
 
     Raises DavidError, with the network as it was, where less than half of its parameters are there."""
     readable.as_network(source)
     try:
-        state = pickled.read(source) if readable.is_pickled(source) else safetensors.torch.load_file(source)
+        if isinstance(network.config, Dinov2Config):
+            state = official.opened(source)
+            state = official.known(source, state, network.config) if official.looks_so(state) else state
+        else:
+            state = pickled.read(source) if readable.is_pickled(source) else safetensors.torch.load_file(source)
     except (OSError, SafetensorError) as error:
         raise DavidError(f"{source}: expected a network's weights ({foreign.first_line(error)})") from error
     state, resized = _on_grid(network.backbone.vit, state, "backbone.vit.pos_embed")
@@ -201,10 +207,15 @@ def load(path: Path, device: torch.device | str = "cpu") -> Network:
     return network.to(device).eval()
 
 
-def load_pickled(path: Path, config: ModelConfig) -> Network:
-    """The network of `config` with the weights of the unofficial implementation, in evaluation mode. Raises DavidError
-    where the file holds anything but all of them."""
-    state = pickled.read(path)
+def load_others(path: Path, config: ModelConfig) -> Network:
+    """The network of `config` with the weights that its authors, or those of the unofficial implementation, published,
+    in evaluation mode. Raises DavidError where the file holds anything but all of them."""
+    if isinstance(config, Dinov2Config):
+        state = official.read(path, config)
+    else:
+        state = pickled.read(path)
+        if official.looks_so(state) or any("scratch.output_conv2" in name for name in state):
+            raise DavidError(f"{path}: {official.UNTOLD}")
     with torch.device("meta"):  # before anything is allocated
         _, report = match(build(config), "network", state, str(path), ())
     if report.missing or report.misshapen or report.unexpected:

@@ -4,7 +4,9 @@ Found without torch: a name that leads nowhere is told at once.
 """
 
 import json
-from dataclasses import asdict, dataclass
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -14,7 +16,7 @@ from david.model.configs.base import ModelConfig
 from david.pack.errors import DavidError
 from david.pipeline.config import DataConfig
 from david.train import recipe as recipes
-from david.train import run, shelf
+from david.train import run, shelf, trees
 from david.train.metrics.best import best_step
 from david.train.recipe import Precision, Recipe
 
@@ -25,7 +27,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Subject:
     """What is measured. name: for people; folder: where its evaluations go; source: the file of its weights; model:
-    what they are the weights of, None where the file says so itself; data: how images reach it; precision: what it
+    what they are the weights of, None where the file says so itself; published: whether they are under their authors'
+    names; data: how images reach it; precision: what it
     computes in, as recipes name it"""
 
     name: str
@@ -34,6 +37,7 @@ class Subject:
     model: ModelConfig | None
     data: DataConfig
     precision: str = "auto"
+    published: bool = False
 
     def __post_init__(self) -> None:
         if self.precision not in get_args(Precision):
@@ -44,8 +48,8 @@ class Subject:
 
         from david.model import build, weights
 
-        if self.model and readable.is_pickled(self.source):
-            return weights.load_pickled(self.source, self.model)
+        if self.model and self.published:
+            return weights.load_others(self.source, self.model)
         if self.model is None:
             return weights.load(self.source)
         network = build(self.model)
@@ -62,18 +66,27 @@ class Subject:
 
     def about(self) -> dict[str, Any]:
         """What is known of what made it, as JSON: its configuration as `model`, and its recipe where it has one."""
-        said = label.read(self.source) or {} if not readable.is_pickled(self.source) else {}
+        said = label.read(self.source) or {} if not self.published else {}
         recipe = recipe_of(self.source)
         model = {"model": asdict(self.model)} if self.model else {}
         return {**model, **({"recipe": asdict(recipe)} if recipe else {}), **said}
 
 
-def of_path(path: Path) -> Subject:
-    """A file of weights, ours, a checkpoint's or the unofficial implementation's, a checkpoint's folder, or a run's:
-    images reach it as its recipe says, if it has one. Raises DavidError where there are no weights."""
+def of_path(path: Path, model: ModelConfig | None = None) -> Subject:
+    """A file of weights, ours, a checkpoint's or another implementation's, a checkpoint's folder, or a run's: images
+    reach it as its recipe says, if it has one.
+
+    model: of a file that does not say what it is, by default the unofficial implementation of DAViD; it may stand
+    behind the path too, `FILE@da2-vitl-metric,max_depth=20`. Raises DavidError where there are no weights."""
+    if model is None and not path.exists():
+        path, model = told(path)
     file = file_of(path)
-    if readable.is_pickled(file):
-        return Subject(path.name, file.with_suffix(""), file, configure("unofficial"), DataConfig())
+    pickled = readable.is_pickled(file)
+    if pickled or (model is not None and file.suffix == ".safetensors" and label.read(file) is None):
+        model = model or configure("unofficial")
+        return Subject(path.name, file.with_suffix(""), file, model, DataConfig(), published=True)
+    if model is not None:
+        raise DavidError(f"{path}: says itself what it is the weights of; leave out the kind, `{model.kind}`")
     recipe = recipe_of(file)
     inside = (file.parent / shelf.STATE).is_file()  # which goes when newer ones come
     folder = file.parent.parent.parent / file.parent.name if inside else file.with_suffix("")
@@ -81,6 +94,32 @@ def of_path(path: Path) -> Subject:
     if recipe is None:
         return Subject(path.name, folder, file, None, DataConfig())
     return Subject(path.name, folder, file, None if labelled else recipe.model, recipe.data, recipe.precision)
+
+
+def told(path: Path) -> tuple[Path, ModelConfig | None]:
+    """A file and what it is the weights of, out of `FILE@KIND` or `FILE@KIND,FIELD=VALUE`. Raises DavidError for a kind
+    that is none."""
+    before, at, words = str(path).rpartition("@")
+    if not at or not before or not Path(before).is_file():
+        return path, None
+    name, *assignments = re.split(r",(?=\w+=)", words)
+    return Path(before), published(name, assignments)
+
+
+def published(name: str, assignments: Sequence[str] = (), **changes: Any) -> ModelConfig:
+    """The configuration of a file that does not say what it is. assignments: `field=value` texts; changes: the same as
+    values. Raises DavidError for a name or a field that is none, and where metric depth is meant and nobody says how
+    far it reaches: nothing in a file does."""
+    model = configure(name)
+    asked = {one.partition("=")[0] for one in assignments} | set(changes)
+    if unknown := asked - {field.name for field in fields(model)}:
+        raise DavidError(f"{name}: its configuration has no {', '.join(sorted(unknown))}")
+    if model.heads == ("metric_depth",) and "max_depth" not in asked:
+        raise DavidError(
+            f"{name}: tell max_depth, which no file says: 20 metres for rooms (Hypersim) and 80 for streets (VKITTI2) "
+            "of Depth Anything V2, 10 for NYU and 80 for KITTI of ZoeDepth"
+        )
+    return trees.override(type(model), trees.to_json(replace(model, **changes)), assignments, {})
 
 
 def of_run(folder: Path, which: str) -> Subject:

@@ -102,7 +102,7 @@ def _predicted(job: "Job", one: Input, filming: Filming, tell: Tell) -> Outcome:
                 said = job.predictor.infer([prepared for _, prepared in batch])
                 for (frame, prepared), fields in zip(batch, said, strict=True):
                     if steady is not None:
-                        fields = steady(prepared.image, fields, float(frame.time * clip.tick))
+                        fields = steady(prepared.seen, fields, float(frame.time * clip.tick))
                     scale = steady.reference if steady is not None else None
                     number = written.begun
                     written.begun += 1

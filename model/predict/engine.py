@@ -24,7 +24,7 @@ class Engine:
     on_gpu: bool = False
 
     def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """images: (B, H, W, 3) uint8 RGB. Gives (B, C, H, W) float32 by name."""
+        """images: (B, H, W, 3) RGB, uint8 or float32 0 .. 1. Gives (B, C, H, W) float32 by name."""
         raise NotImplementedError
 
 

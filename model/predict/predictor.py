@@ -2,7 +2,7 @@
 
     net = david.load("runs/x")
     out = net.predict(rgb)          # (H, W, 3) uint8
-    out.relative_depth, out.normals, out.alpha
+    out.relative_depth, out.normals, out.alpha, out.metric_depth_m, out.relative_disparity
 
     david.Predictor.from_pretrained("user/name"), net.save_pretrained("folder"), net.push_to_hub("user/name")
 
@@ -41,8 +41,8 @@ class Predictor(OnHub):
         if self.side < 1:
             raise DavidError(f"size is {self.side}; it must be at least 1 pixel")
         for side in {engine.side for engine in self.engines if engine.side}:
-            if side != self.side or self.fit == "own":
-                shape = "any shape" if self.fit == "own" else f"{self.side} x {self.side}"
+            if side != self.side or self.fit in fits.ANY_SHAPE:
+                shape = "any shape" if self.fit in fits.ANY_SHAPE else f"{self.side} x {self.side}"
                 raise DavidError(f"{self.name}: sees pictures of {side} x {side} pixels only, not of {shape}")
         names = self.fields
         if twice := sorted({name for name in names if names.count(name) > 1}):

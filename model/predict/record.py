@@ -25,7 +25,7 @@ from david.pack.part import Part
 
 SETTINGS = "predictions.json"
 LINES = "predictions*.jsonl"
-OF_NETWORK = ("weights", "size", "precision")  # settings that are known once it is loaded
+OF_NETWORK = ("weights", "size", "fit", "precision")  # settings that are known once it is loaded
 _LOCKS = ".predict-*.lock"
 _OF_PARTS = re.compile(r"predictions-\d+-of-([1-9]\d{0,8})\.jsonl")
 
@@ -116,7 +116,7 @@ class Record:
         if restart or not (self.out / SETTINGS).is_file():
             return
         there = self._settings()
-        self._compare({name: value for name, value in there.items() if name not in OF_NETWORK}, words)
+        self._compare({one: value for one, value in there.items() if one in words or one not in OF_NETWORK}, words)
 
     def done(self, one: Input) -> bool:
         """Whether it was predicted, and its files are there as they were written."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from david.model import config as configs
 from david.model import readable
+from david.model.configs.base import ModelConfig
 from david.pack.errors import DavidError
 from david.pack.files import sha256
 from david.train import shelf
@@ -37,11 +38,18 @@ class Found:
     hub: str | None = None
 
 
-def found(what: str | Path) -> Found:
-    """Raises DavidError where it leads nowhere, or to what can be no network."""
+def found(what: str | Path, model: ModelConfig | None = None) -> Found:
+    """model: of a file that does not say what it is the weights of; it may stand behind the name too, see
+    `subject.told`. Raises DavidError where it leads nowhere, or to what can be no network."""
     path = Path(what)
+    if model is None and not path.exists():
+        path, model = subjects.told(path)
+    if model is not None and not path.is_file():
+        raise DavidError(f"{what}: no such file; a kind is told of one that does not say what it is the weights of")
     if path.suffix.lower() == ".onnx":
         readable.as_onnx(path)
+        if model is not None:
+            raise DavidError(f"{path}: an ONNX file says itself what it is; leave out the kind")
         return Found(path.name, onnx=path)
     if path.exists():
         if path.is_file():
@@ -49,7 +57,7 @@ def found(what: str | Path) -> Found:
         elif (path / shelf.MODEL).is_file() and not any((path / one).is_file() for one in (shelf.SUMS, shelf.STATE)):
             # no checkpoint, which has these: what `save_pretrained` writes
             return Found(path.name, subject=subjects.of_path(path / shelf.MODEL))
-        return Found(path.name, subject=subjects.of_path(path))
+        return Found(path.name, subject=subjects.of_path(path, model))
     if _HUB_NAME.fullmatch(str(what)):
         if path.parent.is_dir():  # a slip in a path is not asked about elsewhere
             raise DavidError(
@@ -71,6 +79,8 @@ def all_found(weights: Sequence[str], onnx: Sequence[str]) -> list[Found]:
 
 def load(
     *what: str | Path,
+    kind: str | ModelConfig | None = None,
+    max_depth: float | None = None,
     device: str = "auto",
     precision: str = "auto",
     fit: str | None = None,
@@ -79,11 +89,18 @@ def load(
     """The predictor of a run (its newest checkpoint), a checkpoint, a file of weights, an ONNX file, or `user/name` on
     the Hugging Face hub; of several, for different fields, one that says what they all say.
 
+    kind: what a file of others' is the weights of, which it does not say: a name of `model.config.MODELS`, such as
+    da2-vitl, da2-vitl-metric or da2-zoe-vitl, or a configuration; max_depth: metres that its metric depth reaches to,
+    which no file says either. The same as `FILE@da2-vitl-metric,max_depth=20`
     device: auto, cpu or cuda; precision: auto, fp32, bf16 or fp16, of our own weights; fit: how pictures reach the
-    network, see `model/predict/fit.py`; size: the side of the square that it sees. Both are by default as
-    `save_pretrained` kept them, else `square`, and the size that it was trained at, or an ONNX file's own. Raises
-    DavidError where one of these cannot be."""
-    return loaded([found(one) for one in what], device, precision, fit, size)
+    network, see `model/predict/fit.py`; size: the side of the square that it sees, or the shorter side. Both are by
+    default as `save_pretrained` kept them, else as its kind of network has it, and the size that it was trained at, or
+    an ONNX file's own. Raises DavidError where one of these cannot be."""
+    if max_depth is not None and not isinstance(kind, str):
+        raise DavidError("max_depth belongs to a kind's name, such as kind='da2-vitl-metric'; give both")
+    told = {"max_depth": max_depth} if max_depth is not None else {}
+    model = subjects.published(kind, **told) if isinstance(kind, str) else kind
+    return loaded([found(one, model) for one in what], device, precision, fit, size)
 
 
 def loaded(
@@ -104,7 +121,8 @@ def loaded(
     sides = [
         engine.side or one.get("side") or _trained_at(about) for (engine, about), one in zip(opened, kept, strict=True)
     ]
-    fit = fit or next((one["fit"] for one in kept if "fit" in one), "square")
+    usual = next((model.fit for _, about in opened if (model := _model(about))), "square")
+    fit = fit or next((one["fit"] for one in kept if "fit" in one), usual)
     side = size if size is not None else next((side for side in sides if side), SIDE)
     return Predictor(
         tuple(engine for engine, _ in opened),
@@ -156,7 +174,13 @@ def _engine(place: Found, device: str, precision: str) -> "tuple[Engine, dict[st
 
 
 def _trained_at(about: dict[str, Any]) -> int | None:
-    """The side of its kind of network, else the longer one of the images that its recipe says it was trained on."""
-    data = about.get("recipe", {}).get("data", {})
-    own = configs.from_json(about["model"]).side if "model" in about else None
-    return own or max((side for side in (data.get("height"), data.get("width")) if side), default=None)
+    """The side of its kind of network, else the longer one of the images that its recipe says it was trained on, the
+    shorter where pictures reach it by that, else its kind's published one."""
+    data, model = about.get("recipe", {}).get("data", {}), _model(about)
+    sides = [side for side in (data.get("height"), data.get("width")) if side]
+    trained = (min if model and model.fit == "shorter" else max)(sides, default=None)
+    return (model.side or trained or model.published_side) if model else trained
+
+
+def _model(about: dict[str, Any]) -> ModelConfig | None:
+    return configs.from_json(about["model"]) if "model" in about else None

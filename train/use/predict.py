@@ -50,8 +50,11 @@ def predict(
         typer.Option("--save", metavar="NAME", help="What to write, as told above.", show_default="picture"),
     ] = None,
     fit: Annotated[
-        str, typer.Option("--fit", metavar="square|stretch|own", help="How a picture reaches the network.")
-    ] = "square",
+        str | None,
+        typer.Option(
+            "--fit", metavar="NAME", help="How a picture reaches the network, see above.", show_default="the network's"
+        ),
+    ] = None,
     size: Annotated[
         int | None,
         typer.Option(
@@ -108,7 +111,8 @@ def predict(
     EXR of normals have X right, Y up, Z towards the camera in channels R, G, B; depth is relative and grows with
     distance.
 
-    --fit square pads with the picture's own border; stretch bends; own keeps the shape, for networks that see any size.
+    --fit square pads with the picture's own border; stretch bends; own keeps the shape, for networks that see any size;
+    shorter too, as Depth Anything does, with --size for the shorter side.
 
     Of a video, picture is an MP4 with its times and sound, and the others are files of each frame. A camera, webcam or
     webcam:N, films until Ctrl-C.
@@ -159,13 +163,14 @@ def predict(
         raise typer.Exit(1 if told.predicted or told.kept else 2)
 
 
-def _require_known(fit: str, precision: str, engine: str) -> None:
+def _require_known(fit: str | None, precision: str, engine: str) -> None:
     from typing import get_args
 
     from david.model.predict import fit as fits
     from david.train.recipe import Precision
 
-    fits.require(fit)
+    if fit is not None:
+        fits.require(fit)
     if engine not in ENGINES:
         raise DavidError(f"--engine {engine}: there are {' and '.join(ENGINES)}")
     if precision not in get_args(Precision):

@@ -24,7 +24,7 @@ class Work:
     out: Path
     saves: tuple[str, ...]
     look: "Look"
-    fit: str = "square"
+    fit: str | None = None
     size: int | None = None
     precision: str = "auto"
     device: str = "auto"
@@ -61,13 +61,14 @@ class Work:
                 for place, engine in zip(self.places, predictor.engines, strict=True)
             ],
             "size": predictor.side,
+            "fit": predictor.fit,
             "precision": sorted({engine.precision for engine in predictor.engines}),
         }
         return made | self.words()
 
     def words(self) -> dict[str, Any]:
         """What of the settings is known before a network is loaded."""
-        made: dict[str, Any] = {"save": list(self.saves), "fit": self.fit}
+        made: dict[str, Any] = {"save": list(self.saves), **({"fit": self.fit} if self.fit else {})}
         if self.steady:
             made["steady"] = True
         if self.frames:
