@@ -95,8 +95,8 @@ def _net(name: str, before: int, hidden: int, after: int) -> Shapes:
     yield from _pair(f"{name}._net.2", (after, hidden, 1, 1))
 
 
-def drawn(seed: int, named: Shapes | None = None) -> State:
-    """The tensors, float32 as they are saved, that say something all over."""
+def drawn(seed: int, named: Shapes | None = None, pull: float = 0.0) -> State:
+    """The tensors, float32 as they are saved, that say something all over. pull: where attractors lie."""
     rng = np.random.default_rng(seed)
     state: State = {}
     for name, shape in named or shapes():
@@ -111,15 +111,23 @@ def drawn(seed: int, named: Shapes | None = None) -> State:
         else:
             own = not any(part in name for part in ("pretrained.", "depth_head."))  # ZoeDepth's, which begin flat
             # the first: a small variance before the first norm, whose eps is then seen
-            spread = 0.1 if "patch_embed" in name else 0.7 if own else 0.8
+            spread = 0.1 if "patch_embed" in name else 1.0 if own else 0.8
             fan = math.prod(shape[1:]) / (16 if "resize_layers.0" in name else 4 if "resize_layers.1" in name else 1)
             state[name] = torch.from_numpy(
                 rng.normal(0, spread / math.sqrt(fan) if len(shape) > 1 else 0.1, shape)
             ).float()
+    for name in state:  # metres, not centimetres of a range of ten: else float32's rounding is a large share of them
+        if name.endswith("_net.2.bias") and name.startswith(("seed_bin", "attractors")):
+            state[name] += 2.0 if name.startswith("seed") else pull
     last = next((name for name in state if name.endswith("output_conv2.2.bias")), None)
     if last is not None:
         state[last] = torch.tensor([0.3])
     return state
+
+
+def zoe_drawn(seed: int, bins: str) -> State:
+    """The tensors of a file of ZoeDepth, with attractors among the centres: further off they would pull nothing."""
+    return drawn(seed, zoe_shapes(bins), {"softplus": 2.0, "normed": 0.4, "hybrid1": 5.0, "hybrid2": 0.2}[bins])
 
 
 class Plain:
