@@ -208,9 +208,9 @@ class Plain:
         more = 0.1 if self.by_factor else 0.0
         there = torch.zeros(h, w, D, dtype=torch.float64)
         rows, columns = ([_cubic((i + 0.5) * GRID / (n + more) - 0.5) for i in range(n)] for n in (h, w))
-        across = torch.stack([sum(share * table[:, at] for at, share in one) for one in columns], dim=1)  # (37, w, D)
+        across = torch.stack([_sum(share * table[:, at] for at, share in one) for one in columns], dim=1)  # (37, w, D)
         for y, one in enumerate(rows):
-            there[y] = sum(share * across[at] for at, share in one)
+            there[y] = _sum(share * across[at] for at, share in one)
         return torch.cat([own[:1], there.flatten(0, 1)])
 
     def zoe(
@@ -292,6 +292,10 @@ class Plain:
             share = share.reshape(-1, 1) if axis == 2 else share
             x = x.index_select(axis, low) * (1 - share) + x.index_select(axis, high) * share
         return x
+
+
+def _sum(parts: Iterator[torch.Tensor]) -> torch.Tensor:
+    return torch.stack(list(parts)).sum(0)
 
 
 def _cubic(at: float) -> list[tuple[int, float]]:

@@ -15,6 +15,7 @@ import torch
 
 from david.model.export.tasks import Precision
 from david.model.predict.engine import Engine
+from david.model.predict.fields import DEPTHS
 from david.model.predict.onnx_file import OnnxEngine
 
 # Of the difference, the largest and the 99.9th percentile. float32: both sum in another order, some 1e-5 after 30
@@ -26,8 +27,8 @@ TURNS = 5
 
 @dataclass(frozen=True)
 class Difference:
-    """Of one output. largest, most: the largest difference and its 99.9th percentile, of relative depth as shares of
-    the range that it has over the images; limits: of the two"""
+    """Of one output. largest, most: the largest difference and its 99.9th percentile, of depth as shares of the range
+    that it has over the images; limits: of the two"""
 
     largest: float
     most: float
@@ -50,8 +51,10 @@ class Pt2Engine(Engine):
     def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
         bgr = torch.from_numpy(np.ascontiguousarray(images[..., ::-1])).permute(0, 3, 1, 2).float() / 255
         said = dict(zip(self.fields, (answer.numpy() for answer in self.module(bgr)), strict=True))
-        if "relative_depth" in said:
-            said["relative_depth"] = said["relative_depth"][:, None] * (-1 if len(said) == 1 else 1)
+        for name in set(DEPTHS) & set(said):
+            said[name] = said[name][:, None]
+        if tuple(said) == ("relative_depth",):  # nearness alone, distance among others
+            said["relative_depth"] = -said["relative_depth"]
         return said
 
 
@@ -90,7 +93,7 @@ def differences(
             highest[name] = max(highest[name], float(expected[name].max()))
     result = {}
     for name, parts in apart.items():
-        values = np.concatenate(parts) / ((highest[name] - lowest[name]) or 1.0 if name == "relative_depth" else 1.0)
+        values = np.concatenate(parts) / ((highest[name] - lowest[name]) or 1.0 if name in DEPTHS else 1.0)
         result[name] = Difference(float(values.max()), float(np.quantile(values, 0.999)), LIMITS[precision])
     return result
 

@@ -13,7 +13,11 @@ from david.model.networks.network import Network
 from david.model.predict.engine import finished
 
 INPUT = "image"
-NAMES = {"depth": "depth", "normals": "normals", "alpha": "foreground"}  # of the outputs, by head
+NAMES = {  # of the outputs, by head
+    **{"depth": "depth", "normals": "normals", "alpha": "foreground"},
+    **{"metric_depth": "metric_depth", "disparity": "disparity"},
+}
+FLAT = ("depth", "metric_depth", "disparity")  # outputs without a channel of their own
 CONVENTIONS = (
     "Input: float32 (B, 3, S, S), BGR in 0 .. 1; normalisation is inside. Outputs in this order, float32: of a "
     "multi-task file depth (B, S, S), normals (B, 3, S, S) as unit X right, Y up, Z towards the camera, foreground "
@@ -22,6 +26,13 @@ CONVENTIONS = (
     "with their own border (half on each side, an odd pixel at the end), halved while over 1536 pixels, resized "
     "bilinearly; outputs go back by cubics, are cut to the image, and normals are brought to unit length."
 )
+_INPUT = "Input: float32 (B, 3, S, S), BGR in 0 .. 1; normalisation is inside. Output, float32 (B, S, S): "
+TOLD: dict[str, str] = {  # of files with these tasks instead
+    "metric_depth": _INPUT + "metres along the optical axis, growing with distance.",
+    "disparity": _INPUT + "1 / depth up to a positive scale and a shift for each image, at least 0, growing with "
+    "nearness.",
+}
+UNITS = {"metric_depth": "metres", "disparity": "disparity, of no unit"}
 
 
 class Contract(nn.Module):
@@ -36,8 +47,8 @@ class Contract(nn.Module):
         """image: (B, 3, S, S) float32."""
         prediction = self.network(image.flip(1))
         said = [finished(HEADS[name], prediction[HEADS[name].output]) for name in self.heads]
-        depth = "depth" in self.heads
-        first = [-said[0][:, 0] if self.nearness else said[0][:, 0]] if depth else said[:1]
+        flat = self.heads[0] in FLAT
+        first = [-said[0][:, 0] if self.nearness else said[0][:, 0]] if flat else said[:1]
         return (*first, *said[1:])
 
 

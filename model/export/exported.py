@@ -17,10 +17,11 @@ import numpy as np
 import torch
 
 from david import __version__
+from david.model.configs.depth_anything import Dinov2Config
 from david.model.export import check, to_onnx
 from david.model.export.check import Difference
-from david.model.export.contract import CONVENTIONS, NAMES, traced
-from david.model.export.tasks import TASKS, Format, Precision, Task, chosen
+from david.model.export.contract import CONVENTIONS, NAMES, TOLD, UNITS, traced
+from david.model.export.tasks import TASKS, Format, Precision, Task, chosen, side
 from david.model.export.tasks import require as require_possible
 from david.model.heads.table import HEADS
 from david.model.networks.network import Network
@@ -54,7 +55,7 @@ def export(
     *,
     task: str | None = None,
     precision: str = "fp32",
-    size: int = 512,
+    size: int | None = None,
     form: str = "onnx",
     images: Sequence[np.ndarray] | None = None,
     about: dict[str, Any] | None = None,
@@ -63,8 +64,9 @@ def export(
 ) -> Exported:
     """Write a network to `path`, whole or absent.
 
-    task: multi, depth, normals or alpha, by default what the network has heads for; precision: fp32 or fp16, of what is
-    inside; size: S; form: onnx or pt2
+    task: a row of `TASKS`, by default what the network has heads for; precision: fp32 or fp16, of what is inside
+    size: S, by default 512, or the side that the network's published weights were trained at
+    form: onnx or pt2
     images: (S, S, 3) uint8 RGB each, to compare the two on; by default some that are generated
     about: what made it, kept in the file; further: called with the network's engine and the file's, to refuse more
     timed: measure how long both take
@@ -72,6 +74,7 @@ def export(
     Raises DavidError, and leaves nothing, where such a file cannot be or does not say what the network says."""
     require_possible(task, precision, form, size)
     which = chosen(task, network.config.heads)
+    size = side(size, network.config.published_side, isinstance(network.config, Dinov2Config))
     fields = [HEADS[name].says for name in TASKS[which]]
     metadata = _metadata(network, which, precision, size, about or {})
     reference = TorchEngine(network)
@@ -123,6 +126,7 @@ def _metadata(network: Network, task: Task, precision: str, size: int, about: di
     facts = {
         **about,
         **{"david": __version__, "model": asdict(network.config), "task": task, "precision": precision, "size": size},
-        "conventions": CONVENTIONS,
+        "conventions": TOLD.get(task, CONVENTIONS),
+        **({"unit": UNITS[task]} if task in UNITS else {}),
     }
     return {name: value if isinstance(value, str) else json.dumps(value) for name, value in facts.items()}

@@ -5,7 +5,7 @@ from typing import Literal, get_args
 
 from david.pack.errors import DavidError
 
-Task = Literal["multi", "depth", "normals", "alpha"]
+Task = Literal["multi", "depth", "normals", "alpha", "metric_depth", "disparity"]
 Precision = Literal["fp32", "fp16"]
 Format = Literal["onnx", "pt2"]
 TASKS: dict[Task, tuple[str, ...]] = {  # the heads whose outputs a file has, in its order
@@ -13,12 +13,16 @@ TASKS: dict[Task, tuple[str, ...]] = {  # the heads whose outputs a file has, in
     "depth": ("depth",),
     "normals": ("normals",),
     "alpha": ("alpha",),
+    "metric_depth": ("metric_depth",),
+    "disparity": ("disparity",),
 }
-DEEPEST_MULTIPLE = 16  # the network's smallest map has a pixel for so many of the image's, each way
+# Of the side in pixels: DAViD's smallest map has a pixel for so many of the image's, each way; DINOv2 has patches.
+DEEPEST_MULTIPLE, PATCH = 16, 14
 LARGEST_SIDE = 4096
+USUAL = 512
 
 
-def require(task: str | None, precision: str, form: str, size: int) -> None:
+def require(task: str | None, precision: str, form: str, size: int | None) -> None:
     """Raise DavidError where such a file cannot be, whatever the network."""
     for name, value, choices in (("task", task, TASKS), ("precision", precision, get_args(Precision))):
         if value is not None and value not in choices:
@@ -27,10 +31,27 @@ def require(task: str | None, precision: str, form: str, size: int) -> None:
         raise DavidError(f"--format {form}: there are {', '.join(get_args(Format))}")
     if precision == "fp16" and form != "onnx":
         raise DavidError(f"--precision fp16: of ONNX files only; leave it out for --format {form}")
-    if not DEEPEST_MULTIPLE <= size <= LARGEST_SIDE or size % DEEPEST_MULTIPLE:
-        raise DavidError(
-            f"--size {size}: expected a multiple of {DEEPEST_MULTIPLE} from {DEEPEST_MULTIPLE} to {LARGEST_SIDE} pixels"
-        )
+    if size is not None and not any(_fits(size, multiple) for multiple in (DEEPEST_MULTIPLE, PATCH)):
+        raise _refusal(size, DEEPEST_MULTIPLE)
+
+
+def side(size: int | None, published: int | None, patches: bool) -> int:
+    """Of the square that a network's file sees: `size`, or what is usual for it. published: the side that its published
+    weights were trained at; patches: whether it sees patches of 14 pixels. Raises DavidError where it can't be."""
+    multiple = PATCH if patches else DEEPEST_MULTIPLE
+    size = size if size is not None else (published or USUAL)
+    if not _fits(size, multiple):
+        raise _refusal(size, multiple)
+    return size
+
+
+def _fits(size: int, multiple: int) -> bool:
+    return multiple <= size <= LARGEST_SIDE and size % multiple == 0
+
+
+def _refusal(size: int, multiple: int) -> DavidError:
+    most = LARGEST_SIDE // multiple * multiple
+    return DavidError(f"--size {size}: expected a multiple of {multiple} from {multiple} to {most} pixels")
 
 
 def chosen(task: str | None, heads: Sequence[str]) -> Task:

@@ -3,7 +3,7 @@
 B images, H rows, W columns; h x w patches, D channels of a token.
 """
 
-from functools import partial
+from typing import Any
 
 import timm
 import torch
@@ -26,9 +26,9 @@ class Dinov2(Backbone):
     def __init__(self, config: Dinov2Config):
         nn.Module.__init__(self)
         own = {"embed_dim": config.width, "depth": config.blocks, "num_heads": config.attention_heads}
-        sizes = {name: value for name, value in own.items() if value is not None}
-        make = partial(timm.create_model, config.backbone, img_size=config.backbone_size, num_classes=0)
-        self.vit: ViT = make(dynamic_img_size=True, **sizes)
+        sizes: dict[str, Any] = {name: value for name, value in own.items() if value is not None}
+        sizes |= {"img_size": config.backbone_size, "num_classes": 0, "dynamic_img_size": True}
+        self.vit: ViT = timm.create_model(config.backbone, **sizes)
         self.vit.prune_intermediate_layers([config.taps[-1]], prune_norm=False, prune_head=True)
         self.taps = list(config.taps)
         self.size = (config.backbone_size, config.backbone_size)
@@ -44,7 +44,7 @@ class Dinov2(Backbone):
         vit = self.vit
         x = vit.patch_embed(image)  # (B, h, w, D)
         positions = self.positions((x.shape[1], x.shape[2])).to(x.dtype)
-        x = torch.cat([vit.cls_token.expand(len(x), -1, -1).to(x.dtype), x.flatten(1, 2)], dim=1) + positions
+        x = torch.cat([vit.cls_token.expand(x.shape[0], -1, -1).to(x.dtype), x.flatten(1, 2)], dim=1) + positions
         taps = []
         for number, block in enumerate(vit.blocks):
             x = checkpoint(block, x) if vit.grad_checkpointing else block(x)

@@ -147,8 +147,8 @@ class Mixture(nn.Module):
         first, second, cold, hot = (self.layers(seen) + SMALL).split(1, dim=1)
         p, share = first / (first + second), cold / (cold + hot)
         temperature = (self.hottest - self.coldest) * share + self.coldest
-        log = self.logs + self.numbers * p.clamp(SMALL, 1).log()
-        log = log + (self.most - self.numbers) * (1 - p).clamp(SMALL, 1).log()
+        log = self.logs + self.numbers * p.clamp(min=SMALL).log()
+        log = log + (self.most - self.numbers) * (1 - p).clamp(min=SMALL).log()
         return (log / temperature).softmax(dim=1)
 
 

@@ -11,11 +11,18 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 PICTURE = "picture"  # of what is known about weights: a picture's path on this machine
 PICTURE_FILE = "picture.png"  # its name beside the card
-PIPELINES = {"relative_depth": "depth-estimation", "alpha": "image-segmentation"}  # the hub's names, first that fits
+PIPELINES = {
+    "metric_depth_m": "depth-estimation",
+    "relative_depth": "depth-estimation",
+    "relative_disparity": "depth-estimation",
+    "alpha": "image-segmentation",
+}  # the hub's names, first that fits
 MEANINGS = {
     "relative_depth": "(H, W), known up to a positive scale and a shift, growing with distance",
     "normals": "(H, W, 3), unit X right, Y up, Z towards the camera",
     "alpha": "(H, W), the share of each pixel that is foreground, 0 to 1",
+    "metric_depth_m": "(H, W), metres along the optical axis",
+    "relative_disparity": "(H, W), 1 / depth up to a positive scale and a shift, growing with nearness",
 }
 UNKNOWN = "unknown"  # the hub's word for a licence that nobody stated
 

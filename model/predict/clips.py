@@ -22,6 +22,7 @@ import cv2
 import numpy as np
 
 from david.model.predict import drawing, outputs, video, webcam
+from david.model.predict.fields import METRIC, depth_of
 from david.model.predict.inputs import WEBCAM, Input
 from david.model.predict.outputs import Shot
 from david.model.predict.record import Outcome
@@ -119,7 +120,9 @@ def _predicted(job: "Job", one: Input, filming: Filming, tell: Tell) -> Outcome:
     written.note(job.out / (one.stem + SHOWN))
     about = {"frames": written.count, "rate": round(float(clip.rate), 4)}
     if steady is not None and steady.reference is not None:
-        about["depth_range"] = list(_reach(steady.reference))
+        metric = depth_of(job.predictor.fields) == METRIC
+        low, high = steady.reference.low, steady.reference.high
+        about |= {"depth_range_m": [low, high]} if metric else {"depth_range": list(_reach(steady.reference))}
     return Outcome(one, written.files, {"size": written.size, "fields": list(job.predictor.fields)} | about)
 
 

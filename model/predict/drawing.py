@@ -5,7 +5,8 @@ that a picture of many megapixels takes little time and memory.
     drawn = drawing.pictures(out)               # {"relative_depth": (H, W, 3) uint8, ...}
     sheet = drawing.side_by_side(rgb, out)      # RGB and all of them, one picture
 
-Where the network says alpha, depth and normals are drawn where it is above 0.5 alone; the rest is dark.
+Metric depth has a bar of its colours with metres at its ends. Where the network says alpha, depth and normals are drawn
+where it is above 0.5 alone; the rest is dark.
 
 Legend: H rows, W columns. All pictures are (H, W, 3) uint8 sRGB.
 """
@@ -15,7 +16,7 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
-from david.model.predict.fields import Fields
+from david.model.predict.fields import DEPTHS, DISPARITY, METRIC, Fields, depth_of
 from david.pack.look.preview import INVALID, depth_span
 
 Span = tuple[float, float]
@@ -24,6 +25,8 @@ FOREGROUND = 0.5  # alpha above it is drawn
 ROWS = 64  # of a strip: what is computed of it stays in a processor's cache
 SEEN = 1 << 20  # pixels that a picture's range of depth is taken from, evenly chosen
 LONGEST = 65_500  # pixels of a side, the most that a JPEG holds
+BAR_LEAST = (64, 96)  # rows and columns that a picture needs for a bar of metres
+INK, FONT = (232, 234, 238), cv2.FONT_HERSHEY_SIMPLEX
 _WARM = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_TURBO)[..., ::-1].copy()
 _WARM[0] = INVALID  # the darkest blue is that of 1, and 0 is what is not drawn
 
@@ -33,38 +36,74 @@ def foreground(fields: Fields, rows: slice = slice(None)) -> np.ndarray | None:
     return None if fields.alpha is None else fields.alpha[rows] > FOREGROUND
 
 
-def span(fields: Fields) -> Span | None:
-    """The nearest and the farthest relative depth of the foreground but for 0.5 % at each end, of a picture of more
-    than a million pixels by every n-th row and column; 0, 0 without a foreground. None where depth is not known.
+def span(fields: Fields, name: str | None = None) -> Span | None:
+    """The least and the most of the foreground's depth but for 0.5 % at each end, of a picture of more than a million
+    pixels by every n-th row and column; 0, 0 without a foreground. None where depth is not known.
 
-    Pictures are comparable, and a video does not flicker, where all are drawn with one span."""
-    if fields.relative_depth is None:
+    name: of which depth, by default what `depth_of` says. Pictures are comparable, and a video does not flicker, where
+    all are drawn with one span."""
+    name = name or depth_of(fields)
+    if name is None:
         return None
-    step = max(1, round((fields.relative_depth.size / SEEN) ** 0.5))
-    depth = fields.relative_depth[::step, ::step]
+    step = max(1, round((fields[name].size / SEEN) ** 0.5))
+    depth = fields[name][::step, ::step]
     valid = np.ones(depth.shape, bool) if fields.alpha is None else fields.alpha[::step, ::step] > FOREGROUND
     return depth_span(depth, valid)
 
 
 def pictures(fields: Fields, depth_span: Span | None = None) -> dict[str, np.ndarray]:
-    """Every field that can be drawn, by its name. depth_span: the warmest and the coldest, by default `span`'s."""
+    """Every field that can be drawn, by its name. depth_span: the least and the most depth that is told apart, of what
+    `depth_of` says, by default `span`'s."""
     return {name: draw(fields, name, depth_span) for name in fields if _drawable(fields[name])}
 
 
 def draw(fields: Fields, name: str, depth_span: Span | None = None) -> np.ndarray:
-    """One field. Depth has no unit: its colours tell what is nearer, not how near."""
+    """One field. Relative depth and disparity have no unit: their colours tell what is nearer, not how near."""
     values = fields[name]
     out = np.empty((*values.shape[:2], 3), np.uint8)
-    reach = (depth_span or span(fields)) if name == "relative_depth" else None
+    reach = None
+    if name in DEPTHS:
+        reach = (depth_span if name == depth_of(fields) else None) or span(fields, name)
     for rows in _strips(values):
         inside = foreground(fields, rows)
         if reach:
-            out[rows] = _depth(values[rows], inside, reach)
+            near, far = reach if name != DISPARITY else (-reach[1], -reach[0])
+            out[rows] = _depth(values[rows] if name != DISPARITY else -values[rows], inside, (near, far))
         elif values.ndim == 3:
             out[rows] = _normals(values[rows], inside)
         else:
             out[rows] = _grey(values[rows])
+    if reach and name == METRIC:
+        _bar(out, reach)
     return out
+
+
+def metres(value: float) -> str:
+    """As it stands at a bar, to three digits."""
+    digits = max(0, 2 - max(0, int(np.floor(np.log10(max(value, 1e-9))))))
+    return f"{value:.{digits}f} m"
+
+
+def _bar(out: np.ndarray, reach: Span) -> None:
+    """Into the lower left corner: the colours from near to far, with metres at both ends and in the middle. Not into a
+    picture that is too small to read it."""
+    rows, columns = out.shape[:2]
+    if rows < BAR_LEAST[0] or columns < BAR_LEAST[1]:
+        return
+    size = float(np.clip(min(rows, columns) / 700, 0.28, 2.0))
+    pad, high = max(3, round(10 * size)), max(4, round(14 * size))
+    near, far = reach
+    words = [metres(value) for value in (near, (near + far) / 2, far)]
+    wide = [cv2.getTextSize(word, FONT, size, 1)[0] for word in words]
+    across = min(columns - 2 * pad, max(sum(one[0] for one in wide) + 4 * pad, columns // 3))
+    tall = 3 * pad + high + max(one[1] for one in wide)
+    top = rows - tall
+    out[top:, : across + 2 * pad] = INVALID
+    warmth = np.rint(np.linspace(255, 1, across)).astype(np.uint8)
+    out[top + pad : top + pad + high, pad : pad + across] = cv2.applyColorMap(warmth[None], _WARM)
+    places = (pad, pad + (across - wide[1][0]) // 2, pad + across - wide[2][0])
+    for word, left in zip(words, places, strict=True):
+        cv2.putText(out, word, (left, rows - pad), FONT, size, INK, max(1, round(size)), cv2.LINE_AA)
 
 
 def side_by_side(rgb: np.ndarray, fields: Fields, depth_span: Span | None = None) -> np.ndarray:

@@ -3,7 +3,7 @@
 H rows, W columns: of the picture. C channels.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,6 +42,18 @@ FIELDS: dict[str, Kind] = {  # the fields by name; another head's output has the
     "metric_depth_m": Kind(1, not_negative),
     "relative_disparity": Kind(1, not_negative),
 }
+
+
+# The fields that say how far things are; of several the first is what is drawn and written as depth.
+METRIC, DISPARITY = "metric_depth_m", "relative_disparity"
+DEPTHS = (METRIC, "relative_depth", DISPARITY)
+AFFINE = ("relative_depth", DISPARITY)  # of these, those of which each picture has a scale and a shift of its own
+
+
+def depth_of(fields: Iterable[str]) -> str | None:
+    """The name of what is depth among these fields; None where nothing is."""
+    there = set(fields)
+    return next((name for name in DEPTHS if name in there), None)
 
 
 def finished(name: str, values: np.ndarray) -> np.ndarray:

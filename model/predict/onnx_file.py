@@ -2,7 +2,8 @@
 
 One input, float32 (B, 3, S, S), BGR in 0 .. 1; everything else is inside. Outputs by order, float32: of a multi-task
 file depth (B, S, S), normals (B, 3, S, S), foreground probability (B, 1, S, S); of a single-task file one of these. In
-a multi-task file depth grows with distance, in a single-task depth file with nearness.
+a multi-task file depth grows with distance, in a single-task depth file with nearness. Our own exports of metric depth
+and of disparity are single-task files too, (B, S, S), and say in their metadata which they are.
 
 B images, S the side of the square in pixels. Needs the extra `onnx`.
 """
@@ -16,10 +17,12 @@ import numpy as np
 
 from david.model import readable
 from david.model.predict.engine import Engine
+from david.model.predict.fields import DEPTHS, DISPARITY, METRIC
 from david.pack import machine
 from david.pack.errors import DavidError
 
 FLOAT = "tensor(float)"
+OWN = {"metric_depth": METRIC, "disparity": DISPARITY}  # tasks of our own exports, and the field
 CONTRACT = (
     "one input of float32 (B, 3, S, S), BGR in 0 .. 1, and as outputs depth (B, S, S), normals (B, 3, S, S), "
     "foreground (B, 1, S, S), or one of these alone"
@@ -74,6 +77,9 @@ class OnnxEngine(Engine):
         floats = all(one.type == FLOAT for one in outputs)
         if floats and shapes == list(kinds.values()):
             return dict(zip(kinds, (one.name for one in outputs), strict=True))
+        own = OWN.get(str(self.about.get("task")))
+        if floats and own and shapes == [square]:
+            return {own: outputs[0].name}
         if floats and len(shapes) == 1 and shapes[0] in kinds.values():
             field = next(name for name, shape in kinds.items() if shape == shapes[0])
             return {field: outputs[0].name}
@@ -86,9 +92,11 @@ class OnnxEngine(Engine):
         seen = np.ascontiguousarray(images[..., ::-1].transpose(0, 3, 1, 2), np.float32) / 255
         answers = self.session.run(list(self.outputs.values()), {self.input: seen})
         said = {name: answer.astype(np.float32, copy=False) for name, answer in zip(self.outputs, answers, strict=True)}
-        if "relative_depth" in said:
-            depth = said["relative_depth"][:, None]
-            said["relative_depth"] = -depth if len(said) == 1 else depth  # nearness alone, distance among others
+        for name in DEPTHS:
+            if name in said:
+                said[name] = said[name][:, None]
+        if tuple(said) == ("relative_depth",):  # nearness alone, distance among others
+            said["relative_depth"] = -said["relative_depth"]
         return said
 
 

@@ -16,11 +16,12 @@ import numpy as np
 import simplejpeg
 
 from david.model.predict import drawing
-from david.model.predict.fields import FIELDS, Fields
+from david.model.predict.fields import DEPTHS, FIELDS, METRIC, Fields, depth_of
 from david.model.predict.points import Camera, ply, points
 from david.pack.errors import DavidError
 
 STEPS = 65535  # of the depth PNG
+A_METRE = 1000  # steps of a metre in that of metric depth
 JPEG_QUALITY = 95
 # Noise-free maps: runs, one row above as the guess. As small as zlib's default of OpenCV, in less time.
 FAST = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE,
@@ -50,12 +51,13 @@ class Shot:
 @dataclass(frozen=True)
 class Kind:
     """A row. needs: fields, all of which a network must say; ending: of the file, behind the input's stem; write: its
-    bytes; about: for people"""
+    bytes; about: for people; depth: whether it needs one of `fields.DEPTHS` besides"""
 
     needs: tuple[str, ...]
     ending: str
     write: Callable[[Shot], bytes]
     about: str
+    depth: bool = False
 
 
 def png(pixels: np.ndarray) -> bytes:
@@ -89,9 +91,16 @@ def npz(fields: Fields) -> bytes:
 
 
 def depth_range(fields: Fields) -> list[float] | None:
-    """The least and the most relative depth of a picture: 0 and 65535 of the depth PNG."""
-    depth = fields.relative_depth
-    return None if depth is None else [float(depth.min()), float(depth.max())]
+    """The least and the most depth of a picture: where it is relative, 0 and 65535 of the depth PNG."""
+    name = depth_of(fields)
+    return None if name is None else [float(fields[name].min()), float(fields[name].max())]
+
+
+def depth(fields: Fields) -> np.ndarray:
+    """(H, W), of fields that have some."""
+    name = depth_of(fields)
+    assert name is not None  # `require` looked
+    return fields[name]
 
 
 def _picture(shot: Shot) -> bytes:
@@ -100,18 +109,21 @@ def _picture(shot: Shot) -> bytes:
 
 
 def _depth(shot: Shot) -> bytes:
-    depth = shot.fields["relative_depth"]
-    least, most = shot.depth_range or depth_range(shot.fields) or (0.0, 0.0)
-    steps = np.empty(depth.shape, np.uint16)
-    scale = STEPS / max(most - least, 1e-12)
-    for start in range(0, len(depth), drawing.ROWS):
+    """Metric depth in millimetres, 65535 for what is farther; other depth from its least to its most."""
+    values = depth(shot.fields)
+    least, scale = 0.0, float(A_METRE)
+    if depth_of(shot.fields) != METRIC:
+        least, most = shot.depth_range or depth_range(shot.fields) or (0.0, 0.0)
+        scale = STEPS / max(most - least, 1e-12)
+    steps = np.empty(values.shape, np.uint16)
+    for start in range(0, len(values), drawing.ROWS):
         rows = slice(start, start + drawing.ROWS)
-        steps[rows] = np.rint((depth[rows] - np.float64(least)) * scale).clip(0, STEPS)
+        steps[rows] = np.rint((values[rows] - np.float64(least)) * scale).clip(0, STEPS)
     return png(steps)
 
 
 def _depth_exr(shot: Shot) -> bytes:
-    return exr({"Y": shot.fields["relative_depth"]})
+    return exr({"Y": depth(shot.fields)})
 
 
 def _normals(shot: Shot) -> bytes:
@@ -153,15 +165,15 @@ def _points(shot: Shot) -> bytes:
 
 KINDS: dict[str, Kind] = {
     "picture": Kind((), "_picture.jpg", _picture, "all side by side, JPEG"),
-    "depth": Kind(("relative_depth",), "_depth.png", _depth, "16-bit PNG, its range in predictions.jsonl"),
-    "depth-exr": Kind(("relative_depth",), "_depth.exr", _depth_exr, "float32, channel Y"),
-    "depth-npy": Kind(("relative_depth",), "_depth.npy", lambda shot: npy(shot.fields["relative_depth"]), "float32"),
+    "depth": Kind((), "_depth.png", _depth, "16-bit PNG: mm, or its range in predictions.jsonl", depth=True),
+    "depth-exr": Kind((), "_depth.exr", _depth_exr, "float32, channel Y; metres where it is metric", depth=True),
+    "depth-npy": Kind((), "_depth.npy", lambda shot: npy(depth(shot.fields)), "float32", depth=True),
     "normals": Kind(("normals",), "_normals.png", _normals, "PNG, R, G, B = X, Y, Z as 127.5 n + 127.5"),
     "normals-exr": Kind(("normals",), "_normals.exr", _normals_exr, "float32, R, G, B = X, Y, Z"),
     "alpha": Kind(("alpha",), "_alpha.png", _alpha, "8-bit grey PNG"),
     "cutout": Kind(("alpha",), "_cutout.png", _cutout, "RGBA PNG, colours as they are"),
     "composite": Kind(("alpha",), "_composite.png", _composite, "PNG on --background"),
-    "points": Kind(("relative_depth",), "_points.ply", _points, "point cloud, PLY, by --fov or --intrinsics"),
+    "points": Kind((), "_points.ply", _points, "point cloud, PLY, by --fov or --intrinsics", depth=True),
     "npz": Kind((), "_fields.npz", lambda shot: npz(shot.fields), "all arrays under their names, float32"),
 }
 DEFAULT = ("picture",)
@@ -179,10 +191,18 @@ def chosen(words: Iterable[str] | None) -> tuple[str, ...]:
 def require(names: Sequence[str], fields: Sequence[str], who: str) -> None:
     """Raise DavidError where a network, `who`, does not say what a kind needs. fields: that it says"""
     for name in names:
+        if KINDS[name].depth and depth_of(fields) is None:
+            raise DavidError(f"--save {name} needs {' or '.join(DEPTHS)}, but {who} says {', '.join(fields)} alone")
         if lacking := [one for one in KINDS[name].needs if one not in fields]:
             raise DavidError(f"--save {name} needs {lacking[0]}, but {who} says {', '.join(fields)} alone")
     if "picture" in names and not set(FIELDS) & set(fields):
         raise DavidError(f"--save picture draws {', '.join(FIELDS)}, but {who} says {', '.join(fields)} alone")
+
+
+def possible(fields: Sequence[str]) -> list[str]:
+    """The kinds that a network which says these fields can be saved as."""
+    has_depth = depth_of(fields) is not None
+    return [name for name, kind in KINDS.items() if set(kind.needs) <= set(fields) and (has_depth or not kind.depth)]
 
 
 def needed(names: Sequence[str], fields: Sequence[str]) -> tuple[str, ...]:
@@ -190,6 +210,8 @@ def needed(names: Sequence[str], fields: Sequence[str]) -> tuple[str, ...]:
     if {"picture", "npz"} & set(names):
         return tuple(fields)
     wanted = {one for name in names for one in KINDS[name].needs}
+    if any(KINDS[name].depth for name in names) and (found := depth_of(fields)):
+        wanted.add(found)
     if "points" in names:
         wanted |= {"normals", "alpha"}
     return tuple(name for name in fields if name in wanted)
@@ -216,4 +238,5 @@ def facts(shot: Shot) -> dict[str, Any]:
     """What a line of the record says of a picture besides its files."""
     height, width = shot.rgb.shape[:2]
     reach = depth_range(shot.fields)
-    return {"size": [height, width], "fields": list(shot.fields), **({"depth_range": reach} if reach else {})}
+    unit = "depth_range_m" if depth_of(shot.fields) == METRIC else "depth_range"
+    return {"size": [height, width], "fields": list(shot.fields), **({unit: reach} if reach else {})}

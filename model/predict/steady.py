@@ -1,7 +1,8 @@
 """`--steady`: what a network says of a video's frames, one by one, brought to one scale and freed of flicker.
 
 A network sees each frame by itself. Noise of the sensor, exposure and compression change what it says from frame to
-frame where nothing moves, and relative depth has a scale and a shift of its own in each. Three things are done, in the
+frame where nothing moves, and relative depth has a scale and a shift of its own in each (metric depth has not, and is
+smoothed alone). Three things are done, in the
 frame as the network sees it, whatever the video's size; frames stream, and one is kept.
 
 **Scale and shift.** Depth of a frame becomes s d + b, the line that lies best on what came out for the frame before,
@@ -30,6 +31,7 @@ import cv2
 import numpy as np
 
 from david.model.predict import motion
+from david.model.predict.fields import AFFINE, METRIC, depth_of
 from david.model.predict.motion import MAD, Motion
 
 ANCHOR_S, MEAN_S = 4.0, 1.0  # seconds; a quarter is what draws back fastest without swinging
@@ -67,14 +69,17 @@ def reference(looked_at: Sequence[Said]) -> Reference | None:
     """From what was said of some frames all over a sequence; None where none shows a person with depth.
 
     The range is that of the frames after each was brought to the common centre and spread, a tenth wider."""
-    seen = [one["relative_depth"][0][person(one)] for one in looked_at if "relative_depth" in one]
+    name = next((found for one in looked_at if (found := depth_of(one))), "")
+    seen = [one[name][0][person(one)] for one in looked_at if name in one]
     seen = [depth for depth in seen if len(depth) >= LEAST]
     if not seen:
         return None
     measured = np.array([_centre_spread(depth) for depth in seen])
     centre, spread = (float(one) for one in np.median(measured, axis=0))
     ends = [
-        (np.quantile(depth, [0.01, 0.99]) - own) / width * spread + centre
+        np.quantile(depth, [0.01, 0.99])
+        if name == METRIC  # has one scale already
+        else (np.quantile(depth, [0.01, 0.99]) - own) / width * spread + centre
         for depth, (own, width) in zip(seen, measured, strict=True)
     ]
     low, high = float(np.min(ends)), float(np.max(ends))
@@ -124,13 +129,14 @@ class Steady:
 
     def _begin(self, new: dict[str, np.ndarray], where: np.ndarray) -> None:
         """A first frame: its depth to the sequence's centre and spread, nothing smoothed."""
-        depth = new.get("relative_depth")
+        name = depth_of(new)
+        depth = new[name] if name in AFFINE else None
         if depth is not None and self.reference is not None and where.sum() >= LEAST:
             centre, spread = _centre_spread(depth[..., 0][where])
             scale = self.reference.spread / spread
             self._line = scale, self.reference.centre - scale * centre
-        if depth is not None:
-            new["relative_depth"] = _on(self._line, depth)
+        if name is not None and depth is not None:
+            new[name] = _on(self._line, depth)
         self._noise, self._away = np.ones(where.shape, np.float32), np.zeros(2)
 
     def _follow(
@@ -139,15 +145,16 @@ class Steady:
         noise = moved.before(self._noise)
         self._noise = np.ones_like(noise)
         old = {name: _deep(moved.before(values)) for name, values in self._said.items()}
-        if "relative_depth" in new:
-            depth = new["relative_depth"][..., 0]
+        affine = found if (found := depth_of(new)) in AFFINE else None
+        if affine is not None:
+            depth = new[affine][..., 0]
             trusted = np.flatnonzero(both & (moved.belief > 0.5))
             trusted = trusted[:: -(-len(trusted) // SAMPLED) or 1]
             if len(trusted) >= LEAST:
-                x, y, weight = (one.ravel()[trusted] for one in (depth, old["relative_depth"], moved.belief))
+                x, y, weight = (one.ravel()[trusted] for one in (depth, old[affine], moved.belief))
                 line = fitted(x, y, weight, float(np.mean(noise.ravel()[trusted])))
                 self._line = self._anchored(line or self._line, float(np.median(x)), span_s)
-            new["relative_depth"] = _on(self._line, new["relative_depth"])
+            new[affine] = _on(self._line, new[affine])
         speed = np.exp(-np.linalg.norm(moved.flow, axis=-1) / np.float32(FAST_PX))
         share = np.where(moved.still, np.float32(KEEP), np.float32(KEEP_MOVING)) * moved.belief * speed
         for name, values in new.items():
@@ -155,7 +162,7 @@ class Steady:
             if name != "alpha":
                 keep[changed] = 0
             mixed = values + keep[..., None] * (old[name] - values)
-            if name == "relative_depth":
+            if name == affine:
                 self._noise = keep**2 * noise + (1 - keep) ** 2
             if name == "normals":
                 mixed /= np.maximum(np.linalg.norm(mixed, axis=-1, keepdims=True), 1e-6)

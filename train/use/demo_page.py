@@ -20,7 +20,8 @@ CACHE_S = 1800  # how long a file of the page's own stays, seconds
 BYTES_PER_PIXEL = 8  # of what is uploaded, more than any picture's file has
 ROOM_BYTES = 1 << 22  # for headers, profiles and thumbnails
 DOWNLOADS = ("picture", "depth", "normals", "alpha", "cutout", "points", "npz")  # that are ticked at first
-TITLES = {"relative_depth": "Depth", "normals": "Normals", "alpha": "Alpha", "cut-out": "Cut-out"}
+TITLES = {"relative_depth": "Depth", "normals": "Normals", "alpha": "Alpha", "cut-out": "Cut-out",
+          "metric_depth_m": "Depth in metres", "relative_disparity": "Disparity"}  # fmt: skip
 # What a browser may fetch for this page: what this server serves, and nothing from anywhere else.
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "

@@ -17,7 +17,7 @@ import numpy as np
 
 from david.model.predict import clips, drawing, outputs, pictures, points
 from david.model.predict.clips import Filming, Unfinished
-from david.model.predict.fields import FIELDS, Fields
+from david.model.predict.fields import FIELDS, Fields, depth_of
 from david.model.predict.inputs import VIDEO, Input
 from david.model.predict.outputs import Look, Shot
 from david.model.predict.points import Camera
@@ -65,7 +65,7 @@ class Desk:
 
     @property
     def has_cloud(self) -> bool:
-        return "relative_depth" in self.predictor.fields
+        return depth_of(self.predictor.fields) is not None
 
     def picture(self, path: Path, name: str, fov_degrees: float, kinds: Sequence[str]) -> Answer:
         """Everything of one picture. path: of what was uploaded; name: its own; kinds: what can be downloaded, of
@@ -112,7 +112,7 @@ class Desk:
 
     def kinds(self) -> list[str]:
         """The files that this predictor's answers can be saved as."""
-        return [name for name, kind in outputs.KINDS.items() if set(kind.needs) <= set(self.predictor.fields)]
+        return outputs.possible(self.predictor.fields)
 
     def _room(self) -> Path:
         """A new folder; of the oldest results one goes."""
@@ -146,7 +146,7 @@ def _drawn(view: str, rgb: np.ndarray, fields: Fields) -> np.ndarray:
 def for_viewer(cloud: points.Points) -> bytes:
     """A PLY file of a cloud around the origin as viewers have their axes, X right, Y up, Z towards who looks."""
     xyz = cloud.xyz * TO_VIEWER_AXES
-    return points.ply(points.Points(xyz - (xyz.min(axis=0) + xyz.max(axis=0)) / 2, cloud.rgb))
+    return points.ply(points.Points(xyz - (xyz.min(axis=0) + xyz.max(axis=0)) / 2, cloud.rgb, metric=cloud.metric))
 
 
 def _stem(name: str) -> str:

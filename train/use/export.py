@@ -26,12 +26,19 @@ def export(
     out: Annotated[Path, typer.Option(metavar="FILE", help="The file to write, ending in .onnx or .pt2.")],
     task: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="What it says: multi, depth, normals, alpha.", show_default="all it can"),
+        typer.Option(
+            metavar="NAME",
+            help="What it says: multi, depth, normals, alpha, metric_depth, disparity.",
+            show_default="all it can",
+        ),
     ] = None,
     precision: Annotated[
         str, typer.Option(metavar="fp32|fp16", help="What is computed in, between float32 inputs and outputs.")
     ] = "fp32",
-    size: Annotated[int, typer.Option(metavar="N", help="Side of the square that it sees, in pixels.")] = 512,
+    size: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Side of the square that it sees, in pixels.", show_default="512, or its own"),
+    ] = None,
     check: Annotated[
         Path | None,
         typer.Option(
@@ -48,7 +55,8 @@ def export(
     else inside. It says what made it. It is written only if it says what the network says: on made-up images, on the
     first 32 pictures of a folder, or on the first 32 samples of a shard set, there by the metrics of `david eval` too.
 
-    In a file of --task depth, depth grows with nearness, as in the official one; in one of all tasks with distance.
+    In a file of --task depth, depth grows with nearness, as in the official one; in one of all tasks with distance. One
+    of metric_depth says metres, one of disparity 1 / depth up to scale and shift; both are (B, S, S), 518 by default.
     """
     from david.model.export import tasks
     from david.pack.errors import DavidError
@@ -84,21 +92,24 @@ def export(
 
 
 def _exported(
-    place: "Found", out: Path, check: Path | None, split: str | None, *, precision: str, size: int, **how: Any
+    place: "Found", out: Path, check: Path | None, split: str | None, *, precision: str, size: int | None, **how: Any
 ) -> "tuple[Exported, dict[str, tuple[float, float]]]":
     """What was written, and of each metric the network's and the file's. split: of the shard set to compare on, where
     `check` is one"""
     from david.model.export import export as write
+    from david.model.export.tasks import side
     from david.pack.files import make_folder
     from david.train.use import checks
 
+    network, about = _opened(place)
+    own = network.config
+    size = side(size, own.published_side, own.fit == "shorter")
     images, metrics = None, None
     if check is not None and split is None:
         images = checks.pictures(check, size)
     elif check is not None and split is not None:
         batches = checks.samples([check], split, size)
         images, metrics = checks.images(batches), checks.Metrics(batches, precision, out)
-    network, about = _opened(place)
     make_folder(out.absolute().parent)
     how |= {"precision": precision, "size": size, "images": images, "about": about}
     exported = write(network, out, **how, further=metrics)

@@ -98,7 +98,7 @@ def load(
     an ONNX file's own. Raises DavidError where one of these cannot be."""
     if max_depth is not None and not isinstance(kind, str):
         raise DavidError("max_depth belongs to a kind's name, such as kind='da2-vitl-metric'; give both")
-    told = {"max_depth": max_depth} if max_depth is not None else {}
+    told: dict[str, Any] = {"max_depth": max_depth} if max_depth is not None else {}
     model = subjects.published(kind, **told) if isinstance(kind, str) else kind
     return loaded([found(one, model) for one in what], device, precision, fit, size)
 
@@ -121,7 +121,8 @@ def loaded(
     sides = [
         engine.side or one.get("side") or _trained_at(about) for (engine, about), one in zip(opened, kept, strict=True)
     ]
-    usual = next((model.fit for _, about in opened if (model := _model(about))), "square")
+    free = [about for engine, about in opened if not engine.side]  # the others see one square
+    usual = next((model.fit for about in free if (model := _model(about))), "square")
     fit = fit or next((one["fit"] for one in kept if "fit" in one), usual)
     side = size if size is not None else next((side for side in sides if side), SIDE)
     return Predictor(
