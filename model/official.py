@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 
 from david.model import foreign, readable
 from david.model.configs.base import ModelConfig
-from david.model.configs.depth_anything import ENCODERS, Dinov2Config, ZoeConfig
+from david.model.configs.depth_anything import ENCODERS, DepthAnythingConfig, Dinov2Config, ZoeConfig
 from david.model.foreign import State
 from david.model.networks.network import Network, build
 from david.pack.errors import DavidError
@@ -31,6 +31,7 @@ CORE = "core.core."
 TRUNK, HEAD = "pretrained.", "depth_head."
 # What ZoeDepth's distribution over K bins keeps beside its weights: 0 .. K - 1, and K - 1.
 NUMBERS, MOST = (f"conditional_log_binomial.log_binomial_transform.{name}" for name in ("k_idx", "K_minus_1"))
+JUDGED, PLAIN = 252, 0.999  # side in pixels of what a file is judged by, and the share of pixels that is plain
 UNTOLD = (
     "a file of Depth Anything's names, which don't tell what it is: give a kind, such as da2-vitl for relative, "
     "da2-vitl-metric with max_depth for metric depth, or da2-zoe-vitl for ZoeDepth's head"
@@ -82,6 +83,34 @@ def known(path: Path, found: Mapping[str, torch.Tensor], config: Dinov2Config) -
         names = official_names(build(config))
     bare = {official.removeprefix(core): ours for official, (ours, _) in names.items()}
     return {bare.get(name.removeprefix(CORE), name): tensor for name, tensor in state.items()}
+
+
+@torch.inference_mode()
+def judge(path: Path, network: Network, config: DepthAnythingConfig) -> None:
+    """Raise DavidError where a relative file was given as metric, or a metric one as relative, as far as that is plain
+    from what the network says of soft blobs of colour.
+
+    Both hold the same tensors. A relative network's last layer says numbers above 0, which as metres would all lie in
+    the farther half of the range; a metric one's says numbers below 0 of what lies in the nearer half, which as
+    disparity would be 0."""
+    coarse = torch.rand(2, 3, 6, 6, generator=torch.Generator().manual_seed(0))
+    image = torch.nn.functional.interpolate(coarse, (JUDGED, JUDGED), mode="bicubic").clamp(0, 1)
+    (said,) = network(image).values()
+    if config.max_depth is None:
+        share = float((said == 0).float().mean())
+        if share > PLAIN:
+            raise DavidError(
+                f"{path}: expected a relative file; its disparity is 0 on {share:.1%} of made-up pictures, as a metric "
+                f"file's would be; give a kind such as da2-vitl-metric with max_depth"
+            )
+        return
+    share = float((said > config.max_depth / 2).float().mean())
+    if share > PLAIN:
+        least, most = float(said.min()), float(said.max())
+        raise DavidError(
+            f"{path}: expected a metric file; {share:.1%} of made-up pictures would lie between {least:.3g} and "
+            f"{most:.3g} m of {config.max_depth:g} m, as a relative file's disparity would; give a kind like da2-vitl"
+        )
 
 
 def to_official(network: Network) -> State:

@@ -20,7 +20,7 @@ from torch import nn
 from david.model import config as configs
 from david.model import foreign, label, official, pickled, readable
 from david.model.configs.base import ModelConfig
-from david.model.configs.depth_anything import Dinov2Config
+from david.model.configs.depth_anything import DepthAnythingConfig, Dinov2Config
 from david.model.networks.backbone import ViT
 from david.model.networks.network import Network, build
 from david.pack.errors import DavidError
@@ -207,9 +207,12 @@ def load(path: Path, device: torch.device | str = "cpu") -> Network:
     return network.to(device).eval()
 
 
-def load_others(path: Path, config: ModelConfig) -> Network:
+def load_others(path: Path, config: ModelConfig, judged: bool = True) -> Network:
     """The network of `config` with the weights that its authors, or those of the unofficial implementation, published,
-    in evaluation mode. Raises DavidError where the file holds anything but all of them."""
+    in evaluation mode.
+
+    judged: whether what it says is looked at, see `official.judge`. Raises DavidError where the file holds anything but
+    all of them, or says what no such network says."""
     if isinstance(config, Dinov2Config):
         state = official.read(path, config)
     else:
@@ -222,6 +225,8 @@ def load_others(path: Path, config: ModelConfig) -> Network:
         raise DavidError(f"{path}: expected the weights of the network `{config.kind}`, all of them; found {report}")
     network = build(config)
     network.load_state_dict(state)
+    if judged and isinstance(config, DepthAnythingConfig):
+        official.judge(path, network.eval(), config)
     return network.eval()
 
 
