@@ -24,6 +24,7 @@ from david.train.subject import of_path
 SIZES = ((518, 518), (378, 504), (392, 518))
 CLOSE = 2e-5  # of the largest value
 BINS_KINDS = ("softplus", "normed", "hybrid1", "hybrid2")
+LAST = "depth_head.scratch.output_conv2.2.bias"
 WAYS = [(fall, kind) for fall in ("inv", "exp") for kind in ("mean", "sum")]
 GIANT = {**TINY, "backbone": "vit_giant_patch14_dinov2.lvd142m"}
 
@@ -97,9 +98,10 @@ def test_parameters_are_counted_without_a_network(name: str) -> None:
 def test_a_relative_and_a_metric_file_say_what_a_plain_restatement_says(size: tuple[int, int], tmp_path: Path) -> None:
     state, image = drawn(0), picture(*size)
     _, last, _ = Plain(state).parts(image)
-    expected = last.relu()[0, 0]
+    expected = (last + 0.3).relu()[0, 0]  # mostly above 0
+    relative = state | {LAST: state[LAST] + 0.3}
     assert expected.std() > 0.05 and 0 < (expected == 0).double().mean() < 0.9
-    assert close(said(read(state, tmp_path, "da2-vits", **TINY), image), expected)
+    assert close(said(read(relative, tmp_path, "da2-vits", **TINY), image), expected)
     for reach in (20.0, 80.0):
         metric = read(state, tmp_path, "da2-vits-metric", **TINY, max_depth=reach)
         assert close(said(metric, image), reach / (1 + (-last[0, 0]).exp()))
@@ -248,16 +250,15 @@ def test_what_no_file_tells_must_be_told(tiny: None, tmp_path: Path) -> None:
 
 def test_a_relative_file_given_as_metric_is_refused_with_what_it_says(tiny: None, tmp_path: Path) -> None:
     """And the reverse; both files hold the same names and shapes."""
-    last = "depth_head.scratch.output_conv2.2.bias"
     for shift, kind, how, told in (
         (3.0, "da2-vits-metric", {"max_depth": 20}, r"100.0% of made-up pictures would lie between 1\d[.\d]* and 1\d"),
         (-3.0, "da2-vits", {}, "its disparity is 0 on 100.0% of made-up pictures, as a metric file's would be"),
     ):
         state = drawn(0)
-        torch.save(state | {last: state[last] + shift}, tmp_path / "w.pth")
+        torch.save(state | {LAST: state[LAST] + shift}, tmp_path / "w.pth")
         with pytest.raises(DavidError, match=told):
             david.load(tmp_path / "w.pth", kind=kind, **how)
-        torch.save(state | {last: state[last] - shift}, tmp_path / "w.pth")
+        torch.save(state | {LAST: state[LAST] - shift}, tmp_path / "w.pth")
         david.load(tmp_path / "w.pth", kind=kind, **how)
 
 
@@ -275,7 +276,7 @@ class Harm:
 
 def test_what_is_no_such_file_is_one_sentence(tiny: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     state, zoe = drawn(0), zoe_drawn(0, "softplus")
-    last = "depth_head.scratch.output_conv2.2.bias"
+    last = LAST
     numbers = "conditional_log_binomial.log_binomial_transform."
     files: dict[str, tuple[dict, str]] = {
         "short": ({name: t for name, t in state.items() if name != last}, f"missing: {last}$"),
