@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -314,6 +315,33 @@ def test_the_loader_is_measured_by_placement_and_threads(campaign_folder: Path) 
     work.loader(told.append, given(campaign_folder), **how)
     (one,) = told
     assert one["figures"]["decode cpu, 1 threads"]["rate"]["median"] > 0
+    assert one["said"].startswith("decode cpu, 1 threads is fastest, ")
+
+
+def test_a_loader_that_cannot_be_had_costs_no_other(campaign_folder: Path) -> None:
+    told: list[dict[str, Any]] = []
+    how = {"recipe": "smoke", "settings": SETTINGS, "decodes": ["gpu", "cpu"], "threads": [1]}
+    work.loader(told.append, given(campaign_folder), **how)
+    assert list(told[0]["figures"]) == ["decode cpu, 1 threads"]
+    assert told[1]["status"] == FAILED and told[1]["said"].startswith("decode gpu, 1 threads: data.decode is `gpu`")
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_said(campaign_folder: Path, monkeypatch) -> None:
+    make = steps.training.make_step
+
+    def made(recipe: Any, world: World) -> Any:
+        if recipe.batch_size > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return make(recipe, world)
+
+    monkeypatch.setattr(steps.training, "make_step", made)
+    told: list[dict[str, Any]] = []
+    steps.step(told.append, given(campaign_folder, 1.0), "smoke", SETTINGS)
+    assert told[0]["about"]["recipe"]["batch_size"] == 1
+    assert told[1]["said"] == "batches of 1: 4 images do not fit into its memory"
+    monkeypatch.setattr(steps.training, "make_step", lambda recipe, world: made(replace(recipe, batch_size=9), world))
+    with pytest.raises(torch.OutOfMemoryError):
+        steps.step(told.append, given(campaign_folder, 1.0), "smoke", SETTINGS)
 
 
 def test_tests_are_told_one_by_one_as_they_end(tmp_path: Path) -> None:

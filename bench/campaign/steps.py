@@ -102,6 +102,7 @@ def encoder_and_decoder(tell: Tell, given: dict[str, Any], recipe: str, settings
             done, unit = measured["arithmetic"]
             figures = {"time": figure(*measured["time"]), **of_the_device(done, chosen, world.device)}
             tell({"figures": {name: figures | {"arithmetic": figure(done, unit)}}})
+        tell({"said": ", ".join(f"{name} {measured['time'][0]:,.1f} ms" for name, measured in found.items())})
 
 
 def attention(tell: Tell, given: dict[str, Any], recipe: str, settings: list[str], rounds: int = 3) -> None:

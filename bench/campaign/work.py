@@ -15,7 +15,7 @@ from rich.console import Console
 
 import david
 from david.bench.campaign.part import FAILED, SKIPPED
-from david.bench.child import Tell
+from david.bench.child import Tell, first_line
 
 TEST = re.compile(r"^(tests/\S+::.+?) (PASSED|FAILED|ERROR|SKIPPED)")
 
@@ -112,7 +112,8 @@ def loader(
     its, chosen = Given(**given), resolved(recipe, settings)
     counts = list(dict.fromkeys(one or cores(1) for one in threads))
     kinds = [(decode, count) for count in counts if count <= cores(1) for decode in decodes]
-    failed = {}
+    failed: dict[str, str] = {}
+    rates: dict[str, float] = {}
     with distributed.joined(its.device) as world:
         for number, (decode, count) in enumerate(kinds):
             name = f"decode {decode}, {count} threads"
@@ -123,12 +124,13 @@ def loader(
                 batches = max(2, min(20, int(0.5 * share_s * once["rate"][0] / one.batch_size)))
                 found = load_alone(one, its.set, world, batches)
             except Exception as error:  # of this kind of loader alone
-                from david.bench.child import first_line
-
                 failed[name] = first_line(error)
                 continue
             measured = {quantity: figure(*value) for quantity, value in found.items()}
-            tell({"figures": {name: measured}, "about": {"recipe": to_json(chosen)}})
+            rates[name] = found["rate"][0]
+            best = max(rates, key=rates.__getitem__)
+            said = f"{best} is fastest, {rates[best]:,.0f} samples/s"
+            tell({"figures": {name: measured}, "about": {"recipe": to_json(chosen)}, "said": said})
     if failed:
         tell({"status": FAILED, "said": "; ".join(f"{name}: {why}" for name, why in failed.items())})
 

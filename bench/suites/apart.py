@@ -55,7 +55,9 @@ def apart(recipe: Recipe, batch: Batch, steps: int) -> dict[str, Measured]:
 
 
 def _compiled(function: Callable[..., Any], recipe: Recipe) -> Callable[..., Any]:
-    return torch.compile(function, dynamic=False) if recipe.compile else function
+    """By torch.compile in the recipe's mode, where it has one."""
+    mode = {"false": "off", "true": "default"}.get(said := str(recipe.compile).lower(), said)
+    return function if mode == "off" else torch.compile(function, dynamic=False, mode=mode)
 
 
 def _alone(
