@@ -8,20 +8,21 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from browser import CHROMIUM, chromium
+from smallest import SMALLEST
 from stand_in_parts import part
 from typer.testing import CliRunner
 
 from david.bench import rows
 from david.bench.campaign import conduct, page, plan, steps, work
 from david.bench.campaign.part import CUT, DONE, FAILED, SKIPPED, Part
-from david.bench.suites import apart
+from david.bench.suites import apart, parts
 from david.bench.suites.peaks import peak_gflops
-from david.bench.suites.training import one_batch
 from david.cli import app
 from david.model import build
 from david.pack.errors import DavidError
@@ -37,6 +38,7 @@ CAMPAIGN = """
 import json, sys, time
 from pathlib import Path
 from david.bench.campaign import conduct
+from smallest import SMALLEST
 from stand_in_parts import part
 parts = [part(*words, **how) for words, how in json.loads(sys.argv[2])]
 conduct.conduct(Path(sys.argv[1]), parts, json.loads(sys.argv[3]), "cpu", None, time.time() + 100, print)
@@ -75,7 +77,7 @@ def test_killed_after_a_part_it_has_its_row_and_goes_on_with_the_others(tmp_path
 
 @pytest.mark.timeout(120)
 def test_parts_fail_each_by_itself_and_say_so_in_their_rows(tmp_path: Path) -> None:
-    parts = [
+    ends = [
         part("hangs", "begins_and_hangs", most_s=1.0),
         part("fails", "fails"),
         part("skips", "skips"),
@@ -84,7 +86,7 @@ def test_parts_fail_each_by_itself_and_say_so_in_their_rows(tmp_path: Path) -> N
         part("last", "counts", says="last"),
     ]
     heard: list[str] = []
-    conduct.conduct(tmp_path, parts, HERE, "cpu", None, time.time() + 100, heard.append)
+    conduct.conduct(tmp_path, ends, HERE, "cpu", None, time.time() + 100, heard.append)
     found = conduct.newest(tmp_path)
     assert {name: row["status"] for name, row in found.items()} == {
         **{"hangs": CUT, "fails": FAILED, "skips": SKIPPED, "dies": FAILED, "late": SKIPPED, "last": DONE}
@@ -97,7 +99,7 @@ def test_parts_fail_each_by_itself_and_say_so_in_their_rows(tmp_path: Path) -> N
     assert "no such thing" in (tmp_path / "logs" / "fails.log").read_text()  # with its traceback
     assert heard[0] == "[1/6] hangs: what hangs asks, at most 1 s" and len(heard) == 12
     assert "1.0 samples/s" in heard[1] and heard[8] == "[5/6] late: no time is left"
-    again = [part(one.name, "counts", says=one.name) for one in parts]
+    again = [part(one.name, "counts", says=one.name) for one in ends]
     assert [one.name for one in conduct.left(tmp_path, again)] == ["skips", "late", "hangs", "fails", "dies"]
     assert {row["status"] for row in run(tmp_path, *again).values()} == {DONE}
     assert ran(tmp_path) == ["last", "skips", "late", "hangs", "fails", "dies"]
@@ -129,14 +131,14 @@ def test_another_machine_another_set_and_another_campaign_are_refused(tmp_path: 
 
 @pytest.mark.parametrize(("device", "minutes"), [("cuda", 9.0), ("cpu", 3.0), ("cuda", 0.5), ("cpu", 0.1)])
 def test_the_parts_take_no_more_than_the_time(device: str, minutes: float) -> None:
-    parts = plan.parts_for(device)
-    shares = [limit_s for _, limit_s in conduct.shares(parts, 60 * minutes)]
+    planned = plan.parts_for(device)
+    shares = [limit_s for _, limit_s in conduct.shares(planned, 60 * minutes)]
     assert sum(shares) <= 60 * minutes
     assert all(
-        limit_s == 0 or part.least_s <= limit_s <= part.most_s for part, limit_s in zip(parts, shares, strict=True)
+        limit_s == 0 or part.least_s <= limit_s <= part.most_s for part, limit_s in zip(planned, shares, strict=True)
     )
-    assert len({part.name for part in parts}) == len({conduct.file_name(part) for part in parts}) == len(parts)
-    for one in parts:
+    assert len({one.name for one in planned}) == len({conduct.file_name(one) for one in planned}) == len(planned)
+    for one in planned:
         assert callable(load(one.work))
         if "settings" in one.how:
             override(recipes.recipe(one.how["recipe"]), one.how["settings"])
@@ -193,8 +195,8 @@ def rows_of_a_gpu(out: Path) -> list[Part]:
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
 def test_the_page_opens_alone_and_shows_every_part(tmp_path: Path) -> None:
-    parts = rows_of_a_gpu(tmp_path)
-    path = page.write(tmp_path, parts, conduct.newest(tmp_path))
+    planned = rows_of_a_gpu(tmp_path)
+    path = page.write(tmp_path, planned, conduct.newest(tmp_path))
     with chromium(tmp_path / "profile") as browser:
         browser.open(path.as_uri())
         text = browser.run("document.body.innerText")
@@ -203,17 +205,17 @@ def test_the_page_opens_alone_and_shows_every_part(tmp_path: Path) -> None:
         assert browser.requests == [path.as_uri()] and not browser.problems
         browser.screenshot(tmp_path / "page.png")
     assert wide and bars >= 8
-    for one in parts:
+    for one in planned:
         assert one.name in text
     for said in ("NVIDIA H200", "812.0", "45.1%", "0.4%", "81.2", "4,700.0", "to do", "test_c", "make room", "GPU <b>"):
         assert said in text, said
     assert "6 of 16 parts are done" in text
 
 
-def test_the_count_of_encoder_and_decoder_is_that_of_their_layers(figures: Path) -> None:
+def test_the_count_of_encoder_and_decoder_is_that_of_their_layers() -> None:
     """By hand, as hooks see it: multiplications and additions of linear layers, convolutions and attention, thrice."""
     recipe = tiny(batch_size=2)
-    batch = one_batch(recipe, figures, World(0, 1, torch.device("cpu")))
+    batch: Any = SimpleNamespace(image=torch.zeros(1, 3, 48, 32, dtype=torch.uint8))
     network, counted = build(recipe.model), {"encoder": 0, "decoder": 0}
 
     def counts(name: str, module: Any) -> None:
@@ -248,10 +250,13 @@ def tiny(**changes: Any) -> Any:
     return override(recipes.recipe("smoke"), [*SETTINGS, *(f"{name}={value}" for name, value in changes.items())])
 
 
-SETTINGS = [
-    *("data.height=48", "data.width=32", "model.backbone_size=32", "model.width=16", "model.head_widths=8,8"),
-    *("model.reassemble=8,8,8,8", "batch_size=4", "parallel=ddp", "data.threads=1"),
-]
+SETTINGS = [*SMALLEST, "batch_size=4", "parallel=ddp", "data.threads=1"]
+
+
+@pytest.fixture(autouse=True)
+def small_matrices(monkeypatch) -> None:
+    """What a device's rate is measured with takes a second otherwise."""
+    monkeypatch.setitem(parts.MATRIX, "cpu", 64)
 
 
 @pytest.fixture(scope="module")
@@ -264,19 +269,11 @@ def campaign_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def given(folder: Path, seconds: float = 2.0) -> dict[str, Any]:
+def given(folder: Path, seconds: float = 0.3) -> dict[str, Any]:
     return {"folder": str(folder), "shards": None, "device": "cpu", "until": time.time() + seconds}
 
 
 PARTS: dict[str, tuple[Any, dict[str, Any], dict[str, set[str]]]] = {
-    "step": (
-        steps.step,
-        {"recipe": "smoke", "settings": SETTINGS},
-        {
-            "step": {"rate", "step", "first step", "arithmetic", "of the matrix rate", "memory"},
-            "both": {"rate", "waited"},
-        },
-    ),
     "apart": (
         steps.encoder_and_decoder,
         {"recipe": "smoke", "settings": SETTINGS},
@@ -336,12 +333,18 @@ def test_a_batch_that_does_not_fit_is_halved_and_said(campaign_folder: Path, mon
 
     monkeypatch.setattr(steps.training, "make_step", made)
     told: list[dict[str, Any]] = []
-    steps.step(told.append, given(campaign_folder, 1.0), "smoke", SETTINGS)
+    steps.step(told.append, given(campaign_folder), "smoke", SETTINGS)
     assert told[0]["about"]["recipe"]["batch_size"] == 1
     assert told[1]["said"] == "batches of 1: 4 images do not fit into its memory"
+    figures = told[1]["figures"] | told[2]["figures"]
+    assert {group: set(found) for group, found in figures.items()} == {
+        "step": {"rate", "step", "first step", "arithmetic", "of the matrix rate", "memory"},
+        "both": {"rate", "waited"},
+    }
+    assert all(one["median"] >= 0 and one["unit"] for found in figures.values() for one in found.values())
     monkeypatch.setattr(steps.training, "make_step", lambda recipe, world: made(replace(recipe, batch_size=9), world))
     with pytest.raises(torch.OutOfMemoryError):
-        steps.step(told.append, given(campaign_folder, 1.0), "smoke", SETTINGS)
+        steps.step(told.append, given(campaign_folder), "smoke", SETTINGS)
 
 
 def test_tests_are_told_one_by_one_as_they_end(tmp_path: Path) -> None:
