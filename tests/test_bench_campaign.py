@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 from david.bench import rows
 from david.bench.campaign import conduct, page, plan, steps, work
 from david.bench.campaign.part import CUT, DONE, FAILED, SKIPPED, Part
+from david.bench.doctor.check import Asked, Finding
 from david.bench.suites import apart, parts
 from david.bench.suites.peaks import peak_gflops
 from david.cli import app
@@ -282,7 +283,7 @@ PARTS: dict[str, tuple[Any, dict[str, Any], dict[str, set[str]]]] = {
     "attention": (
         steps.attention,
         {"recipe": "smoke", "settings": SETTINGS, "rounds": 1},
-        {"flash": {"time"}, "plain": {"time"}},
+        {"flash": {"time"}, "math": {"time"}},
     ),
     "plain trainer": (
         work.beside,
@@ -345,6 +346,23 @@ def test_a_batch_that_does_not_fit_is_halved_and_said(campaign_folder: Path, mon
     monkeypatch.setattr(steps.training, "make_step", lambda recipe, world: made(replace(recipe, batch_size=9), world))
     with pytest.raises(torch.OutOfMemoryError):
         steps.step(told.append, given(campaign_folder), "smoke", SETTINGS)
+
+
+@pytest.mark.parametrize(("asked", "device"), [("auto", "auto"), ("cpu", "cpu"), ("cuda", "auto")])
+def test_a_gpu_that_torch_cannot_use_is_not_left_alone(asked: str, device: str, tmp_path: Path, monkeypatch) -> None:
+    """The campaign then computes on the CPU, and its doctor says why."""
+    seen: list[Asked] = []
+
+    def one(given: Asked) -> list[Finding]:
+        seen.append(given)
+        return [Finding("GPU", False, "torch can't use it", "another driver")]
+
+    monkeypatch.setattr("david.bench.doctor.checkup.checkup", one)
+    told: list[dict[str, Any]] = []
+    work.doctor(told.append, given(tmp_path) | {"asked": asked})
+    assert seen == [Asked(str(tmp_path), device)]
+    assert told[0]["figures"]["GPU"] == {"ok": False, "found": "torch can't use it", "advice": "another driver"}
+    assert told[1] == {"status": FAILED, "said": "broken: GPU"}
 
 
 def test_tests_are_told_one_by_one_as_they_end(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def campaign(
     def told(line: str) -> None:
         console.print(line, soft_wrap=True, markup=False, highlight=False)
 
-    conduct.conduct(out, parts, here, chosen, shards, until, told)
+    conduct.conduct(out, parts, here, chosen, shards, until, told, device)
     found = conduct.newest(out)
     tables.show(console, page.table(parts, found))
     missing = [part.name for part in parts if found.get(part.name, {}).get("status") != DONE]

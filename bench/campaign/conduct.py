@@ -32,10 +32,12 @@ def conduct(
     shards: Path | None,
     until: float,
     told: Callable[[str], None],
+    asked: str = "auto",
 ) -> list[dict[str, Any]]:
     """Work on `parts` until `until` (`time.time`), and return the newest row of each that has one.
 
-    here: what every row says of this machine (`rows.here`); told: hears a line as a part begins, and one as it ends.
+    here: what every row says of this machine (`rows.here`); told: hears a line as a part begins, and one as it ends;
+    asked: for which device, where `device` is what was found of it.
     Raises DavidError where another campaign is at work in `out`, or it holds that of another machine or data."""
     make_folder(out / "logs")
     try:
@@ -45,7 +47,7 @@ def conduct(
                 say = f"[{number + 1}/{len(waiting)}] {part.name}"
                 limit_s = part.limit_s(until - PAGE_S - time.time())
                 told(f"{say}: {part.asks}, at most {limit_s:.0f} s" if limit_s else f"{say}: no time is left")
-                given = {"folder": str(out), "shards": shards and str(shards), "device": device}
+                given = {"folder": str(out), "shards": shards and str(shards), "device": device, "asked": asked}
                 outcome = work(part, given, limit_s, out / "logs" / f"{file_name(part)}.log")
                 row = rows.row(
                     SUITE,

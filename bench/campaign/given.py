@@ -16,12 +16,14 @@ MOST_STEPS = 30  # of a measurement: more do not make its median steadier
 @dataclass(frozen=True)
 class Given:
     """folder: the campaign's, with `data` drawn in it; shards: what is measured on, where not that
-    device: `cpu` or `cuda`; until: the end of its time, by `time.time`"""
+    device: `cpu` or `cuda`; until: the end of its time, by `time.time`
+    asked: the device as the command line named it, such as `auto`"""
 
     folder: str
     shards: str | None
     device: str
     until: float
+    asked: str = "auto"
 
     @property
     def raw(self) -> Path:

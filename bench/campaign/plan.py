@@ -78,7 +78,7 @@ def on_a_cpu() -> list[Part]:
             *(0.4, 100, 10),
             {**small, "batches": 3, "rounds": 1},
         ),
-        smoke("smoke, bf16", "what half precision gains", "precision=bf16"),
+        smoke("smoke, batches of 4", "small batches", "batch_size=4"),
         Part("attention", "which backend is fastest", f"{_STEPS}:attention", 0.4, 100, how=small),
         Part(
             f"{APART}smoke",
@@ -87,6 +87,6 @@ def on_a_cpu() -> list[Part]:
             *(0.4, 100, 10),
             small,
         ),
-        smoke("smoke, batches of 4", "small batches", "batch_size=4"),
+        smoke("smoke, bf16, batches of 4", "what half precision gains", "precision=bf16", "batch_size=4"),
         smoke("smoke, compiled", "what torch.compile gains", "compile=true", most_s=200, share=1.0),
     ]

@@ -50,9 +50,9 @@ def doctor(tell: Tell, given: dict[str, Any]) -> None:
     from david.bench.doctor.check import Asked
     from david.bench.doctor.checkup import checkup
 
-    asked = Asked(given["folder"], "cpu" if given["device"] == "cpu" else "auto")
+    device = "cpu" if given["asked"] == "cpu" else "auto"  # a GPU that torch can't use is what a doctor is for
     broken = []
-    for one in checkup(asked):
+    for one in checkup(Asked(given["folder"], device)):
         broken += [] if one.ok else [one.name]
         tell({"figures": {one.name: {"ok": one.ok, "found": one.found, "advice": one.advice}}})
     if broken:
