@@ -20,10 +20,11 @@ from david.pack import BadSample, DavidError
 from david.pack.shards import codecs, manifest, shard
 from david.pipeline.batch import Batch
 from david.pipeline.config import DataConfig, Decode
-from david.pipeline.engines import dali_graph, images
+from david.pipeline.engines import cpu, dali_graph, images
 from david.pipeline.engines.cpu_to_gpu import MOST_CROSSING
 from david.pipeline.loader import Loader
 from david.pipeline.sampling.augment import AugmentConfig
+from david.pipeline.sampling.order import Picks
 from david.train import recipes, run
 from david.train.distributed import World
 from david.train.recipe import Recipe, override
@@ -133,6 +134,24 @@ def test_batches_that_cross_are_the_cpus_to_the_bit_however_late_their_copies_ru
         found += [late.seen(batch) for batch in held]
     assert found == expected
     assert not late.reused_early
+
+
+@pytest.mark.timeout(120)
+def test_fields_of_any_length_cross_too(shards: Path, late: Late, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As pairs of points do, of which each batch has another number, or none."""
+
+    def numbers(picks: Picks, *rest: Any) -> dict[str, torch.Tensor]:
+        count = int(picks.ids.sum()) % 3
+        pairs = torch.arange(4 * len(picks.ids) * count, dtype=torch.float32)
+        return known(picks, *rest) | {"pairs": pairs.view(len(picks.ids), count, 2, 2)}
+
+    known = cpu.numbers
+    monkeypatch.setattr(cpu, "numbers", numbers)
+    expected = on_cpu(shards, 8)
+    with opened(shards) as loader:
+        batches = [next(loader) for _ in range(8)]
+        assert [late.seen(batch) for batch in batches] == expected
+    assert len({batch.pairs.shape[1] for batch in batches}) > 1 and not late.reused_early
 
 
 @pytest.mark.timeout(120)
@@ -268,7 +287,6 @@ class fed:
 
     def __enter__(self) -> "fed":
         from david.pipeline.sampling import draws
-        from david.pipeline.sampling.order import Picks
 
         one = np.zeros(1, np.int64)
         self.engine.submit(Picks(one, one, np.ones(1, bool)), draws.none(1))

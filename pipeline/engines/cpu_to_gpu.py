@@ -13,9 +13,8 @@ from typing import Any
 import torch
 
 from david.pipeline.batch import Batch
-from david.pipeline.engines.buffers import Arena
+from david.pipeline.engines.buffers import Arena, Shapes
 from david.pipeline.engines.cpu import CpuEngine
-from david.pipeline.engines.engine import number_shapes
 from david.pipeline.engines.streams import Streams
 from david.pipeline.reading.reader import Reader
 from david.pipeline.sampling.placement import Fit
@@ -38,7 +37,7 @@ class CpuToGpuEngine(CpuEngine):
         streams: Streams,
     ):
         super().__init__(reader, size, fit, batch_size, threads, stages, streams.pinned)
-        self._numbers = Arena(number_shapes(batch_size), streams.pinned)
+        self._numbers: dict[Any, Arena] = {}  # by their shapes: of pairs of points a batch may have any number
         self._streams, self._stream = streams, streams.stream()
         self._blocks: deque[torch.Tensor] = deque()  # the block of each batch that was submitted and not collected
         self._crossing: deque[tuple[Any, list[torch.Tensor]]] = deque()  # events, and the memory that is read till then
@@ -52,15 +51,17 @@ class CpuToGpuEngine(CpuEngine):
 
     def collect(self) -> Batch:
         _, known = self._finished()
-        blocks = [self._blocks.popleft(), self._numbers.block()]
-        for name, one in self._numbers.views(blocks[1]).items():
+        shapes: Shapes = {name: (tuple(one.shape), one.dtype) for name, one in known.items()}
+        numbers = self._numbers.setdefault(tuple(shapes.items()), Arena(shapes, self._streams.pinned))
+        blocks = [self._blocks.popleft(), numbers.block()]
+        for name, one in numbers.views(blocks[1]).items():
             one.copy_(known[name])
         self._give_back(MOST_CROSSING - 1)
         there = [self._streams.copy(block, self._stream) for block in blocks]
         event = self._streams.event(self._stream)
         self._crossing.append((event, blocks))
         self._crossed.append((event, there))
-        return self._batch(self._arena.views(there[0]) | self._numbers.views(there[1]))
+        return self._batch(self._arena.views(there[0]) | numbers.views(there[1]))
 
     def handed_over(self) -> None:
         event, there = self._crossed.popleft()

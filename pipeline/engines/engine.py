@@ -17,7 +17,6 @@ import torch
 
 from david.pack.errors import BadSample
 from david.pipeline.batch import Batch
-from david.pipeline.engines.buffers import Shapes
 from david.pipeline.engines.layout import Ranges
 from david.pipeline.reading.reader import Encoded, Reader
 from david.pipeline.sampling.draws import Draws
@@ -148,17 +147,6 @@ def left(encoded: Encoded, placement: Placement, rest: Any = None) -> Prepared:
     """What is kept of a sample whose pixels are placed."""
     camera = UNKNOWN if encoded.intrinsics is None else encoded.intrinsics
     return Prepared(encoded.where, placement, camera, encoded.ranges, encoded.pairs, rest)
-
-
-def number_shapes(batch_size: int) -> Shapes:
-    """Of what `numbers` gives for B samples."""
-    rows, whole = (batch_size,), torch.int64
-    return {
-        "intrinsics": ((batch_size, 3, 3), torch.float32),
-        "depth_offset_m": (rows, torch.float32),
-        "depth_scale_m": (rows, torch.float32),
-        **{"ids": (rows, whole), "epochs": (rows, whole), "real": (rows, torch.bool), "sets": (rows, whole)},
-    }
 
 
 NO_RANGE = {"offset_m": 0.0, "scale_m": 1.0}  # where a sample has no depth: nothing is valid, and nothing divides by 0
