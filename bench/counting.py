@@ -51,7 +51,8 @@ COPIES = ("_to_copy", "copy_")
 
 @dataclass
 class Count:
-    """kernels, scatters, waits: how many; read, written: bytes; by: kernels by the name of their operation"""
+    """kernels, scatters, waits: how many; read, written: bytes; by, moved: kernels, and bytes, by the name of
+    their operation"""
 
     kernels: int = 0
     read: int = 0
@@ -59,9 +60,10 @@ class Count:
     scatters: int = 0
     waits: int = 0
     by: Counter[str] = field(default_factory=Counter)
+    moved: Counter[str] = field(default_factory=Counter)
 
     def __add__(self, other: "Count") -> "Count":
-        return Count(**{name: getattr(self, name) + getattr(other, name) for name in (*UNITS, "by")})
+        return Count(**{name: getattr(self, name) + getattr(other, name) for name in (*UNITS, "by", "moved")})
 
     @property
     def bytes(self) -> int:
@@ -78,8 +80,13 @@ class Count:
         self.kernels += 1
         self.by[name] += 1
         overwrites = name in OVERWRITE
-        self.read += sum(extent(one) for one in given if not (overwrites and id(one) in changed))
-        self.written += sum(extent(one) for one in (*fresh, *changed.values()))
+        read = sum(extent(one) for one in given if not (overwrites and id(one) in changed))
+        written = sum(extent(one) for one in (*fresh, *changed.values()))
+        self.read, self.written, self.moved[name] = (
+            self.read + read,
+            self.written + written,
+            self.moved[name] + read + written,
+        )
         accumulates = name in ACCUMULATING and (True in args[3:] or kwargs.get("accumulate", False))
         self.scatters += name in SCATTERS or name.rstrip("_") in SCATTERS or accumulates
 

@@ -19,7 +19,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.autograd.graph import Node, get_gradient_edge
 from torch.utils import _foreach_utils
-from torch.utils._python_dispatch import _disable_current_modes
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from david.model.networks.network import Network, build
 from david.pipeline.batch import Batch, Target
@@ -148,6 +148,22 @@ def _swapped(where: Any, name: str, value: Any) -> Iterator[None]:
         setattr(where, name, kept)
 
 
+class _Layouts(TorchDispatchMode):
+    """What torch's fakes forget, under autocast and backwards: cuDNN convolves channels-last what is so on one side,
+    and gives gradients in the layout of what they are of."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
+        out, last = func(*args, **(kwargs or {})), torch.channels_last
+        backward = func is torch.ops.aten.convolution_backward.default
+        if not backward and func is not torch.ops.aten.convolution.default:
+            return out
+        if not any(one.ndim == 4 and one.is_contiguous(memory_format=last) for one in args[backward : 2 + backward]):
+            return out
+        if not backward:
+            return out.to(memory_format=last)
+        return (*(one if one is None else one.to(memory_format=last) for one in out[:2]), out[2])
+
+
 @contextmanager
 def fake_gpu(walk: Walk | None = None) -> Iterator[None]:
     """Meanwhile tensors that are made are fake, those on `cuda` too, and autograd goes by `walk`; torch says of the
@@ -163,6 +179,7 @@ def fake_gpu(walk: Walk | None = None) -> Iterator[None]:
         ):
             stack.enter_context(_swapped(where, name, answer))
         stack.enter_context(FakeTensorMode())
+        stack.enter_context(_Layouts())
         yield
 
 
