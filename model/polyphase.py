@@ -26,20 +26,23 @@ import torch
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
+from david.model.resize import exact_on
+
 # Of a phase: the shares of the kernel's three taps on the pixel before, on its own and after; then what is missing at
 # the beginning and at the end.
-INSIDE = torch.tensor([[[3, 1, 0], [1, 3, 3], [0, 0, 1]], [[1, 0, 0], [3, 3, 1], [0, 1, 3]]]) / 4.0
-AT_ENDS = torch.tensor([[[-1, 1, 0], [1, 0, 0]], [[0, 0, 1], [0, 1, -1]]]) / 4.0
+INSIDE = [[[3, 1, 0], [1, 3, 3], [0, 0, 1]], [[1, 0, 0], [3, 3, 1], [0, 1, 3]]]  # quarters
+AT_ENDS = [[[-1, 1, 0], [1, 0, 0]], [[0, 0, 1], [0, 1, -1]]]
 
 
 def shares() -> torch.Tensor:
     """(100, 9) float32: of the 3x3's taps, for the 36 of the four phases' kernels, 24 of the rows at the ends, 24 of
     the columns, 16 of the corners. A constant."""
+    inside, at_ends = (torch.tensor(one) / 4.0 for one in (INSIDE, AT_ENDS))
     parts = (
-        torch.einsum("ipu,jqv->ijpquv", INSIDE, INSIDE),
-        torch.einsum("eiu,jqv->eijquv", AT_ENDS, INSIDE),
-        torch.einsum("fjv,ipu->fijpuv", AT_ENDS, INSIDE),
-        torch.einsum("eiu,fjv->feijuv", AT_ENDS, AT_ENDS),
+        torch.einsum("ipu,jqv->ijpquv", inside, inside),
+        torch.einsum("eiu,jqv->eijquv", at_ends, inside),
+        torch.einsum("fjv,ipu->fijpuv", at_ends, inside),
+        torch.einsum("eiu,fjv->feijuv", at_ends, at_ends),
     )
     return torch.cat([part.reshape(-1, 9) for part in parts])
 
@@ -54,7 +57,8 @@ def pays(x: torch.Tensor, size: torch.Size | tuple[int, int]) -> bool:
     channels took it 94 ms instead of 161, and 8 channels 71 instead of 48: there the ends cost more than they save. An
     export keeps the plain form, whose Resize and Conv every runtime knows."""
     double = tuple(size) == (2 * x.shape[2], 2 * x.shape[3])
-    return double and not torch.compiler.is_exporting() and (x.device.type != "cpu" or x.shape[1] >= LEAST_CHANNELS)
+    able = x.device.type == "cuda" or (x.device.type == "cpu" and x.shape[1] >= LEAST_CHANNELS)
+    return double and able and not torch.compiler.is_exporting()
 
 
 def doubled_3x3(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
@@ -64,7 +68,7 @@ def doubled_3x3(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, share
     shares: what `shares` gives, on x's device. The kernels are made of `weight` in its own precision, and rounded to
     x's once."""
     o, c = weight.shape[:2]
-    with torch.autocast(x.device.type, enabled=False):
+    with exact_on(x.device):
         kernels = (shares @ weight.permute(2, 3, 0, 1).reshape(9, o * c)).to(x.dtype).split((36, 24, 24, 16))
         bias = bias.to(x.dtype).repeat(4)
         inside = kernels[0].view(4, 3, 3, o, c).permute(0, 3, 4, 1, 2).reshape(4 * o, c, 3, 3)

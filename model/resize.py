@@ -4,6 +4,7 @@ Pixels are squares whose centres lie at half-integers (`align_corners=False`), a
 place in the image whatever its size, and a network trained at one size means the same at another.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -21,15 +22,20 @@ def resize(x: torch.Tensor, size: Size) -> torch.Tensor:
     adds without atomics, one channel a thread, and stays with torch's."""
     if x.shape[-2:] == size:
         return x
-    if torch.compiler.is_exporting() or not (x.device.type != "cpu" or torch.compiler.is_compiling()):
+    if torch.compiler.is_exporting() or not (x.device.type == "cuda" or torch.compiler.is_compiling()):
         return _interpolate(x, size)
     return _Resize.apply(x, size)  # pyright: ignore[reportReturnType]
 
 
 def _interpolate(x: torch.Tensor, size: Size) -> torch.Tensor:
     """In x's own precision: autocast would give float32, twice the bytes of all maps that are made of it."""
-    with torch.autocast(x.device.type, enabled=False):
+    with exact_on(x.device):
         return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)
+
+
+def exact_on(device: torch.device) -> AbstractContextManager:
+    """Meanwhile nothing is autocast on a device; `meta` has no autocast."""
+    return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
 
 
 class _Resize(torch.autograd.Function):

@@ -123,7 +123,9 @@ def all_terms() -> tuple[dict[str, Count], str]:
     return counts.count(TINY)
 
 
-def test_a_step_of_all_terms_asks_nothing_of_the_host_and_scatters_nothing(all_terms: tuple[dict[str, Count], str]) -> None:
+def test_a_step_of_all_terms_asks_nothing_of_the_host_and_scatters_nothing(
+    all_terms: tuple[dict[str, Count], str],
+) -> None:
     found, precision = all_terms
     assert precision == "bf16" and set(found) == set(counts.ORDER)
     assert all(one.kernels and one.read and one.written for one in found.values())

@@ -19,6 +19,7 @@ from david.train.metrics import best
 from david.train.tasks.config import TaskConfig
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Attention = Literal["auto", "flash", "efficient", "cudnn", "math"]
 RENAMED = {  # fields as they were called before, in stored recipes and after --set, and as they are called now
     "summation": "parallel",
     "optim.average": "optim.ema",
@@ -43,6 +44,8 @@ class Recipe:
     recompute: drop what the ViT's blocks computed and compute it again in the backward (Chen et al., "Training Deep
         Nets with Sublinear Memory Cost", 2016): the same operations on the same numbers, so the same gradients, for a
         third more of the ViT's time and the memory of one block instead of all
+    attention: which of torch's kernels computes the ViT's attention on a GPU; `auto` is the fastest, measured once at
+        the size at hand, see `attention.py`
     compile: run the network through torch.compile; where that fails it is told and the network runs as it is
     max_skipped: steps with a gradient that is not finite, in a row, before the run gives up; each is left out
     log_every, picture_every, evaluate_every, checkpoint_every: in steps; 0 means at the end only
@@ -64,6 +67,7 @@ class Recipe:
     micro_batch: int | None = None
     recompute: bool = False
     compile: bool = False
+    attention: Attention = "auto"
     max_skipped: int = 10
     log_every: int = 10
     picture_every: int = 1000

@@ -43,6 +43,10 @@ class Backbone(nn.Module):
     def train(self, mode: bool = True) -> "Backbone":
         return super().train(mode and any(parameter.requires_grad for parameter in self.parameters()))
 
+    def tokens(self, height: int | None, width: int | None) -> int:
+        """How many its blocks compute for an image of that size; without one, of the size that it was made for."""
+        return self.grid[0] * self.grid[1] + self.vit.num_prefix_tokens
+
     def forward(self, image: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """(B, 3, H, W) normalised image to pairs, one a tap, of patch tokens (B, G * G, D) and class token (B, 1, D).
 

@@ -38,6 +38,12 @@ class Dinov2(Backbone):
         self.std: tuple[float, ...] = self.vit.pretrained_cfg["std"]
         self.mask_token = nn.Parameter(torch.zeros(1, self.channels), requires_grad=False)
 
+    def tokens(self, height: int | None, width: int | None) -> int:
+        if height is None or width is None:
+            return super().tokens(height, width)
+        rows, columns = (side // PATCH for side in in_patches((height, width)))
+        return rows * columns + self.vit.num_prefix_tokens
+
     def forward(self, image: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """(B, 3, H, W) normalised image, H and W multiples of 14, to pairs, one a tap, of patch tokens (B, h * w, D)
         and class token (B, 1, D), after the final norm."""

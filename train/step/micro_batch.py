@@ -75,7 +75,9 @@ def fits_gpu(recipe: Recipe, sample: Batch) -> Callable[[int], bool]:
         torch.cuda.reset_peak_memory_stats(device)
         try:
             network = build(recipe.model).to(device).to(memory_format=torch.channels_last)
-            step = Step(network, replace(recipe, micro_batch=None, compile=False), alone)
+            # not measured for each size; `efficient` needs no more memory than the others, but for `math`
+            kernel = "efficient" if recipe.attention == "auto" else recipe.attention
+            step = Step(network, replace(recipe, micro_batch=None, compile=False, attention=kernel), alone)
             batch = repeated(sample, size)
             for number in (1, 2):
                 step(batch, number)

@@ -20,7 +20,7 @@ from david.model.networks.network import Network
 from david.pipeline.batch import Batch
 from david.train.distributed import World, whole
 from david.train.recipe import Recipe
-from david.train.step import optim
+from david.train.step import attention, optim
 from david.train.step.ema import Ema
 from david.train.step.gradients import Learner, gradients
 from david.train.step.scaling import LossScale
@@ -72,6 +72,7 @@ class Step:
             network.backbone.freeze()
         network.backbone.vit.set_grad_checkpointing(recipe.recompute)
         learner = Learner(network, self.task, recipe, world.device, tell)
+        self.attention = attention.settled(recipe, network, world, tell)
         self.gradients = gradients(learner, recipe, world)  # which may share out the parameters
         self.parameters = [p for p in learner.parameters() if p.requires_grad]
         self.optimiser = optim.adamw(network, recipe.optim, self.task)
@@ -91,7 +92,8 @@ class Step:
             seed_generators(self.recipe.seed, step, self.world.rank)
         count = self.world.sum(batch.real.sum())
         self.optimiser.zero_grad(set_to_none=True)
-        losses = self.gradients(batch, count, self.scaling.scale if self.scaling else self.unscaled)
+        with attention.only(self.attention):
+            losses = self.gradients(batch, count, self.scaling.scale if self.scaling else self.unscaled)
         between()
         if self.scaling:
             self.scaling.unscale(p.grad for p in self.parameters if p.grad is not None)
