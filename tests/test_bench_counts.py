@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -24,6 +25,7 @@ from david.train.step.gradients import Learner
 from david.train.tasks.supervised import Supervised
 from tests.smallest import SMALLEST
 
+ROOT = Path(__file__).resolve().parent.parent
 TINY = override(recipes.recipe("smoke"), [*SMALLEST, "batch_size=2", *(f"objective.{name}=1" for name in TERMS)])
 
 
@@ -188,3 +190,19 @@ def test_the_row_says_what_was_counted(all_terms: object, monkeypatch: pytest.Mo
     assert row["suite"] == "counts" and row["precision"] == "bf16" and row["batch_size"] == 2
     assert set(row["figures"]) == set(counts.ORDER) and row["data"]["folder"]
     assert row["figures"]["losses, forward"]["kernels"]["median"] > 10
+
+
+def test_the_kept_rows_say_what_decoder_heads_and_losses_were_and_are() -> None:
+    """Of david-base, 96 images of 512 x 384 in bf16: the first row before phases and gathered resizes, the last now."""
+    rows = [json.loads(line) for line in (ROOT / "bench" / "results" / "counts.jsonl").read_text().splitlines()]
+    assert all(
+        (row["recipe"]["name"], row["batch_size"], row["precision"]) == ("david-base", 96, "bf16") for row in rows
+    )
+
+    def sums(row: dict, *names: str) -> int:
+        return sum(row["figures"][part][name]["median"] for part in counts.OURS for name in names)
+
+    before, now = rows[0], rows[-1]
+    assert sums(now, "scatters") == sums(now, "waits") == 0 < sums(before, "scatters")
+    assert sums(now, "read", "written") < 2 / 3 * sums(before, "read", "written")
+    assert sums(now, "kernels") < sums(before, "kernels")
