@@ -1,12 +1,16 @@
 """The parts of a campaign, the most worth first: on a GPU the real sizes, on a CPU small ones."""
 
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from david.bench.campaign.page import APART
 from david.bench.campaign.part import Part
+from david.train.recipe import Recipe
 
 _WORK, _STEPS = "david.bench.campaign.work", "david.bench.campaign.steps"
 EAGER = "compile=false"
+WITH_GRAPHS = ("reduce-overhead", "max-autotune")  # modes of torch.compile that record CUDA graphs, for few images
+MODES = ("true", *(one for one in get_args(get_type_hints(Recipe)["compile"]) if one in WITH_GRAPHS))
+FEW = {mode: ("batch_size=12", f"compile={mode}") for mode in MODES}
 SMALL = ("data.threads=1", "parallel=ddp")
 
 
@@ -56,6 +60,17 @@ def on_a_gpu() -> list[Part]:
             {"recipe": "david-large", "settings": ["pretrained=false", "batch_size=48"]},
         ),
         step("large, not compiled", "what torch.compile gains", "david-large", "batch_size=48", EAGER, share=0.6),
+        *(
+            step(
+                f"base, batches of 12, compile={mode}",
+                "where launches take longer than kernels",
+                "david-base",
+                *few,
+                share=0.9,
+                most_s=180,
+            )
+            for mode, few in FEW.items()
+        ),
     ]
 
 
