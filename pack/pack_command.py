@@ -57,6 +57,7 @@ def pack(
     train_list: told.TrainList = None,
     test_list: told.TestList = None,
     crop: told.Crop = None,
+    pairs_split: told.PairsSplit = None,
     val_fraction: Annotated[
         float, typer.Option(metavar="SHARE", help="Share in the val split, where the source tells no splits.")
     ] = PackOptions.val_fraction,

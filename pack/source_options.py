@@ -43,4 +43,5 @@ TrainList = Annotated[
     Path | None, _option(metavar="FILE", help="NYU, KITTI: lines of rgb, depth, focal length to train on.")
 ]
 Crop = Annotated[str | None, _option(metavar="none|kb", help="KITTI: keep 352 rows and 1216 columns.")]
+PairsSplit = Annotated[str | None, _option(metavar="test|train", help="DA-2K: train, to train on its pairs.")]
 TestList = Annotated[Path | None, _option(metavar="FILE", help="NYU, KITTI: likewise, to test on.")]

@@ -6,11 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from layouts import da2k
 
 from david.model import build
 from david.pack import DavidError, Sample
 from david.pack.shards import manifest, shard
 from david.pack.shards.schema import RGB
+from david.pack.sources import table
+from david.pack.work import plan
+from david.pack.work.build import build as build_shards
 from david.pipeline import reference
 from david.pipeline.config import DataConfig
 from david.pipeline.loader import Loader
@@ -127,3 +131,14 @@ def test_pairs_that_no_set_has_and_that_are_none_are_refused(shards: Path, tmp_p
         bad = write(tmp_path / str(number), PAIRS, pairs=wrong)
         with pytest.raises(DavidError, match=r"tells pairs that are not \[row, column, row, column\]"):
             batches(bad, DataConfig(height=40, width=48), 1)
+
+
+def test_da2k_packs_to_be_trained_on_and_its_pairs_reach_a_batch(tmp_path: Path):
+    raw = da2k(tmp_path / "raw")
+    for split in ("test", "train"):
+        source = table.chosen(raw, None, {"pairs_split": split})
+        build_shards(raw, tmp_path / split, plan.PackOptions(), source=source, workers=1)
+        with Loader(tmp_path / split, split, DataConfig(height=40, width=48), batch_size=2, seed=0) as loader:
+            assert next(loader).pairs.isfinite().any()
+    with pytest.raises(DavidError, match="--pairs-split is `val`, but can only be test or train"):
+        table.chosen(raw, None, {"pairs_split": "val"})

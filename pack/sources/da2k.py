@@ -27,14 +27,21 @@ SCENE_TYPES = (
     "indoor", "outdoor", "non_real", "transparent_reflective", "adverse_style", "aerial", "underwater", "object",
 )  # fmt: skip
 SPLIT = "test"
+SPLITS = (SPLIT, "train")
 _POINTS = ("point1", "point2")
 
 
 @dataclass(frozen=True)
 class Da2k(Source):
-    """Without options."""
+    """pairs_split: the split that all of it is: `test`, or `train`, to train on its pairs"""
 
     name = "da2k"
+
+    pairs_split: str = SPLIT
+
+    def __post_init__(self) -> None:
+        if self.pairs_split not in SPLITS:
+            raise DavidError(f"--pairs-split is `{self.pairs_split}`, but can only be {' or '.join(SPLITS)}")
 
     @classmethod
     def recognises(cls, raw: Path) -> bool:
@@ -52,8 +59,8 @@ class Da2k(Source):
             raise DavidError(f"{path}: no JSON ({error}); download it again") from error
         if not isinstance(content, dict) or not content:
             raise DavidError(f"{path}: expected a picture's path -> its pairs, found {str(content)[:80]}")
-        rows = [_row(f"{path}, {name}", name, pairs) for name, pairs in content.items()]
-        return metres.listed(root, rows, {SPLIT: {"rgb": ("", "images")}}, bad)
+        rows = [_row(f"{path}, {name}", name, pairs, self.pairs_split) for name, pairs in content.items()]
+        return metres.listed(root, rows, {self.pairs_split: {"rgb": ("", "images")}}, bad)
 
     def fields(self, found: Found) -> Fields:
         return (RGB,)
@@ -79,7 +86,7 @@ def _root(raw: Path) -> Path | None:
     return next((one for one in (raw, raw / "DA-2K") if (one / ANNOTATIONS).is_file()), None)
 
 
-def _row(where: str, name: str, pairs: Any) -> Row | BadSample:
+def _row(where: str, name: str, pairs: Any, split: str) -> Row | BadSample:
     """One picture with its pairs as JSON."""
     kind = next((part for part in reversed(PurePosixPath(name).parts[:-1]) if part in SCENE_TYPES), None)
     if kind is None:
@@ -97,6 +104,6 @@ def _row(where: str, name: str, pairs: Any) -> Row | BadSample:
         made.append([row, column, other_row, other_column])
     if not made:
         return BadSample(where, "has no pair of points")
-    row = listing.checked(where, {"rgb": name, "split": SPLIT})
+    row = listing.checked(where, {"rgb": name, "split": split})
     told = json.dumps({"scene_type": kind, "pairs": made})
     return row._replace(told=told) if isinstance(row, Row) else row
