@@ -1,5 +1,6 @@
 """NYU Depth V2 and SUN RGB-D train together in metres, each with its own holes: stopped, resumed, shared by ranks."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from layouts import nyu, sunrgbd
 from safetensors.torch import load_file
 
 from david.model import build
+from david.model.config import configure
 from david.pack.work import build as packing
 from david.pack.work import plan
 from david.pipeline.loader import Loader
@@ -20,10 +22,10 @@ from david.train.step.step import Step
 
 pytestmark = pytest.mark.usefixtures("warm")
 RECIPE = override(
-    recipes.recipe("metric-smoke"),
+    replace(recipes.recipe("metric-smoke"), model=configure("da2-zoe-smoke")),
     [
         *("data.height=28", "data.width=42", "data.weights=2,1", "batch_size=4", "steps=6", "optim.warmup=2"),
-        *("checkpoint_every=2", "model.max_depth=6"),
+        *("checkpoint_every=2", "model.max_depth=6", "parallel=exact"),
     ],
 )
 

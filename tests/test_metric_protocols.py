@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 
+import layouts
 import numpy as np
 import pytest
 import torch
@@ -17,7 +18,7 @@ from david.train.eval import constant
 from david.train.eval.protocols import asking, benchmark, geometry, report, spans, table
 from david.train.eval.protocols.geometry import Plane
 from david.train.eval.protocols.spans import Span
-from david.train.eval.protocols.truth import Truth
+from david.train.eval.protocols.truth import Truth, found
 
 SIZE = 96, 128  # rows, columns: the Eigen crop leaves rows from 45, columns from 41
 
@@ -398,3 +399,25 @@ def test_spans_leave_out_what_is_not_strictly_within():
     one.values["depth"][0, :3] = 0.001, 10.0, 9.99
     counts = Span(1e-3, 10.0).counts(one)
     assert counts[0, :3].tolist() == [False, False, True]
+
+
+@pytest.mark.parametrize("name", ["nyu", "sunrgbd", "ibims", "da2k"])
+def test_each_benchmark_reads_its_published_layout_and_who_says_the_truth_is_right(name: str, tmp_path: Path):
+    of = found(table.named(name), getattr(layouts, name)(tmp_path / "raw"))
+    assert 0 < of.images <= 3
+
+    def says(one: Sample, mirrored: bool) -> np.ndarray:
+        """The truth, where the test can tell it; of DA-2K's rooms, which have the same numbers everywhere, that."""
+        if "depth" in one.values:
+            return np.where(one.depth_valid, one.depth_m, 3)
+        return next(view.depth_m for view in layouts.views(3) if np.abs(view.rgb.astype(int) - one.rgb).mean() < 12)
+
+    score = benchmark.measure(name, of, [Says(of, "metric_depth_m", says)]).scores[0]
+    if name == "da2k":
+        assert score.pooled()["pairs_right"] == 1
+        return
+    means = score.means()
+    assert means["metric_abs_rel"] < 1e-6 and means["metric_a1"] == 1
+    if name == "ibims":
+        assert means["pe_planarity_cm"] < 2 and means["pe_orientation_deg"] < 1 and means["dde_right"] == 1
+        assert means["dbe_accuracy"] < 3
