@@ -4,10 +4,13 @@ import pytest
 import torch
 from plain_losses import PLAIN
 
+from david.model.config import configure
 from david.model.prediction import Prediction
 from david.pipeline.batch import Batch, Target
+from david.train.config import ObjectiveConfig
 from david.train.losses.table import TERMS
-from david.train.tasks.supervised import compare, numbers
+from david.train.losses.views import as_stored
+from david.train.tasks.supervised import Supervised, compare
 
 OUTPUTS = {"depth": "relative_depth", "normals": "normals", "alpha": "alpha_logits"}
 SIZES = [(64, 96), (50, 36), (33, 47), (7, 5)]  # all levels of a pyramid even, some, none, and next to no pixels
@@ -43,7 +46,7 @@ def said(batch: Batch, dtype: torch.dtype = torch.float32) -> Prediction:
     g = torch.Generator().manual_seed(1)
     found = {}
     for head, output in OUTPUTS.items():
-        target = numbers(batch.targets[head])
+        target = as_stored(batch.targets[head], batch).value
         x = target + 0.3 * torch.randn(target.shape, generator=g)
         way = torch.tensor([0.5, -0.5, 0.5]).view(3, 1, 1, 1)  # one is mirrored
         x = {"depth": 3 + way * x, "normals": torch.nn.functional.normalize(x, dim=1), "alpha": 4 * x - 2}[head]
@@ -61,7 +64,7 @@ def plainly(prediction: Prediction, batch: Batch, names: list[str]) -> torch.Ten
     for name in names:
         term = TERMS[name]
         target = batch.targets[term.target]
-        losses.append(PLAIN[name](prediction[OUTPUTS[term.head]], numbers(target), target.valid))
+        losses.append(PLAIN[name](prediction[OUTPUTS[term.head]], as_stored(target, batch).value, target.valid))
     return torch.stack(losses)
 
 
@@ -100,6 +103,29 @@ def test_all_terms_together_have_the_values_and_the_summed_gradients_of_each():
     assert_near(ours, theirs, 1e-5, "losses")
     for one, other in zip(gradients(ours, prediction, weights), gradients(theirs, prediction, weights), strict=True):
         assert_near(one, other, 1e-5, "gradient")
+
+
+def test_the_losses_are_one_graph_with_the_values_and_the_gradient_of_what_they_are():
+    """Under the graphs that torch.compile makes and cuts, with another batch as with the first."""
+    task, seen = Supervised(ObjectiveConfig(depth_berhu=1.0, normals_angular=1.0), configure("david-smoke")), []
+
+    def backend(graph, inputs):
+        seen.append(graph)
+        return graph
+
+    task.compile_with(
+        lambda function, *_, **__: torch.compile(function, backend=backend, fullgraph=True, dynamic=False)
+    )
+    for _ in range(2):
+        batch = batch_of((32, 64))
+        prediction = said(batch)
+        (ours, images), (theirs, same) = task(lambda _, p=prediction: p, batch), task.judged(prediction, batch)
+        assert torch.equal(images, same) and torch.allclose(ours, theirs, rtol=1e-6)
+        for one, other in zip(
+            *(gradients(losses, prediction, torch.ones(3)) for losses in (ours, theirs)), strict=True
+        ):
+            assert_near(one, other, 1e-6, "gradient")
+    assert len(seen) == 1
 
 
 def test_a_half_precision_prediction_is_compared_in_full_precision():

@@ -23,6 +23,7 @@ from david.train.loop import train
 from david.train.losses.table import TERMS
 from david.train.recipe import Recipe, override
 from david.train.step import scaling
+from david.train.step.compiled import Compiled, Compiler
 from david.train.step.gradients import Learner
 from david.train.step.step import Step
 from david.train.tasks.supervised import Supervised
@@ -216,6 +217,49 @@ def test_a_compile_that_fails_is_told_once_and_the_network_runs_as_it_is(batch: 
     assert torch.equal(weights(network), weights(plain))
 
 
+def test_losses_that_do_not_compile_are_told_and_run_beside_a_network_that_does(batch: Batch, monkeypatch):
+    def some(graph, inputs):
+        if any(isinstance(x, torch.Tensor) and x.dtype == torch.bool for x in inputs):  # where targets are valid
+            raise RuntimeError("no such loss")
+        return graph
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=some))
+    said: list[str] = []
+    network, step = made(override(DDP, ["compile=default"]), tell=said.append)
+    plain, plain_step = made(DDP)
+    for number in (1, 2):
+        step(batch, number)
+        plain_step(batch, number)
+    assert said[
+        0
+    ] == "torch.compile failed, so the losses run uncompiled (RuntimeError: no such loss)" and "network" not in str(
+        said
+    )
+    assert torch.equal(weights(network), weights(plain))
+    assert step.gradients.learner.answer.graph and not step.task.judge.graph
+
+
+@pytest.mark.parametrize(("mode", "how"), [("true", {}), ("default", {}), ("max-autotune", {"mode": "max-autotune"})])
+def test_a_recipe_chooses_the_mode_of_the_compiler(monkeypatch, mode: str, how: dict[str, str]):
+    asked = []
+    monkeypatch.setattr(torch, "compile", lambda function, dynamic, **more: asked.append(more) or function)
+    made(override(DDP, [f"compile={mode}"]))
+    assert asked == [how] * 3
+
+
+def test_cuda_graphs_for_many_images_are_advised_against():
+    told: list[str] = []
+    for mode, images, kind in (
+        ("reduce-overhead", 12, "cuda"),
+        ("default", 96, "cuda"),
+        ("reduce-overhead", 96, "cpu"),
+    ):
+        Compiler(mode, told.append).advise(images, torch.device(kind))
+    assert not told
+    Compiler("reduce-overhead", told.append).advise(13, torch.device("cuda"))
+    assert len(told) == 1 and "here are 13: compile=default is as fast" in told[0]
+
+
 def test_a_whole_run_under_a_failing_compiler_ends_with_one_note(shards: Path, tmp_path: Path, monkeypatch, capfd):
     """It draws before its first step, and measures and draws on its way; all but the note is as without a compiler."""
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=broken))
@@ -240,9 +284,10 @@ def test_pictures_and_evaluations_leave_trainings_graph_alone(shards: Path, tmp_
     seen: list[int] = []
 
     def compiler(graph, inputs):
-        images = [x for x in inputs if isinstance(x, torch.Tensor) and x.dtype == torch.uint8]
-        assert len(images) == 1 and all(type(size) is int for size in images[0].shape)
-        seen.append(len(images[0]))
+        tensors = [x for x in inputs if isinstance(x, torch.Tensor)]
+        assert all(type(size) is int for x in tensors for size in x.shape)
+        images = [len(x) for x in tensors if x.dtype == torch.uint8 and x.shape[1] == 3]
+        seen.append(images[0] if images else 0)
         return graph
 
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=compiler))
@@ -250,13 +295,14 @@ def test_pictures_and_evaluations_leave_trainings_graph_alone(shards: Path, tmp_
     recipe = override(DDP, ["compile=true", "picture_every=2", "evaluate_every=2", "steps=4", "micro_batch=3"])
     monkeypatch.setattr(Learner, "predict", counted(Learner.predict, said))
     train(recipe, shards, tmp_path, device="cpu", speaks=False)
-    assert seen == [3, 1] and said == ["compiled"] * 8
+    # of each size the network, its losses, and their sums
+    assert seen == [3, 0, 0, 1, 0, 0] and said == ["compiled"] * 8
 
 
 def counted(predict, said: list[str]):
     def call(learner: Learner, image: torch.Tensor):
         prediction = predict(learner, image)
-        said.append("compiled" if learner.compiled and learner.compiled.graph else "as it is")
+        said.append("compiled" if isinstance(learner.answer, Compiled) and learner.answer.graph else "as it is")
         return prediction
 
     return call

@@ -48,7 +48,18 @@ def test_set_takes_every_type_and_checks_the_whole_only_at_the_end():
         ],
     )
     assert (changed.data.height, changed.data.width, changed.model.heads) == (None, None, ("depth", "alpha"))
-    assert (changed.compile, changed.precision, changed.seed) == (True, "bf16", 3)
+    assert (changed.compile, changed.precision, changed.seed) == ("default", "bf16", 3)
+
+
+def test_a_recipe_of_when_compile_was_a_switch_loads_and_is_who_it_was():
+    for before, now in ((False, "off"), (True, "default")):
+        stored = to_json(replace(SMOKE, parallel="ddp")) | {"compile": before}
+        loaded = from_json(json.loads(json.dumps(stored)))
+        assert loaded.compile == now and to_json(loaded)["compile"] == now
+        assert identity(loaded).get("compile", False) is before
+        assert override(SMOKE, ["parallel=ddp", f"compile={str(before).lower()}"]).compile == now
+        assert replace(SMOKE, parallel="ddp", compile=before).compile == now
+    assert identity(override(SMOKE, ["parallel=ddp", "compile=max-autotune"]))["compile"] == "max-autotune"
 
 
 @pytest.mark.parametrize(
@@ -63,7 +74,7 @@ def test_set_takes_every_type_and_checks_the_whole_only_at_the_end():
         ("optim.rate.x=1", "`rate` is a value"),
         ("optim.rate=fast", "--set optim.rate: expected a number, found 'fast'"),
         ("steps=1.5", "expected a whole number, found '1.5'"),
-        ("compile=1", "expected true or false"),
+        ("compile=1", "expected one of off, default, reduce-overhead, max-autotune"),
         ("precision=fp8", "expected one of auto, fp32, bf16, fp16, found 'fp8'"),
         ("model.taps=1,2", "expected 4 values with commas between, each a whole number"),
         ("data.height=tall", "expected a whole number, found 'tall'"),

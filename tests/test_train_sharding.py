@@ -1,6 +1,8 @@
 """Weights shared out over ranks: the same run as with whole ones, and checkpoints that know nothing of it."""
 
+from functools import partial
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -10,7 +12,6 @@ from torch.distributed.tensor import DTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from david.model import build
-from david.pack.errors import DavidError
 from david.pipeline.batch import Batch
 from david.pipeline.loader import Loader
 from david.train import checkpoint, distributed, recipes, run, shelf
@@ -18,6 +19,7 @@ from david.train.distributed import World
 from david.train.journal import read
 from david.train.loop import train
 from david.train.recipe import Recipe, override
+from david.train.step.precision import computing_in
 from david.train.step.step import Step
 
 pytestmark = pytest.mark.usefixtures("warm")
@@ -155,7 +157,41 @@ def test_blocks_are_gathered_in_half_and_gradients_are_summed_once(shards: Path,
     assert [norm, norm_in_parts] == pytest.approx([alone, alone], rel=0.01)
 
 
-def test_what_does_not_go_with_it_is_refused():
-    with pytest.raises(DavidError, match="compile does not go with parallel=fsdp"):
-        override(TINY, ["compile=true"])
+def compiled_and_plain(shards: Path, recipe: Recipe) -> list[tuple[list[float], int, int]]:
+    """In each rank, as it is and compiled: norms of two steps with an evaluation between, the graphs that were made,
+    and of these in the evaluation."""
+    found = []
+    with distributed.joined("cpu") as world, Loader(shards, "train", recipe.data, batch_size=4, seed=0) as loader:
+        batch = next(loader)
+        share = batch.slice(2 * world.rank, 2 * world.rank + 2)
+        for mode in ("off", "default"):
+            made = []
+
+            def compiler(graph, inputs, made: list = made):
+                made.append(graph)
+                return graph
+
+            with mock.patch.object(torch, "compile", partial(torch.compile, backend=compiler)):
+                torch.manual_seed(0)
+                step = Step(build(recipe.model), override(recipe, [f"compile={mode}"]), world)
+                norms = [step(share, 1).norm.item()]
+                before = len(made)
+                with step.evaluating(), torch.inference_mode(), computing_in(step.reduced, world.device):
+                    step.network(batch.image)
+                evaluated = len(made) - before
+                norms.append(step(share, 2).norm.item())
+            found.append((norms, len(made), evaluated))
+    return found
+
+
+def test_compiled_by_parts_it_trains_as_it_is(shards: Path):
+    recipe = override(TINY, ["precision=bf16", "objective.uncertainty=false"])
+    (plain, none, _), (ours, graphs, evaluated) = distributed.launch(
+        2, compiled_and_plain, shards=shards, recipe=recipe
+    )
+    assert ours == pytest.approx(plain, rel=1e-6)
+    assert none == 0 < graphs and evaluated == 0
+
+
+def test_how_weights_are_shared_out_is_what_a_run_keeps():
     assert "parallel" not in run.FREE

@@ -20,6 +20,8 @@ from david.train.tasks.config import TaskConfig
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Attention = Literal["auto", "flash", "efficient", "cudnn", "math"]
+Compile = Literal["off", "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
+SWITCHED: dict[Any, Compile] = {False: "off", True: "default"}  # `compile` as it was when it was on or off
 RENAMED = {  # fields as they were called before, in stored recipes and after --set, and as they are called now
     "summation": "parallel",
     "optim.average": "optim.ema",
@@ -46,7 +48,10 @@ class Recipe:
         third more of the ViT's time and the memory of one block instead of all
     attention: which of torch's kernels computes the ViT's attention on a GPU; `auto` is the fastest, measured once at
         the size at hand, see `attention.py`
-    compile: run the network through torch.compile; where that fails it is told and the network runs as it is
+    compile: run the training step's network and losses through torch.compile, in one of its modes, or `off`; where that
+        fails it is told and they run as they are. `reduce-overhead` records CUDA graphs: for 12 images a rank or fewer,
+        where launching kernels takes longer than computing; `max-autotune` tries more kernels for minutes first. With
+        parallel=fsdp each part that is gathered by itself is compiled by itself. true is default, false is off
     max_skipped: steps with a gradient that is not finite, in a row, before the run gives up; each is left out
     log_every, picture_every, evaluate_every, checkpoint_every: in steps; 0 means at the end only
     keep: checkpoints to keep, the newest
@@ -66,8 +71,8 @@ class Recipe:
     parallel: Literal["auto", "ddp", "fsdp", "exact"] = "ddp"
     micro_batch: int | None = None
     recompute: bool = False
-    compile: bool = False
     attention: Attention = "auto"
+    compile: Compile = "off"
     max_skipped: int = 10
     log_every: int = 10
     picture_every: int = 1000
@@ -87,10 +92,10 @@ class Recipe:
             raise DavidError(f"recipe: micro_batch is {self.micro_batch}; it must be 1 or more, or none")
         if self.best is not None:
             best.check(self.best, self.model.heads)
-        if self.compile and self.parallel == "exact":
+        if isinstance(self.compile, bool):
+            object.__setattr__(self, "compile", SWITCHED[self.compile])
+        if self.compile != "off" and self.parallel == "exact":
             raise DavidError("recipe: compile does not go with parallel=exact, whose threads it would tie; take ddp")
-        if self.compile and self.parallel == "fsdp":
-            raise DavidError("recipe: compile does not go with parallel=fsdp, whose hooks it would trace; take ddp")
 
 
 def to_json(recipe: Recipe) -> dict[str, Any]:
@@ -104,16 +109,28 @@ def from_json(content: dict[str, Any]) -> Recipe:
     data = content.get("data")
     if isinstance(data, dict) and "fit" not in data:  # of before there was a choice
         content = content | {"data": data | {"fit": fit_before(data.get("height"), data.get("width"))}}
+    if isinstance(content.get("compile"), bool):
+        content = content | {"compile": SWITCHED[content["compile"]]}
     return trees.from_json(Recipe, content, RENAMED)
 
 
 def override(recipe: Recipe, assignments: Sequence[str]) -> Recipe:
     """The recipe with each `path=value` text applied, in order, as `--set` takes them, see `trees.override`."""
-    return trees.override(Recipe, to_json(recipe), assignments, RENAMED)
+    return trees.override(Recipe, to_json(recipe), [_switched(one) for one in assignments], RENAMED)
+
+
+def _switched(assignment: str) -> str:
+    """`compile=true` and `compile=false` as they are written now."""
+    path, _, text = (part.strip() for part in assignment.partition("="))
+    switch = {"true": True, "false": False}.get(text.lower()) if path == "compile" else None
+    return assignment if switch is None else f"compile={SWITCHED[switch]}"
 
 
 def identity(recipe: Recipe) -> dict[str, Any]:
     """All that a recipe says beside its fields' defaults, by dotted paths, spelled so that no later version changes
     what it is for a recipe of before: fields that were renamed have their first names."""
     first = {now: before for before, now in RENAMED.items()}
-    return {first.get(path, path): value for path, value in trees.said(recipe).items()}
+    said = trees.said(recipe)
+    if said.get("compile") == SWITCHED[True]:
+        said["compile"] = True
+    return {first.get(path, path): value for path, value in said.items()}

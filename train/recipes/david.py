@@ -28,7 +28,7 @@ def base() -> Recipe:
         optim=OptimConfig(rate=1e-4, backbone_scale=0.1, warmup=2000),
         batch_size=96,
         steps=100_000,
-        compile=True,
+        compile="default",
     )
 
 
@@ -41,5 +41,5 @@ def large() -> Recipe:
         optim=OptimConfig(rate=1e-4, backbone_scale=0.1, warmup=2000),
         batch_size=96,
         steps=100_000,
-        compile=True,
+        compile="default",
     )

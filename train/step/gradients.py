@@ -29,9 +29,9 @@ from david.model.prediction import Prediction
 from david.pipeline.batch import Batch
 from david.train.distributed import World
 from david.train.recipe import Recipe
-from david.train.step.compiled import Compiled
+from david.train.step.compiled import Compiler
 from david.train.step.precision import computing_in, half_precision
-from david.train.step.sharding import share_out
+from david.train.step.sharding import compile_parts, share_out
 from david.train.tasks.task import Task
 
 # Takes this rank's batch, the global number of real images and the factor on the loss; leaves the gradient, with that
@@ -49,28 +49,40 @@ class Learner(nn.Module):
     """Network and task as one module from tensors to a tensor, which is what DDP and autograd see through.
 
     reduced: what the network computes in, see `precision.py`
+    compiler: makes graphs of its parts where the recipe asks for them; answer, end: those of the network, and of
+        `ended`, where there are such
     tell: is called with a sentence where torch.compile fails, see `compiled.py`"""
 
     def __init__(self, network: Network, task: Task, recipe: Recipe, device: torch.device, tell: Callable[[str], None]):
         super().__init__()
         self.network, self.task = network, task
         self.reduced = half_precision(recipe.precision, device)
-        self.compiled = Compiled(network, tell) if recipe.compile else None
+        self.compiler = Compiler(recipe.compile, tell)
+        self.answer = self.end = None
+        if self.compiler.on and recipe.parallel != "fsdp":  # which compiles by parts, and shares out the task's weights
+            self.answer = self.compiler(network)
+            self.end = self.compiler(self.ended, "sums of losses run", vital=False)
+        if self.compiler.on:
+            task.compile_with(self.compiler)
 
     def forward(self, batch: Batch, count: torch.Tensor) -> torch.Tensor:
         """(T + 1,) float32: the sum of each term over the images of `batch` that it counts, divided by `count`; then
         what is descended. Over all batches that share one `count` they add up to those of the whole."""
         with computing_in(None, batch.image.device):
             terms, images = self.task(self.predict, batch)
-            shares = torch.where(images, terms, 0).sum(1) / count
-            # the gradient of a loss that is not finite may be: made nan, it tells every rank through the norm
-            sound = torch.where(shares.isfinite().all(), 1.0, torch.nan)
-            total = self.task.total(shares, images.sum(1) / count) * sound
+            return (self.end or self.ended)(terms, images, count)
+
+    def ended(self, terms: torch.Tensor, images: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
+        """What `forward` gives, of each image's terms, and of the images that each counts, (T, B)."""
+        shares = torch.where(images, terms, 0).sum(1) / count
+        # the gradient of a loss that is not finite may be: made nan, it tells every rank through the norm
+        sound = torch.where(shares.isfinite().all(), 1.0, torch.nan)
+        total = self.task.total(shares, images.sum(1) / count) * sound
         return torch.cat([shares, total.unsqueeze(0)])
 
     def predict(self, image: torch.Tensor) -> Prediction:
         with computing_in(self.reduced, image.device):
-            return (self.compiled or self.network)(image)
+            return (self.answer or self.network)(image)
 
 
 class Ddp:
@@ -81,7 +93,7 @@ class Ddp:
     """
 
     def __init__(self, learner: Learner, recipe: Recipe, world: World):
-        self.size, self.micro_batch = world.size, recipe.micro_batch
+        self.size, self.micro_batch, self.compiler = world.size, recipe.micro_batch, learner.compiler
         self.learner: nn.Module = learner
         if world.size > 1:
             self.learner = DistributedDataParallel(
@@ -94,6 +106,7 @@ class Ddp:
 
     def __call__(self, batch: Batch, count: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
         losses = []
+        self.compiler.begin_step()
         parts = cut(batch, self.micro_batch)
         for index, part in enumerate(parts):
             with self.summing(last=index == len(parts) - 1):
@@ -114,7 +127,9 @@ class Fsdp(Ddp):
 
     def __init__(self, learner: Learner, recipe: Recipe, world: World):
         self.learner, self.size, self.micro_batch = learner, world.size, recipe.micro_batch
+        self.compiler = learner.compiler
         self.shared = share_out(learner.network, learner.task, world, learner.reduced) if world.size > 1 else ()
+        compile_parts(learner.network, learner.compiler)
 
     def summing(self, last: bool) -> AbstractContextManager:
         for module in self.shared:
@@ -172,7 +187,7 @@ def settled(recipe: Recipe, device: torch.device) -> Recipe:
     Exact on a CPU, where it costs little; ddp on a GPU, and where the recipe asks for what exact can't."""
     if recipe.parallel != "auto":
         return recipe
-    exact = device.type == "cpu" and not recipe.compile and recipe.micro_batch is None
+    exact = device.type == "cpu" and recipe.compile == "off" and recipe.micro_batch is None
     return replace(recipe, parallel="exact" if exact else "ddp")
 
 

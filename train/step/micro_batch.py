@@ -77,7 +77,7 @@ def fits_gpu(recipe: Recipe, sample: Batch) -> Callable[[int], bool]:
             network = build(recipe.model).to(device).to(memory_format=torch.channels_last)
             # not measured for each size; `efficient` needs no more memory than the others, but for `math`
             kernel = "efficient" if recipe.attention == "auto" else recipe.attention
-            step = Step(network, replace(recipe, micro_batch=None, compile=False, attention=kernel), alone)
+            step = Step(network, replace(recipe, micro_batch=None, compile="off", attention=kernel), alone)
             batch = repeated(sample, size)
             for number in (1, 2):
                 step(batch, number)
@@ -92,7 +92,7 @@ def fits_gpu(recipe: Recipe, sample: Batch) -> Callable[[int], bool]:
 def fits_cpu(recipe: Recipe, sample: Batch) -> Callable[[int], bool]:
     """By account: what autograd keeps for one sample, weights and optimiser, against the memory that is free now."""
     network = build(recipe.model).to(memory_format=torch.channels_last)
-    step = Step(network, replace(recipe, micro_batch=None, compile=False), World(0, 1, torch.device("cpu")))
+    step = Step(network, replace(recipe, micro_batch=None, compile="off"), World(0, 1, torch.device("cpu")))
     kept: dict[int, int] = {}  # bytes of each storage, by address; parameters are kept anyway
     own = {p.untyped_storage().data_ptr() for p in network.parameters()}
 

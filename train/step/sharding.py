@@ -21,6 +21,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from david.model.networks.network import Network
 from david.train.distributed import World, whole
+from david.train.step.compiled import Compiler
 from david.train.tasks.task import Task
 
 
@@ -42,6 +43,21 @@ def share_out(network: Network, task: Task, world: World, half: torch.dtype | No
     shared = fully_shard(network, mesh=mesh), fully_shard(task, mesh=mesh)
     register_fsdp_forward_method(task, "total")  # computes with its parameters too
     return shared
+
+
+def compile_parts(network: Network, compiler: Compiler) -> None:
+    """Let what is gathered by itself, and each part of the network that is gathered with the whole, be a graph by
+    itself: the hooks that gather are no part of a graph."""
+    if not compiler.on:
+        return
+    for block in network.backbone.vit.blocks:
+        inner = [part for part in block.children() if isinstance(part, FSDPModule)]
+        for part in inner or [block]:
+            part.forward = compiler(part.forward)
+    for part in network.children():
+        if part is not network.backbone:
+            for each in part.children() if isinstance(part, nn.ModuleDict) else [part]:
+                each.forward = compiler(each.forward)
 
 
 def multiplies(module: nn.Module) -> bool:

@@ -74,6 +74,7 @@ class Step:
         learner = Learner(network, self.task, recipe, world.device, tell)
         self.attention = attention.settled(recipe, network, world, tell)
         self.gradients = gradients(learner, recipe, world)  # which may share out the parameters
+        learner.compiler.advise(recipe.micro_batch or recipe.batch_size // world.size, world.device)
         self.parameters = [p for p in learner.parameters() if p.requires_grad]
         self.optimiser = optim.adamw(network, recipe.optim, self.task)
         self.named = dict(network.named_parameters())

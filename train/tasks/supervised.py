@@ -4,7 +4,9 @@ B images, H rows, W columns, T terms of the loss, K heads.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -19,6 +21,8 @@ from david.train.losses.table import PAIRS, TERMS, Term
 from david.train.losses.views import metres, pairs
 from david.train.tasks.config import ObjectiveConfig
 from david.train.tasks.task import Predict, Task
+
+CALLED = ("view", "truth", "loss")  # of a term
 
 
 class Supervised(Task):
@@ -40,20 +44,29 @@ class Supervised(Task):
         terms = config.terms(model.heads)
         super().__init__({name: getattr(config, name) for name in terms})
         names = [TERMS[name].head for name in terms]
-        called = [load(place) for name in terms for place in (TERMS[name].view, TERMS[name].loss)]
+        found = [TERMS[name] for name in terms]
+        self.rows = [replace(one, **{part: load(getattr(one, part)) for part in CALLED}) for one in found]
+        called = [getattr(one, part) for one in self.rows for part in CALLED]
         self.draws = not all(getattr(one, "__module__", "").startswith("david.") for one in called)  # else nobody knows
         self.heads = heads = tuple(dict.fromkeys(names))
         self.register_buffer("head", torch.tensor([heads.index(name) for name in names]), persistent=False)
         self.register_buffer("leader", torch.tensor([names.index(name) for name in heads]), persistent=False)
         self.log_variances = nn.Parameter(torch.zeros(len(heads))) if config.uncertainty else None
         self.span_m = span_m(model)
+        self.judge = self.judged
 
     def forward(self, network: Predict, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.judge(network(batch.image), batch)
+
+    def compile_with(self, compiler: Callable[..., Any]) -> None:
+        self.judge = compiler(self.judged, "the losses run", vital=False)
+
+    def judged(self, prediction: Prediction, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """What `forward` gives, of what the network said."""
         if self.span_m:
             batch = within(batch, self.span_m)
-        terms = [TERMS[name] for name in self.terms]
-        counted = {term.target: batch.real & has(told(batch, term.target)) for term in terms}
-        return compare(network(batch.image), batch, terms), torch.stack([counted[term.target] for term in terms])
+        counted = {term.target: batch.real & has(told(batch, term.target)) for term in self.rows}
+        return compare(prediction, batch, self.rows), torch.stack([counted[term.target] for term in self.rows])
 
     def total(self, means: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
         if self.log_variances is None:

@@ -4,6 +4,7 @@ B images of a batch, T terms of the loss.
 """
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -36,6 +37,10 @@ class Task(nn.Module):
         """(T, B) float32 or better, the terms of each image before their weights, and (T, B) bool, the images that
         each term counts: those that are real and have what it compares with. Called where nothing is autocast."""
         raise NotImplementedError
+
+    def compile_with(self, compiler: Callable[..., Any]) -> None:
+        """Make graphs of what it computes with, where it can: `compiler(function, "... run", vital=False)` is what to
+        call instead of the function, see `step/compiled.py`. A recipe's `compile` asks for it, before training."""
 
     def total(self, means: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
         """What is descended, (): of the terms' means (T,), and of the share of images (T,) that each counts. Of parts
