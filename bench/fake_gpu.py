@@ -229,5 +229,5 @@ def batch_of(recipe: Recipe) -> Batch:
 
 def step_of(recipe: Recipe) -> Step:
     """The recipe's step there, uncompiled and alone. Attention by its formula: of its kernels fakes know nothing."""
-    alone = replace(recipe, compile=False, parallel="ddp", attention="math")
+    alone = replace(recipe, compile="off", parallel="ddp", attention="math")
     return Step(on_gpu(alone), alone, World(0, 1, CUDA))

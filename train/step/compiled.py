@@ -56,8 +56,8 @@ class Compiled:
     def __init__(self, function: Callable[..., Any], what: str, vital: bool, compiler: Compiler):
         self.function, self.what, self.vital, self.compiler = function, what, vital, compiler
         forward = function.forward if isinstance(function, nn.Module) else function
-        how = {} if compiler.mode == "default" else {"mode": compiler.mode}
-        self.graph: Callable[..., Any] | None = torch.compile(forward, dynamic=False, **how)
+        mode = None if compiler.mode == "default" else compiler.mode  # none is known to all backends
+        self.graph: Callable[..., Any] | None = torch.compile(forward, dynamic=False, mode=mode)
 
     def __call__(self, *args: Any, **named: Any) -> Any:
         if self.graph is not None and self.compiler.on and torch.is_grad_enabled():

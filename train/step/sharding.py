@@ -51,7 +51,7 @@ def compile_parts(network: Network, compiler: Compiler) -> None:
     if not compiler.on:
         return
     for block in network.backbone.vit.blocks:
-        inner = [part for part in block.children() if isinstance(part, FSDPModule)]
+        inner = [part for part in block.children() if issubclass(type(part), FSDPModule)]
         for part in inner or [block]:
             part.forward = compiler(part.forward)
     for part in network.children():
