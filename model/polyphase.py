@@ -109,7 +109,7 @@ class _Phases(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         g, (x, inside, rows, columns, corners) = gradients[0], ctx.saved_tensors
         of_x, of_inside, of_bias = _back(g, x, inside, (1, 1), 1, bias=True)
         outer, outer_g = _ends(x, 2), _ends(g, 2)

@@ -105,13 +105,13 @@ def size_of(recipe: Recipe, network: Network, world: World) -> Size:
 
 def measured_ms(kernel: SDPBackend, size: Size, device: torch.device) -> float:
     """Milliseconds of one attention, forward and backward, on a GPU. Raises RuntimeError where the kernel can't."""
-    given = [torch.randn(size.shape, dtype=size.dtype, device=device, requires_grad=True) for _ in range(3)]
+    q, k, v = (torch.randn(size.shape, dtype=size.dtype, device=device, requires_grad=True) for _ in range(3))
     best = math.inf
     with sdpa_kernel(kernel):
         for turn in range(1 + TURNS):
             torch.cuda.synchronize(device)
             begin = time.perf_counter()
-            F.scaled_dot_product_attention(*given).sum().backward()
+            F.scaled_dot_product_attention(q, k, v).sum().backward()
             torch.cuda.synchronize(device)
             if turn:
                 best = min(best, 1e3 * (time.perf_counter() - begin))
