@@ -250,16 +250,16 @@ def test_what_no_file_tells_must_be_told(tiny: None, tmp_path: Path) -> None:
 
 def test_a_relative_file_given_as_metric_is_refused_with_what_it_says(tiny: None, tmp_path: Path) -> None:
     """And the reverse; both files hold the same names and shapes."""
-    for shift, kind, how, told in (
-        (3.0, "da2-vits-metric", {"max_depth": 20}, r"100.0% of made-up pictures would lie between 1\d[.\d]* and 1\d"),
-        (-3.0, "da2-vits", {}, "its disparity is 0 on 100.0% of made-up pictures, as a metric file's would be"),
+    for shift, kind, reach, told in (
+        (3.0, "da2-vits-metric", 20.0, r"100.0% of made-up pictures would lie between 1\d[.\d]* and 1\d"),
+        (-3.0, "da2-vits", None, "its disparity is 0 on 100.0% of made-up pictures, as a metric file's would be"),
     ):
         state = drawn(0)
         torch.save(state | {LAST: state[LAST] + shift}, tmp_path / "w.pth")
         with pytest.raises(DavidError, match=told):
-            david.load(tmp_path / "w.pth", kind=kind, **how)
+            david.load(tmp_path / "w.pth", kind=kind, max_depth=reach)
         torch.save(state | {LAST: state[LAST] - shift}, tmp_path / "w.pth")
-        david.load(tmp_path / "w.pth", kind=kind, **how)
+        david.load(tmp_path / "w.pth", kind=kind, max_depth=reach)
 
 
 def transformers(state: State) -> State:

@@ -43,11 +43,11 @@ def test_metres_leave_as_millimetres_and_as_metres() -> None:
     far[0, :3] = 65.5, 70.0, 1e-3
     one = shot("metric_depth_m", far)
     steps = cv2.imdecode(np.frombuffer(outputs.KINDS["depth"].write(one), np.uint8), cv2.IMREAD_UNCHANGED)
-    assert steps.dtype == np.uint16 and steps[0, :3].tolist() == [65500, 65535, 1]
+    assert steps is not None and steps.dtype == np.uint16 and steps[0, :3].tolist() == [65500, 65535, 1]
     assert np.abs(steps[1:] / 1000 - far[1:]).max() < 0.000501
     data = outputs.KINDS["depth-exr"].write(one)
     channel = OpenEXR.File(io.BytesIO(data)).channels()["Y"].pixels
-    assert channel.dtype == np.float32 and np.array_equal(channel, far)
+    assert channel is not None and channel.dtype == np.float32 and np.array_equal(channel, far)
     assert outputs.facts(one)["depth_range_m"] == [float(far.min()), 70.0] and "depth_range" not in outputs.facts(one)
 
 
@@ -84,7 +84,7 @@ def test_a_picture_of_metres_has_a_bar_and_one_of_disparity_none() -> None:
     assert np.array_equal(other[: rows.min()], drawn[: rows.min()])
     small = METRES[:40, :40]
     same = [drawing.draw(Fields({name: small}), name) for name in ("metric_depth_m", "relative_depth")]
-    assert np.array_equal(*same)  # too small for a bar
+    assert np.array_equal(same[0], same[1])  # too small for a bar
     near = drawing.draw(Fields({"relative_disparity": METRES.max() - METRES}), "relative_disparity")
     assert np.abs(near.astype(int) - plain).max() <= 2  # warm is near in both
     assert [drawing.metres(value) for value in (0.5, 3.14159, 12.34, 250.0)] == ["0.50 m", "3.14 m", "12.3 m", "250 m"]
@@ -134,7 +134,7 @@ def test_predict_writes_metres_as_the_network_says_them(networks: dict[str, Path
         direct = torch.nn.functional.interpolate(direct, (60, 80), mode="bilinear", align_corners=True)[0, 0]
     assert np.abs(said - direct.numpy()).max() < 1e-5
     steps = cv2.imread(str(tmp_path / "out/a_depth.png"), cv2.IMREAD_UNCHANGED)
-    assert np.abs(steps / 1000 - said).max() < 0.000501
+    assert steps is not None and np.abs(steps / 1000 - said).max() < 0.000501
     (line,) = lines(tmp_path / "out/predictions.jsonl")
     assert line["depth_range_m"] == [float(said.min()), float(said.max())]
     with pytest.raises(DavidError, match='fit is "shorter" there and "stretch" now'):
