@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from depth_anything_file import BINS, BLOCKS, GATE, TINY, ZOE, Plain, State, drawn, shapes, zoe_drawn
+from depth_anything_file import BINS, GATE, TINY, ZOE, Plain, State, drawn, shapes, zoe_drawn
 from safetensors.torch import save_file
 
 import david
@@ -148,7 +148,10 @@ def test_the_giants_gated_perceptrons_are_the_restatements(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     "other",
-    [{"eps": 1e-5}, {"tanh": True}, {"corners": False}, {"final_norm": False}, {"by_factor": False}],
+    [
+        *({"eps": 1e-5}, {"tanh": True}, {"corners": False}, {"final_norm": False}, {"by_factor": False}),
+        {"taps": (1, 2, 3, 4)},  # the last four blocks, as in version 1
+    ],
     ids=lambda other: next(iter(other)),
 )
 def test_what_the_published_weights_depend_on_would_be_seen(other: dict) -> None:
@@ -366,7 +369,7 @@ def test_every_parameter_that_is_used_gets_a_gradient(how: dict) -> None:
     assert [name for name, p in grown.items() if p.grad is None or not p.grad.any()] == []
     unused = {name.rpartition(".conv")[0] for name, p in made.named_parameters() if not p.requires_grad}
     assert unused == {"", *({"pyramid.fusions.3.lateral"} if not how else ())}  # the mask token has no conv
-    assert set(layer_ids(made).values()) == set(range(BLOCKS + 2))
+    assert set(layer_ids(made).values()) == set(range(len(made.backbone.vit.blocks) + 2))
 
 
 def test_dropping_what_blocks_computed_changes_no_gradient() -> None:
