@@ -59,16 +59,18 @@ def canny(image: np.ndarray) -> np.ndarray:
     Blurred by what is inside the picture; a pixel's slope is the largest along its direction, between pixels by linear
     interpolation; weak ones count where they touch a strong one. Border pixels are none."""
     size = 2 * int(4 * SIGMA_PX + 0.5) + 1
-    blur = [
+    inside, values = (
         cv2.GaussianBlur(one, (size, size), SIGMA_PX, borderType=cv2.BORDER_CONSTANT)
-        for one in (image.astype(np.float64), np.ones(image.shape))
-    ]
-    smooth = blur[0] / blur[1]
+        for one in (np.ones(image.shape), image.astype(np.float64))
+    )
+    smooth: np.ndarray = np.asarray(values) / np.asarray(inside)
     dx, dy = (
-        cv2.Sobel(smooth, cv2.CV_64F, *order, ksize=3, borderType=cv2.BORDER_REFLECT) for order in ((1, 0), (0, 1))
+        np.asarray(cv2.Sobel(smooth, cv2.CV_64F, *order, ksize=3, borderType=cv2.BORDER_REFLECT))
+        for order in ((1, 0), (0, 1))
     )
     weak = _crests(dx, dy)
-    count, labels = cv2.connectedComponents(weak.astype(np.uint8), connectivity=8)
+    count, found = cv2.connectedComponents(weak.astype(np.uint8), connectivity=8)
+    labels = np.asarray(found, np.intp)
     strong = np.zeros(count, bool)
     strong[labels[weak & (np.hypot(dx, dy) >= HIGH)]] = True
     strong[0] = False
