@@ -130,7 +130,7 @@ def test_official_ours_and_a_constant_answer_stand_in_one_table(figures: Path, t
             assert (out / one["folder"] / name).read_bytes() == (alone / name).read_bytes()
         assert json.loads((alone / "metrics.json").read_text())["metrics"] == one["metrics"]
     flat = scored(Constant(), figures, DataConfig()).means()
-    assert told["subjects"][3]["metrics"] == pytest.approx({name: flat[name] for name in METRICS})
+    assert told["subjects"][3]["metrics"] == pytest.approx({name: flat[name] for name in said})
     red = told["subjects"][1]["metrics"]["depth_abs_rel"], told["subjects"][2]["metrics"]["depth_abs_rel"]
     assert red[0] != pytest.approx(red[1], rel=1e-3)  # the same channel, as distance and as nearness
 
