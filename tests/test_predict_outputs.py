@@ -232,7 +232,7 @@ def test_wrong_calls_are_one_sentence_and_write_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.png").touch()
-    (tmp_path / "w.onnx").write_text("no model")
+    (tmp_path / "w.onnx").write_bytes(bytes.fromhex("0808 3a04 0a00 6200"))  # whole, with an empty node and output
     (tmp_path / "empty").mkdir()
     done = CliRunner().invoke(app, ["predict", *words, "--out", "out"])
     assert isinstance(done.exception, DavidError) and done.exception.exit_code == 2
