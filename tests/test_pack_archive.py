@@ -89,7 +89,7 @@ def test_loose_files_are_hashed_as_a_zip_lists_them(raw: Path, tmp_path: Path) -
     told: list[tuple[int, int]] = []
     hashed, _ = archive.hashed(synthhuman.SynthHuman().scan(folder), watch=lambda *now: told.append(now))
     zipped, asked = synthhuman.SynthHuman().scan(raw), 0
-    for key, (kinds, _) in hashed.items():
+    for key, (kinds, *_) in hashed.items():
         assert {kind: one.crc for kind, one in kinds.items()} == {k: one.crc for k, one in zipped[key].members.items()}
         asked += sum(one.size for one in kinds.values())
     assert told == [(0, asked), (asked, asked)]

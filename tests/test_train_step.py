@@ -104,7 +104,8 @@ def test_no_buffer_changes_in_a_step(batch: Batch):
     _, step = made(override(TINY, ["parallel=ddp", "objective.uncertainty=true"]))
     learner = step.gradients.learner
     before = {name: buffer.clone() for name, buffer in learner.named_buffers()}
-    assert len(before) == 5  # mean and std; the weights of the terms, their heads, and the first of each head
+    # mean and std; the weights of the terms, their heads, and the first of each; of each head the shares of its phases
+    assert len(before) == 5 + 3
     for number in (1, 2):
         step(batch, number)
     assert all(torch.equal(buffer, before[name]) for name, buffer in learner.named_buffers())
