@@ -36,7 +36,9 @@ def test_the_readme_says_what_the_newest_row_says() -> None:
 
 def test_a_short_training_beats_a_constant_answer(shards: Path, tmp_path: Path) -> None:
     size = ["data.height=48", "data.width=36", "model.backbone_size=32", "batch_size=6", "optim.warmup=10"]
-    recipe = override(recipes.recipe("smoke"), [*size, "steps=90", "picture_every=0", "checkpoint_every=0"])
+    recipe = override(
+        recipes.recipe("smoke"), [*size, "steps=90", "parallel=ddp", "picture_every=0", "checkpoint_every=0"]
+    )
     figures = learn.compare(shards, tmp_path / "run", recipe, "cpu", speaks=False)
     trained, constant = figures["trained"], figures["constant"]
     assert trained["samples"] == constant["samples"] > 0

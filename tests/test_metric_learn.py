@@ -11,7 +11,7 @@ from david.train.eval.protocols.report import BENCHMARK_JSON
 pytestmark = pytest.mark.timeout(900)  # where others share the machine
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = [
-    *("data.height=42", "data.width=56", "steps=240", "optim.warmup=10", "checkpoint_every=0"),
+    *("data.height=42", "data.width=56", "steps=240", "parallel=ddp", "optim.warmup=10", "checkpoint_every=0"),
 ]
 
 
