@@ -1,6 +1,7 @@
 """Samples by position, whatever the number of shards, threads and files that may be open."""
 
 import errno
+import gc
 import os
 import subprocess
 import sys
@@ -34,13 +35,14 @@ def test_a_bounded_number_of_shards_stays_open_and_none_closes_under_a_reader(
     folder = tiny(tmp_path / "set", [2] * 40)
     stored = [sample.key for sample in read(folder)]
     monkeypatch.setattr(shard_files, "OPEN_SHARDS", 3)
+    gc.collect()  # what tests before left to be closed
     before = open_files()
     with closing(Reader(folder, "train")) as reader, ThreadPoolExecutor(8) as pool:
         wanted = np.random.default_rng(0).integers(0, 80, 2000).tolist()
         found = list(pool.map(lambda sample: reader.read(sample).where, wanted))
         assert all(f"({stored[sample]})" in where for sample, where in zip(wanted, found, strict=True))
         assert open_files() <= before + 3
-    assert open_files() == before
+    assert open_files() <= before
 
 
 def test_a_set_of_more_shards_than_open_files_loads(tiny: Tiny, tmp_path: Path) -> None:
