@@ -30,7 +30,6 @@ from david.pack.shards.schema import RGB, Field, Fields
 from david.pack.sources import listing, metres
 from david.pack.sources.camera import HALF, intrinsics
 from david.pack.sources.listing import Row
-from david.pack.sources.nyu import LISTED_IN, lists
 from david.pack.sources.source import Raw, Source
 
 LISTS = {"train": "kitti_eigen_train_files_with_gt.txt", "test": "kitti_eigen_test_files_with_gt.txt"}
@@ -64,18 +63,13 @@ class Kitti(Source):
 
     @classmethod
     def recognises(cls, raw: Path) -> bool:
-        return metres.begins(raw, lists(raw, LISTS, {}), dict.fromkeys(LISTS, PLACES))
+        return metres.begins(raw, metres.lists(raw, LISTS, {}), dict.fromkeys(LISTS, PLACES))
 
     def scan(self, raw: Raw, bad: dict[str, BadSample] | None = None) -> Found:
-        raw = metres.folder(raw, self.name, f"{LISTS['train']} and {LISTS['test']} in it")
-        told = lists(raw, LISTS, {"train": self.train_list, "test": self.test_list})
-        if not told:
-            raise DavidError(
-                f"{raw}: none of {LISTS['train']} and {LISTS['test']} there or in {LISTED_IN[1]}; put them there, or "
-                "say where they are: --train-list, --test-list"
-            )
-        rows = (_named(row) for split, path in told.items() for row in listing.lines(path, split))
-        found = metres.listed(raw, rows, dict.fromkeys(told, PLACES), bad)
+        told = {"train": self.train_list, "test": self.test_list}
+        raw, lists = metres.by_lists(raw, self.name, LISTS, told)
+        rows = (_named(row) for split, path in lists.items() for row in listing.lines(path, split))
+        found = metres.listed(raw, rows, dict.fromkeys(lists, PLACES), bad)
         cameras: dict[str, Member | None] = {}
         for key, entry in found.items():
             day = f"{entry.members['rgb'].name.rpartition('_sync/')[0].rpartition('/')[0]}/{CALIBRATION}"

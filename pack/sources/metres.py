@@ -22,6 +22,7 @@ _PIXEL_BYTES = 16  # more than a pixel of any of these pictures takes in a file
 _ROOM_BYTES = 1 << 20  # for headers and profiles
 ENOUGH_STEPS = 64  # different ones, from which on their low bits tell something
 MM = 0.001
+LISTED_IN = ("", "train_test_inputs")  # folders that lists of those who followed BTS lie in
 
 Places = Mapping[str, Sequence[str]]  # by kind: folders of the raw data that its files may lie in, "" for itself
 
@@ -31,6 +32,30 @@ def folder(raw: object, name: str, expected: str) -> Path:
     if not isinstance(raw, Path) or not raw.is_dir():
         raise DavidError(f"{raw}: no folder there; expected that of {name}, with {expected}")
     return raw
+
+
+def lists(raw: Path, names: dict[str, str], told: dict[str, Path | None]) -> dict[str, Path]:
+    """By split, the lists that the user told, or those that lie where they usually do."""
+    given = {split: path for split, path in told.items() if path is not None}
+    if given:
+        return {split: path if path.exists() else raw / path for split, path in given.items()}
+    places = {split: [raw / inside / name for inside in LISTED_IN] for split, name in names.items()}
+    found = {split: next((path for path in paths if path.is_file()), None) for split, paths in places.items()}
+    return {split: path for split, path in found.items() if path is not None}
+
+
+def by_lists(
+    raw: object, name: str, names: dict[str, str], told: dict[str, Path | None]
+) -> tuple[Path, dict[str, Path]]:
+    """A set's folder, and `lists` of it. Raises DavidError where it is no folder, or has no list."""
+    there = folder(raw, name, f"{names['train']} and {names['test']} in it")
+    found = lists(there, names, told)
+    if not found:
+        raise DavidError(
+            f"{there}: none of {names['train']} and {names['test']} there or in {LISTED_IN[1]}; put them there, or "
+            "say where they are: --train-list, --test-list"
+        )
+    return there, found
 
 
 def member(raw: Path, name: str) -> Member | None:

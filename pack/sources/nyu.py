@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from david.pack.check.conventions import PlausibleDepth
-from david.pack.errors import BadSample, DavidError
+from david.pack.errors import BadSample
 from david.pack.raw import picture
 from david.pack.raw.archive import MAX_PIXELS, Entry, Found
 from david.pack.shards.sample import Sample
@@ -27,7 +27,6 @@ from david.pack.sources.nyu_labeled import INTRINSICS
 from david.pack.sources.source import Raw, Source
 
 LISTS = {"train": "nyudepthv2_train_files_with_gt.txt", "test": "nyudepthv2_test_files_with_gt.txt"}
-LISTED_IN = ("", "train_test_inputs")
 _PLACES = {
     "train": dict.fromkeys(("rgb", "depth"), ("sync", "")),
     "test": dict.fromkeys(("rgb", "depth"), ("official_splits/test", "")),
@@ -36,16 +35,6 @@ SIZE = 480, 640
 SEEN = slice(7, 474), slice(7, 632)  # rows and columns that hold a picture
 SENSOR = PlausibleDepth((1.0, 6.0), (0.5, 8.0), "0", deepest_m=10.0, unit="millimetres", smooth=False)
 _NEAR_PX = 1.0  # by which a list's focal length may differ from the camera's
-
-
-def lists(raw: Path, names: dict[str, str], told: dict[str, Path | None]) -> dict[str, Path]:
-    """By split, the lists that the user told, or those that lie where they usually do."""
-    given = {split: path for split, path in told.items() if path is not None}
-    if given:
-        return {split: path if path.exists() else raw / path for split, path in given.items()}
-    places = {split: [raw / inside / name for inside in LISTED_IN] for split, name in names.items()}
-    found = {split: next((path for path in paths if path.is_file()), None) for split, paths in places.items()}
-    return {split: path for split, path in found.items() if path is not None}
 
 
 @dataclass(frozen=True)
@@ -61,16 +50,11 @@ class Nyu(Source):
 
     @classmethod
     def recognises(cls, raw: Path) -> bool:
-        return metres.begins(raw, lists(raw, LISTS, {}), _PLACES)
+        return metres.begins(raw, metres.lists(raw, LISTS, {}), _PLACES)
 
     def scan(self, raw: Raw, bad: dict[str, BadSample] | None = None) -> Found:
-        raw = metres.folder(raw, self.name, f"{LISTS['train']} and {LISTS['test']} in it")
-        found = lists(raw, LISTS, {"train": self.train_list, "test": self.test_list})
-        if not found:
-            raise DavidError(
-                f"{raw}: none of {LISTS['train']} and {LISTS['test']} there or in {LISTED_IN[1]}; put them there, or "
-                "say where they are: --train-list, --test-list"
-            )
+        told = {"train": self.train_list, "test": self.test_list}
+        raw, found = metres.by_lists(raw, self.name, LISTS, told)
         rows = (row for split, path in found.items() for row in listing.lines(path, split))
         return metres.listed(raw, rows, _PLACES, bad)
 
