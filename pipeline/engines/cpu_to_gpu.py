@@ -41,9 +41,7 @@ class CpuToGpuEngine(CpuEngine):
         self._streams, self._stream = streams, streams.stream()
         self._blocks: deque[torch.Tensor] = deque()  # the block of each batch that was submitted and not collected
         self._crossing: deque[tuple[Any, list[torch.Tensor]]] = deque()  # events, and the memory that is read till then
-        self._crossed: deque[tuple[Any, list[torch.Tensor]]] = (
-            deque()
-        )  # the same of batches not handed over, over there
+        self._crossed: deque[tuple[Any, list[torch.Tensor]]] = deque()  # the same, there, of batches not handed over
 
     def _lend(self) -> dict[str, torch.Tensor]:
         self._blocks.append(self._arena.block())
