@@ -1,7 +1,8 @@
 """Anybody's own images, with or without depth, normals, alpha and cameras: files in a folder, told by patterns of their
 names or by a list (see `listing.py`); what a number in them means is told by options.
 
-- rgb: PNG or JPEG; a JPEG is turned upright as its Exif data says
+- rgb: PNG or JPEG, or what `raw/photo.py` reads besides; a JPEG is turned upright as its Exif data says, and with
+  nothing beside it any picture
 - depth: along the optical axis, in a grey PNG of 8 or 16 bits, whose whole steps are kept as they are; or in an EXR or
   NPY of floats. Numbers that `depth_invalid` lists, and 0 of a PNG, are unknown; `depth_sky` and infinity are sky
 - normals: RGB PNG of 0 .. 1 for -1 .. 1, or an EXR or NPY of floats; `normals_axes` says what the three channels hold
@@ -20,7 +21,7 @@ import numpy as np
 
 from david.pack.check.conventions import CameraNormals, PlausibleDepth
 from david.pack.errors import BadSample, DavidError
-from david.pack.raw import archive, picture
+from david.pack.raw import archive, photo, picture
 from david.pack.raw.archive import MAX_PIXELS, Entry, Found, Member
 from david.pack.shards.codings import MOST_STEPS
 from david.pack.shards.sample import Sample
@@ -30,10 +31,10 @@ from david.pack.sources.camera import intrinsics
 from david.pack.sources.listing import FILES, Row
 from david.pack.sources.source import Raw, Source
 
-EVERY_PICTURE = "**.{png,jpg,jpeg}"
+EVERY_PICTURE = f"**.{{{','.join(one[1:] for one in photos.SUFFIXES)}}}"
 AXES = "x,y,z"
 _NUMBERS = (".png", *picture.ARRAYS)
-_ENDINGS = {"rgb": picture.PICTURES, "depth": _NUMBERS, "normals": _NUMBERS, "alpha": picture.PICTURES}
+_ENDINGS = {"rgb": photos.ALL, "depth": _NUMBERS, "normals": _NUMBERS, "alpha": picture.PICTURES}
 _DEPTH_LAYERS = (("Y",), ("Z",), ("V",), ("R",), ("depth.Z",), ("Depth.Z",))
 _VECTOR_LAYERS = (("R", "G", "B"), ("X", "Y", "Z"))
 _PIXEL_BYTES = 64  # more than any of these files has for a pixel
@@ -201,7 +202,7 @@ class Folder(Source):
 
     def decode(self, key: str, entry: Entry, data: dict[str, bytes], max_pixels: int = MAX_PIXELS) -> Sample:
         members = entry.members
-        rgb = picture.rgb(members["rgb"], data["rgb"], max_pixels)
+        rgb = photo.of_member(members["rgb"], data["rgb"], max_pixels, alone=len(members) == 1)
         if self.rgb is None and self.list is None:
             photos.require_photo(members["rgb"], data["rgb"])
         values: dict[str, np.ndarray] = {}

@@ -1,19 +1,47 @@
-"""Which pictures are no photographs, where nobody said what is what: by their names, and by what they hold."""
+"""Which pictures are photographs and which are not, where nobody said what is what: by their names, and by what they
+hold."""
 
+import os
 import re
-from collections.abc import Iterable
-from pathlib import PurePosixPath
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path, PurePosixPath
 
 from david.pack.errors import BadSample, DavidError
-from david.pack.raw import png
+from david.pack.raw import picture, png
 from david.pack.raw.archive import Member
 
+SUFFIXES = (*picture.PICTURES, ".webp", ".bmp", ".gif", ".avif")  # of what is taken where nobody says what is what
+ALL = (*SUFFIXES, ".tif", ".tiff")  # these may hold depth as well
 SAY = (
     "say which files are what, as --rgb 'rgb/*.jpg' --depth 'depth/*.png', or that all are photographs: "
     "--rgb '**.{png,jpg,jpeg}'"
 )
+LOOKED = 1000  # files of a folder, after which it is known what they are
+_OF_SYNTHHUMAN = re.compile(r"rgb_[0-9]+\.png")
+_OF_SYSTEMS = ("thumbs.db", "desktop.ini")  # that file managers leave, beside those whose names begin with a dot
 _FOLDERS = {"depth": "depth", "depths": "depth", "normals": "normals", "alpha": "alpha"}
 _FILES = _FOLDERS | {"normal": "normals"}
+
+
+def alone(folder: Path) -> bool:
+    """Whether a folder holds photographs and nothing else, by the names of the files that are met first: unmistakably
+    pictures without labels."""
+    names = list(islice(_names(folder), LOOKED))
+    return bool(names) and not any(
+        PurePosixPath(name).suffix.lower() not in SUFFIXES
+        or _kind(name)
+        or _OF_SYNTHHUMAN.fullmatch(PurePosixPath(name).name)
+        for name in names
+    )
+
+
+def _names(folder: Path) -> Iterator[str]:
+    """Of the files in a folder and below it, those left out that nobody put there."""
+    for root, _, names in os.walk(folder):
+        for name in names:
+            if not name.startswith(".") and name.lower() not in _OF_SYSTEMS:
+                yield str(Path(root, name).relative_to(folder))
 
 
 def require(where: object, names: Iterable[str]) -> None:

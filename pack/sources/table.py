@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from david.pack.errors import DavidError
+from david.pack.sources import photos
 from david.pack.sources.da2k import Da2k
 from david.pack.sources.folder import Folder
 from david.pack.sources.hypersim import Hypersim
@@ -42,10 +43,12 @@ def chosen(raw: Path | list[Path], name: str | None = None, told: dict[str, Any]
 
 
 def _guessed(raw: Path | list[Path], told: dict[str, Any]) -> str:
-    """Of the sources that have these options the one that recognises the data, else the first; SynthHuman where none
-    has."""
+    """Of the sources that have these options the one that recognises the data, else a folder of one's own where it
+    holds pictures and nothing else, else the first; SynthHuman where none has."""
     able = [name for name, kind in SOURCES.items() if told.keys() <= {one.name for one in fields(kind)}]
     for name in able:
         if isinstance(raw, Path) and SOURCES[name].recognises(raw):
             return name
+    if Folder.name in able and isinstance(raw, Path) and photos.alone(raw):
+        return Folder.name
     return able[0] if able else SynthHuman.name
