@@ -3,14 +3,13 @@
 import os
 import signal
 from collections.abc import Callable, Iterator
-from functools import partial
-from multiprocessing import forkserver
 from pathlib import Path
 
 # pytest's workers share the cores; read once, by what is imported next and by what tests start
 if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // workers)))
 
+import forked
 import numpy as np
 import people
 import pytest
@@ -33,7 +32,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a 
 def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """24 synthetic samples in 2 zips, laid out as SynthHuman is."""
     folder = tmp_path_factory.mktemp("raw")
-    synth.write(folder, samples=24, zips=2, seed=0)
+    with forked.forking():
+        synth.write(folder, samples=24, zips=2, seed=0)
     return folder
 
 
@@ -87,19 +87,17 @@ def tiny() -> Callable[[Path, list[int]], Path]:
     return write
 
 
-WARM = forkserver.ForkServer()
-WARM.set_forkserver_preload(["david.train.loop", "david.train.writers.to_tensorboard", "matplotlib.pyplot", "pytest"])
-
-
 @pytest.fixture(scope="module")
 def warm() -> Iterator[None]:
-    """Meanwhile processes are forked from one that has torch: those of multiprocessing's forkserver, and the ranks of
-    `distributed.launch`, which start from nothing otherwise, as those of `david train --nproc` do in other tests."""
-    from david.train import distributed
+    """Meanwhile Python processes that tests and david start are forked from one that has torch, see `forked`."""
+    with forked.forking():
+        yield
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(forkserver, "connect_to_new_process", WARM.connect_to_new_process)
-        patch.setattr(distributed, "LaunchConfig", partial(distributed.LaunchConfig, start_method="forkserver"))
+
+@pytest.fixture
+def cold(warm: None) -> Iterator[None]:
+    """In a module that is `warm`: this test's processes start from nothing, as a user's do."""
+    with forked.forking(*forked.COLD):
         yield
 
 

@@ -110,7 +110,7 @@ def run_until_killed(folder: Path, words: tuple[str, ...], last_call: int, last_
 
 def kill(folder: Path, *words: object, last_call: int = 0, last_file: int = 0) -> None:
     given = (folder, tuple(map(str, words)), last_call, last_file)
-    process = get_context("forkserver").Process(target=run_until_killed, args=given)
+    process = get_context("spawn").Process(target=run_until_killed, args=given)
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL

@@ -207,7 +207,7 @@ def offset_of_a_buffer(shards: Path, recipe: Recipe) -> list[float]:
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_is_passed_on_to_the_ranks_and_a_second_ctrl_c_ends_them(number: signal.Signals, capfd):
-    process = multiprocessing.get_context("forkserver").Process(target=wait_for_ever)
+    process = multiprocessing.get_context("spawn").Process(target=wait_for_ever)
     with Passing() as passing:
         process.start()
         os.kill(os.getpid(), number)
@@ -215,7 +215,7 @@ def test_a_signal_is_passed_on_to_the_ranks_and_a_second_ctrl_c_ends_them(number
         assert process.exitcode == -signal.SIGTERM and passing.came == [number]
         if number == signal.SIGINT:
             assert "Ctrl-C again" in capfd.readouterr().err
-            process = multiprocessing.get_context("forkserver").Process(target=wait_for_ever)
+            process = multiprocessing.get_context("spawn").Process(target=wait_for_ever)
             process.start()
             os.kill(os.getpid(), number)
             process.join()

@@ -103,7 +103,7 @@ def struck(words: list[str], number: int, after: int, said: Path) -> None:
 def test_a_killed_run_goes_on_to_the_bit(shards: Path, unbroken: Path, tmp_path: Path, number: int, after: int):
     out = tmp_path / "run"
     words = (command(shards, out), number, after, tmp_path / "said")
-    process = multiprocessing.get_context("forkserver").Process(target=struck, args=words)
+    process = multiprocessing.get_context("spawn").Process(target=struck, args=words)
     process.start()
     process.join()
     said = (tmp_path / "said").read_text()
@@ -179,7 +179,8 @@ def test_two_ranks_of_ddp_begin_as_one_process(shards: Path, unbroken: Path, tmp
         assert [line[name] for line in ours] == pytest.approx([line[name] for line in theirs], rel=1e-4)
 
 
-def test_torchrun_joins_and_equals_one_process(shards: Path, unbroken: Path, tmp_path: Path):
+def test_torchrun_joins_and_equals_one_process(shards: Path, unbroken: Path, tmp_path: Path, cold: None):
+    """Agent, ranks and all from nothing, as a user starts them."""
     out = tmp_path / "run"
     agent = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "david.cli"]
     subprocess.run([sys.executable, *agent, *command(shards, out)], check=True)

@@ -131,9 +131,7 @@ def test_a_run_struck_while_its_thread_writes_goes_on_to_the_bit(
     out, said = tmp_path / "run", tmp_path / "said"
     words = ["train", "--shards", str(shards), "--out", str(out), "--device", "cpu"]
     words += [word for setting in SETTINGS for word in ("--set", setting)]
-    process = multiprocessing.get_context("forkserver").Process(
-        target=struck, args=(words, said, number, writes, later)
-    )
+    process = multiprocessing.get_context("spawn").Process(target=struck, args=(words, said, number, writes, later))
     process.start()
     process.join()
     newest, damaged = shelf.newest_whole(out / "checkpoints")

@@ -20,6 +20,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from forked import forking
 from processes import called, children
 from safetensors.torch import load_file
 
@@ -76,9 +77,7 @@ def kill_once(recipe: Recipe, shards: Path, out: Path, chance: random.Random, ra
     alone: kill one of its ranks only"""
     target = last_step(out) // EVERY * EVERY + chance.randint(int(alone), 2 * EVERY)
     in_saving = chance.random() < 0.4
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["david.train.loop"])
-    process = context.Process(target=go, args=(recipe, shards, out, ranks))
+    process = multiprocessing.get_context("spawn").Process(target=go, args=(recipe, shards, out, ranks))
     process.start()
     assert process.pid is not None
     while process.is_alive() and os.getpgid(process.pid) != process.pid:
@@ -147,7 +146,8 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as made:
         synth.write(Path(made) / "raw", samples=24, zips=2, seed=0)
         build.build(Path(made) / "raw", Path(made) / "shards", plan.PackOptions(val_fraction=0.25, shard_samples=7))
-        kills = hunt(Path(made) / "shards", Path(made), int(sys.argv[1]) if len(sys.argv) > 1 else 30)
+        with forking():
+            kills = hunt(Path(made) / "shards", Path(made), int(sys.argv[1]) if len(sys.argv) > 1 else 30)
     for one in kills:
         print(json.dumps(asdict(one)))
     print(f"{len(kills)} kills: the same losses, ledger and weights as the run left alone, to the bit")
