@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from david.bench.campaign.command import campaign
+from david.bench.compare.command import compare
 from david.bench.counts_command import counts
 from david.bench.doctor.command import doctor
 from david.bench.keep import keep
@@ -30,6 +31,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(bench, name="bench")
     bench.command()(counts)
     bench.command()(campaign)
+    bench.command()(compare)
     app.command()(doctor)
     app.command()(quickstart)
 

@@ -1,4 +1,5 @@
-"""What the README says of kept rows: `python tests/readme.py` writes each figure where its marker stands."""
+"""What the README says of kept rows: `python tests/readme.py` writes each figure where its marker stands, and draws the
+picture of the loaders."""
 
 import json
 import re
@@ -7,11 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import peers_picture
+
 from david.bench.raw import told
 from david.bench.suites import learn
 
 ROOT = Path(__file__).resolve().parent.parent
 README, RESULTS = ROOT / "README.md", ROOT / "bench" / "results"
+PICTURE = RESULTS / "loaders.png"
 Row = dict[str, Any]
 NAMES = {
     "david": "**david**",
@@ -86,6 +90,7 @@ def write() -> None:
         said = said if said.startswith("|") else textwrap.fill(said, 120, break_on_hyphens=False)
         text = block(marker).sub(lambda _, said=said: said, text)
     README.write_text(text)
+    peers_picture.write(newest("load-peers-cpu"), NAMES, PICTURE)
 
 
 if __name__ == "__main__":

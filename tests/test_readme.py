@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import peers_picture
 import pytest
 import typer
-from readme import BLOCKS, README, ROOT, block, newest
+from readme import BLOCKS, NAMES, PICTURE, README, ROOT, block, newest
 from smallest import network
 
 from david.cli import app
@@ -30,6 +31,16 @@ def code(marker: str) -> str:
 def test_a_figure_is_what_the_newest_row_says(marker: str) -> None:
     said, (name, say) = block(marker).search(TEXT), BLOCKS[marker]
     assert said and said[0].split() == say(newest(name)).split(), "run: python tests/readme.py"
+
+
+def test_the_picture_of_the_loaders_shows_the_newest_row() -> None:
+    row = newest("load-peers-cpu")
+    medians = {NAMES[name].strip("*"): found["rate"]["median"] for name, found in row["figures"].items()}
+    told = peers_picture.told(PICTURE)
+    assert told == {"bars": medians, "when": row["when"], "commit": row["commit"]}, "run: python tests/readme.py"
+    assert list(told["bars"]) == sorted(medians, key=medians.__getitem__)
+    assert peers_picture.shown(peers_picture.drawn(row, NAMES)) == medians
+    assert f"({PICTURE.relative_to(ROOT)})" in TEXT
 
 
 def test_the_recipe_of_ones_own_is_six_lines_and_resolves(tmp_path: Path) -> None:

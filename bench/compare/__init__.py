@@ -1,0 +1,1 @@
+"""Kept rows side by side."""
