@@ -74,6 +74,11 @@ class DataConfig:
         if self.decode not in get_args(Decode):
             raise DavidError(f"decode is {self.decode!r}; it must be {', '.join(map(repr, get_args(Decode)))}")
 
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """(height, width); None for the samples' own."""
+        return None if self.height is None or self.width is None else (self.height, self.width)
+
     def content(self) -> dict[str, Any]:
         """What decides on the batches, without what only decides on their speed; without `fit` where it is as it was
         before there was a choice, so that loaders of then are still known; without `decode`, which a loader adds where

@@ -68,7 +68,7 @@ def test_a_recipe_of_when_compile_was_a_switch_loads_and_is_who_it_was():
         ("optim.ratee=1", "there are rate, backbone_scale"),
         ("nothing.rate=1", "no `nothing` there; there are name, model"),
         ("model.kind=goliath", "model.kind: expected one of david, unofficial, depth_anything, zoe, found 'goliath'"),
-        ("objective.kind=dream", "objective.kind: expected one of supervised, found 'dream'"),
+        ("objective.kind=dream", "objective.kind: expected one of supervised, distill, found 'dream'"),
         ("objective=1", "a group; set one of objective.kind, objective.depth_ssi_mse"),
         ("optim=1", "a group; set one of optim.rate"),
         ("optim.rate.x=1", "`rate` is a value"),
@@ -138,7 +138,8 @@ def test_a_run_refuses_another_recipe_with_path_and_both_values():
 
 
 def test_what_may_change_in_a_run_are_fields_that_exist():
-    assert set(run.FREE) <= set(flat(to_json(SMOKE)))
+    every = (flat(to_json(one)) for one in (SMOKE, recipes.recipe("distill-smoke")))
+    assert set(run.FREE) <= set().union(*every)
 
 
 def test_a_folder_that_holds_something_else_is_no_run(tmp_path: Path):

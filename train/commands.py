@@ -3,6 +3,7 @@
 import json
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -122,12 +123,13 @@ def train(
     from david.train.recipe import to_json
     from david.train.signals import EXIT_STOPPED, Stopped
     from david.train.step.gradients import settled
+    from david.train.tasks import table as tasks
 
     if dry_run and (cache or not any("://" in name for name in shards or ())):  # manifests come from addresses, too
         cache = Path(context.with_resource(tempfile.TemporaryDirectory()))
     folders = run.shards_of(out, shards, cache, cache_gb) if out else sets.located(shards or (), cache, cache_gb)
     folder, resolved, fit = identity.resolve(out, chosen, default, assignments, steps or 1, folders, begin, fit)
-    resolved = settled(resolved, distributed.device_of(device, 0))
+    resolved = replace(settled(resolved, distributed.device_of(device, 0)), objective=tasks.settled(resolved.objective))
     notes, begins = [], run.stored(folder) is None
     if begins and chosen is None and start_from is None:
         notes.append("no --recipe: this trains `smoke`, a toy for a first look; `david recipes` lists the others")

@@ -6,7 +6,7 @@ behind is told in `run.py`, one optimiser step in `step.py`.
 
 from collections.abc import Callable
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -36,6 +36,7 @@ from david.train.step.gradients import settled
 from david.train.step.precision import half_precision, name_of
 from david.train.step.sharding import join
 from david.train.step.step import Step
+from david.train.tasks import table as tasks
 
 PICTURED = 6  # samples of a sheet
 
@@ -81,7 +82,7 @@ def train(
     stop = min(stop or recipe.steps, recipe.steps)
     with distributed.joined(device, patience_s) as world, StopSignals(world.size == 1) as signals, ExitStack() as stack:
         out = out or identity.default_folder(recipe, shards, begin)
-        recipe = settled(recipe, world.device)
+        recipe = replace(settled(recipe, world.device), objective=tasks.settled(recipe.objective))
         run.check(recipe, shards, out, world.size)
         writers.check(track)
         if fit:
@@ -265,7 +266,8 @@ def held_out(
 
     def picture(number: int) -> None:
         with step.evaluating():
-            sheet = pictures.draw(step.network, seen, out / "pictures" / f"step-{number:08d}.png", step.reduced)
+            path = out / "pictures" / f"step-{number:08d}.png"
+            sheet = pictures.draw(step.network, seen, path, step.reduced, step.task.shown)
         recorder.pictured(number, sheet)
 
     return measure, picture

@@ -43,6 +43,7 @@ RECORDS = ("journal.jsonl", "ledger.jsonl", "metrics.jsonl")
 # What may change while a run goes on: none of these changes a result. `steps` may grow.
 FREE = (
     *("data.threads", "data.prefetch", "max_skipped", "keep", "best"),
+    "objective.teachers",  # wherever they are now: their SHA-256 are the same
     *("log_every", "picture_every", "evaluate_every", "checkpoint_every"),
 )
 
@@ -121,6 +122,7 @@ def check(recipe: Recipe, shards: Shards, out: Path | None, ranks: int) -> None:
     """Raise DavidError, before anything is started or written, where this run cannot begin or go on."""
     dataset = sets.load(shards)
     recipe.objective.check(recipe.model.heads, fields_of(dataset))
+    recipe.objective.require(recipe.model, recipe.data.size)
     order = recipe.data.order(dataset.counts("train"), recipe.batch_size, recipe.seed)
     order.batch(0).share(0, ranks)
     if recipe.best is not None:

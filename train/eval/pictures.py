@@ -7,7 +7,7 @@ size on.
 B images, H rows, W columns.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,8 @@ from david.train.metrics.metric_depth import SPAN_M, within
 from david.train.metrics.normals import angles_deg
 from david.train.step.precision import computing_in
 
+Beside = Callable[[Prediction, Batch], Mapping[str, torch.Tensor]]
+
 
 @dataclass(frozen=True)
 class Column:
@@ -38,12 +40,17 @@ class Column:
 
 
 @torch.inference_mode()
-def draw(network: nn.Module, batch: Batch, path: Path, half: torch.dtype | None = None) -> np.ndarray:
+def draw(
+    network: nn.Module, batch: Batch, path: Path, half: torch.dtype | None = None, beside: Beside | None = None
+) -> np.ndarray:
     """Write the sheet of `batch` under the network as a PNG, and return it: (H, W, 3) uint8.
 
-    half: what the network computes in, see `precision.py`; it is left in the mode that it was in"""
+    half: what the network computes in, see `precision.py`; it is left in the mode that it was in; beside: more to show
+    of a prediction, see `tasks.task.Task.shown`"""
     columns = [Column("rgb", list(array(batch.image)), [f"sample {sample}" for sample in batch.ids.tolist()])]
-    for _, found in by_head(predict(network, batch, half), batch):
+    prediction = predict(network, batch, half)
+    columns += together(beside(prediction, batch) if beside else {})
+    for _, found in by_head(prediction, batch):
         columns += found
     sheet = preview.sheet(
         rows=list(zip(*(column.pictures for column in columns), strict=True)),
@@ -155,6 +162,22 @@ PICTURES: dict[str, Picture] = {  # by head; one without a row is not shown
     "metric_depth": Picture("depth", metric_depth),
     "disparity": Picture("depth", disparity),
 }
+
+
+def together(maps: Mapping[str, torch.Tensor]) -> list[Column]:
+    """Maps of one scale that grow with nearness, (B, 1, H, W), nan where nothing is known, in the colours of the first;
+    of two or more what the last is off it by is in the captions."""
+    values = {name: array(one)[..., 0] for name, one in maps.items()}
+    if not values:
+        return []
+    first = next(iter(values.values()))
+    spans = [preview.depth_span(-one, np.isfinite(one)) for one in first]
+    columns = []
+    for name, each in values.items():
+        shown = [preview.colour_depth(-o, np.isfinite(o), span) for o, span in zip(each, spans, strict=True)]
+        off = [np.nanmean(np.abs(a - b)) if np.isfinite(b).any() else np.nan for a, b in zip(each, first, strict=True)]
+        columns.append(Column(name, shown, ["same colours" if each is first else f"off by {o:.3f}" for o in off]))
+    return columns
 
 
 def errors(error: np.ndarray, most: float, valid: np.ndarray, label: str, caption: str) -> Column:

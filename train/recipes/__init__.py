@@ -6,7 +6,7 @@ from pathlib import Path
 
 from david.pack.errors import DavidError
 from david.train.recipe import Recipe
-from david.train.recipes import metric, own
+from david.train.recipes import distill, metric, own
 from david.train.recipes.david import base, large
 from david.train.recipes.smoke import smoke
 from david.train.recipes.unofficial import unofficial, unofficial_berhu, unofficial_finetune, unofficial_one_gpu
@@ -36,6 +36,9 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "da2-metric-indoor": metric.indoor,
     "da2-metric-outdoor": metric.outdoor,
     "zoedepth-nyu": metric.zoedepth,
+    "distill-smoke": distill.smoke,
+    "distill-any-depth": distill.any_depth,
+    "distill-guide": distill.guide,
 }
 
 ABOUT = {  # what each is for
@@ -57,6 +60,9 @@ ABOUT = {  # what each is for
     "da2-metric-indoor": "Depth Anything V2, Hypersim",
     "da2-metric-outdoor": "Depth Anything V2, VKITTI2",
     "zoedepth-nyu": "ZoeDepth, NYU Depth V2",
+    "distill-smoke": "a toy student, on a CPU",
+    "distill-any-depth": "Distill-Any-Depth's paper",
+    "distill-guide": "the guide, ViT-L to ViT-B",
 }
 
 

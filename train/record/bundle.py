@@ -135,6 +135,7 @@ def replay(folder: Path, device: torch.device) -> tuple[int, list[Again]]:
     for rank, batch in enumerate(batches):
         batch = batch.to(device)
         seed_generators(recipe.seed, number, rank)
+        step.task.begin(recipe.seed, number)
         step.optimiser.zero_grad(set_to_none=True)
         with on_threads(about["ranks"][rank].get("threads")):
             now = step.gradients(batch, count, scale)

@@ -51,16 +51,18 @@ class Learner(nn.Module):
     reduced: what the network computes in, see `precision.py`
     compiler: makes graphs of its parts where the recipe asks for them; answer, end: those of the network, and of
         `ended`, where there are such
+    asked: what the task calls in the network's place, if anything
     tell: is called with a sentence where torch.compile fails, see `compiled.py`"""
 
     def __init__(self, network: Network, task: Task, recipe: Recipe, device: torch.device, tell: Callable[[str], None]):
         super().__init__()
         self.network, self.task = network, task
+        self.asked = task.join(network)
         self.reduced = half_precision(recipe.precision, device)
         self.compiler = Compiler(recipe.compile, tell)
         self.answer = self.end = None
         if self.compiler.on and recipe.parallel != "fsdp":  # which compiles by parts, and shares out the task's weights
-            self.answer = self.compiler(network)
+            self.answer = self.compiler(self.asked or network)
             self.end = self.compiler(self.ended, "sums of losses run", vital=False)
         if self.compiler.on:
             task.compile_with(self.compiler)
@@ -82,7 +84,7 @@ class Learner(nn.Module):
 
     def predict(self, image: torch.Tensor) -> Prediction:
         with computing_in(self.reduced, image.device):
-            return (self.answer or self.network)(image)
+            return (self.answer or self.asked or self.network)(image)
 
 
 class Ddp:

@@ -91,10 +91,13 @@ class Step:
         between: is called when the gradient is under way and the weights are still those of the step before"""
         if self.draws:
             seed_generators(self.recipe.seed, step, self.world.rank)
+        self.task.begin(self.recipe.seed, step)
         count = self.world.sum(batch.real.sum())
         self.optimiser.zero_grad(set_to_none=True)
         with attention.only(self.attention):
             losses = self.gradients(batch, count, self.scaling.scale if self.scaling else self.unscaled)
+        if self.task.listens:
+            self.task.heard(self.world.sum(losses))
         between()
         if self.scaling:
             self.scaling.unscale(p.grad for p in self.parameters if p.grad is not None)

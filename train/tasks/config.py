@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from david.model.configs.base import ModelConfig
 from david.pack.errors import DavidError
 from david.train.losses.table import TERMS
 
@@ -16,6 +17,9 @@ class TaskConfig:
 
     def check(self, heads: Sequence[str], fields: Collection[str] | None = None) -> None:
         """Raise DavidError where this task can't train these heads, or not on sets that have these fields."""
+
+    def require(self, model: ModelConfig, size: tuple[int, int] | None) -> None:
+        """Raise DavidError where this task can't train a network on images of (rows, columns), None: of any size."""
 
 
 @dataclass(frozen=True, init=False)
