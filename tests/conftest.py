@@ -2,8 +2,11 @@
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 # pytest's workers share the cores; read once, by what is imported next and by what tests start
 if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
@@ -85,6 +88,25 @@ def tiny() -> Callable[[Path, list[int]], Path]:
         return folder
 
     return write
+
+
+@pytest.fixture(scope="session", autouse=True)
+def drawn() -> Iterator[Callable[[], AbstractContextManager[None]]]:
+    """Runs in the tests' own process draw no `loss.png`, which takes 0.6 s each, unless within `with drawn():`."""
+
+    @contextmanager
+    def as_a_user_does() -> Iterator[None]:
+        from david.train import loop
+        from david.train.record import curves
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(loop, "curves", curves)
+            yield
+
+    with pytest.MonkeyPatch.context() as patch:
+        if loop := sys.modules.get("david.train.loop"):
+            patch.setattr(loop, "curves", SimpleNamespace(draw=lambda journal, out: None))
+        yield as_a_user_does
 
 
 @pytest.fixture(scope="module")

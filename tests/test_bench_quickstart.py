@@ -20,11 +20,11 @@ from david.train.use.desk import Desk
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def done(tmp_path_factory: pytest.TempPathFactory, drawn) -> tuple[Path, str]:
     """Its folder, and what it said."""
     small, said = override(recipes.recipe("smoke"), [*SMALLEST, "batch_size=4", "parallel=ddp"]), io.StringIO()
     out = tmp_path_factory.mktemp("quickstart") / "q"
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, drawn():
         patch.setattr(recipes, "recipe", lambda name: small)
         quickstart.run(out, samples=40, steps=2, seed=0, console=Console(file=said, width=200))
     return out, said.getvalue()
