@@ -24,7 +24,7 @@ from david.pack.shards import manifest, shard
 from david.pack.sources import synthhuman
 from david.pack.work import build, plan
 
-pytest_plugins = ["zip_server"]
+pytest_plugins = ["raw_sets", "zip_server"]
 ROOT = Path(__file__).resolve().parent.parent
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a shell; what tests start would inherit it

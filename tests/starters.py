@@ -117,11 +117,11 @@ def changes(process: subprocess.Popen, folder: Path, number: int) -> bool:
     return process.poll() is None
 
 
-def tiny_raw(path: Path, samples: int = 8) -> Path:
-    """A zip of figures of 48 x 36 pixels."""
+def tiny_raw(path: Path, samples: int = 8, first: int = 0, size: tuple[int, int] = (48, 36)) -> Path:
+    """A zip of figures of that size. first: the number of its first sample."""
     with zipfile.ZipFile(path, "w") as archive:
-        for index in range(samples):
-            for name, data in layout.encode(scene.render(0, index, "full_body", 48, 36)).items():
+        for index in range(first, first + samples):
+            for name, data in layout.encode(scene.render(0, index, "full_body", *size)).items():
                 archive.writestr(name, data)
     return path
 

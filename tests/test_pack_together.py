@@ -46,9 +46,9 @@ def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def few(raw: Path, tmp_path: Path) -> Path:
+def few(two_zips: Path) -> Path:
     """A zip of twelve samples."""
-    return sorted(raw.glob("*.zip"))[0]
+    return sorted(two_zips.glob("*.zip"))[0]
 
 
 @pytest.fixture

@@ -1,0 +1,25 @@
+"""Raw data of small pictures, for tests that ask little of them."""
+
+from pathlib import Path
+
+import pytest
+import starters
+
+from david.pack.work import build, plan
+
+
+@pytest.fixture(scope="session")
+def two_zips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 samples of 48 x 36 pixels in 2 zips, laid out as SynthHuman is; a 114th of `raw`'s pixels."""
+    folder = tmp_path_factory.mktemp("two_zips")
+    for number in range(2):
+        starters.tiny_raw(folder / f"SynthHuman_{number:04}.zip", samples=12, first=12 * number)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def packed_zips(two_zips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`two_zips` packed as `raw` is to `shards`: train and val, several shards each."""
+    folder = tmp_path_factory.mktemp("packed_zips") / "shards"
+    build.build(two_zips, folder, plan.PackOptions(val_fraction=0.25, shard_samples=7), workers=1)
+    return folder
