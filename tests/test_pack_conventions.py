@@ -6,16 +6,18 @@ import json
 import os
 import re
 import signal
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
+from multiprocessing import connection, get_context
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import people
 import pytest
 from people import changed, cm
+from starters import tiny_raw
 
 from david.pack import BadSample, DavidError, read
 from david.pack.check import verify
@@ -64,8 +66,17 @@ def stored(samples: list[Sample], folder: Path, change: people.Change) -> Path:
 
 
 @pytest.fixture(scope="module")
-def some(raw: Path) -> list[Sample]:
-    return list(itertools.islice(synthhuman.samples(raw), 8))
+def zips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two zips of 12 samples of 256 x 192 pixels; in much smaller ones slopes prove nothing."""
+    folder = tmp_path_factory.mktemp("zips")
+    for number in range(2):
+        tiny_raw(folder / f"SynthHuman_{number:04}.zip", samples=12, first=12 * number, size=(256, 192))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def some(zips: Path) -> list[Sample]:
+    return list(itertools.islice(synthhuman.samples(zips), 8))
 
 
 WRONG: dict[str, tuple[people.Change, str]] = {
@@ -101,11 +112,11 @@ def test_wrong_conventions_are_refused_before_a_shard_is_written(
 
 
 def test_a_set_that_turns_wrong_in_a_later_archive_is_stopped_and_names_it(
-    raw: Path, some: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    zips: Path, some: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mixed = tmp_path / "mixed"
-    stored(list(synthhuman.samples(sorted(raw.glob("*.zip"))[1])), mixed, lambda s: changed(s, normals=-s.normals))
-    (mixed / "first.zip").symlink_to(sorted(raw.glob("*.zip"))[0])
+    stored(list(synthhuman.samples(sorted(zips.glob("*.zip"))[1])), mixed, lambda s: changed(s, normals=-s.normals))
+    (mixed / "first.zip").symlink_to(sorted(zips.glob("*.zip"))[0])
     with pytest.raises(DavidError, match=f"{mixed}: .* negated.*seen in 12 samples of it.* nothing was packed"):
         build.build(mixed, tmp_path / "shards", OPTIONS, runner=here)
     monkeypatch.setattr(survey, "chosen", lambda whole: [])  # as where no sample of it was looked at before
@@ -131,62 +142,67 @@ def test_a_look_is_spread_evenly_over_all_archives() -> None:
     assert sorted(key for key, _ in survey.chosen(few)) == sorted(found)[:20]
 
 
-def test_a_set_is_looked_at_once_and_that_changes_no_byte(raw: Path, tmp_path: Path) -> None:
+def test_a_set_is_looked_at_once_and_that_changes_no_byte(two_zips: Path, tmp_path: Path) -> None:
     told: list[str] = []
     for number in (1, 2):
         part = build.Part(number, 2)
-        build.build(raw, tmp_path / "shards", OPTIONS, part=part, runner=here, say=told.append)
+        build.build(two_zips, tmp_path / "shards", OPTIONS, part=part, runner=here, say=told.append)
         if number == 1:
             Record(tmp_path / "shards").forget("train-000000")
-            build.build(raw, tmp_path / "shards", OPTIONS, part=part, runner=here, say=told.append)
+            build.build(two_zips, tmp_path / "shards", OPTIONS, part=part, runner=here, say=told.append)
     assert len(told) == 1
     assert "looking at 24 of 24 samples first" in told[0]
     blind = tmp_path / "blind" / FOLDER
     blind.mkdir(parents=True)
     (blind / "conventions-all.json").write_text("{}")
-    build.build(raw, tmp_path / "blind", OPTIONS, runner=here)
+    build.build(two_zips, tmp_path / "blind", OPTIONS, runner=here)
     assert [
         (path.name, path.read_bytes()) for path in sorted((tmp_path / "shards").iterdir()) if path.name != FOLDER
     ] == [(path.name, path.read_bytes()) for path in sorted((tmp_path / "blind").iterdir()) if path.name != FOLDER]
 
 
-def _crash() -> None:
-    faulthandler.disable()  # pytest would print where
-    os.kill(os.getpid(), signal.SIGSEGV)
-
-
-def _hang() -> None:
-    time.sleep(60)
-
-
 LOOK = survey.look
 
 
-@pytest.mark.parametrize("fault", [_crash, _hang])
+@pytest.mark.parametrize("fault", ["crashes", "hangs"])
 def test_a_sample_that_crashes_or_hangs_is_left_out_of_the_look(
-    fault: Callable[[], None], raw: Path, monkeypatch: pytest.MonkeyPatch
+    fault: str, two_zips: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Processes are forked here, so that they inherit the broken decoder."""
-    from multiprocessing import get_context
-
-    whole = plan.plan(synthhuman.SynthHuman().scan(raw), OPTIONS)
+    """Processes are forked here, so that they inherit the broken decoder; patience with one that hangs ends once there
+    is no other."""
+    whole = plan.plan(synthhuman.SynthHuman().scan(two_zips), OPTIONS)
     entries = survey.chosen(whole)[:9]
+    context = get_context("fork")
+    hangs = context.Event()
 
     def broken(key: str, entry: Entry, packing: plan.Packing) -> Seen:
-        return fault() if key == entries[2][0] else Seen(entry.archive, None, key)  # type: ignore[return-value]
+        if key != entries[2][0]:
+            return Seen(entry.archive, None, key)
+        if fault == "crashes":
+            faulthandler.disable()  # pytest would print where
+            os.kill(os.getpid(), signal.SIGSEGV)
+        hangs.set()
+        signal.pause()
+        raise AssertionError
+
+    def wait(pipes: list, timeout: float) -> list:
+        while not (ready := connection.wait(pipes, 0.005)):
+            if hangs.is_set() and len(pipes) == 1:
+                hangs.clear()
+                break
+        return ready
 
     monkeypatch.setattr(survey, "see", broken)
-    context = get_context("fork")
     monkeypatch.setattr(type(context), "set_forkserver_preload", lambda *_: None)
     monkeypatch.setattr(survey, "get_context", lambda _: context)
     monkeypatch.setattr(survey.cv2, "setNumThreads", lambda _: None)  # hangs in a fork of a process that used them
-    monkeypatch.setattr(survey, "PATIENCE_S", 1.0 if fault is _hang else 60.0)
+    monkeypatch.setattr(survey, "connection", SimpleNamespace(wait=wait))
     seen = LOOK(entries, whole.packing, 2)
     assert sorted(one.reason for one in seen) == sorted(key for key, _ in entries if key != entries[2][0])
 
 
-def test_looking_in_processes_sees_what_is_there(raw: Path) -> None:
-    whole = plan.plan(synthhuman.SynthHuman().scan(raw), OPTIONS)
+def test_looking_in_processes_sees_what_is_there(two_zips: Path) -> None:
+    whole = plan.plan(synthhuman.SynthHuman().scan(two_zips), OPTIONS)
     entries = survey.chosen(whole)[:4]
     seen = LOOK(entries, whole.packing, 2)
     assert len(seen) == 4
@@ -196,7 +212,10 @@ def test_looking_in_processes_sees_what_is_there(raw: Path) -> None:
 @pytest.fixture(params=["synthetic", "real"])
 def odd(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, dict[str, str]]:
     """Loose samples of every oddity there is, four plain ones, and which is which."""
-    folder = request.getfixturevalue({"synthetic": "raw", "real": "samples_dir"}[request.param])
+    if request.param == "synthetic":
+        folder = tiny_raw(tmp_path / "persons.zip", samples=2, size=(512, 384))
+    else:
+        folder = request.getfixturevalue("samples_dir")
     persons = list(itertools.islice(synthhuman.samples(folder), 2))
     named = {name: f"{number:07}" for number, name in enumerate(people.ODD)}
     for number, (name, change) in enumerate(people.ODD.items()):
@@ -238,7 +257,7 @@ def test_the_oddest_samples_pack_and_are_counted(odd: tuple[Path, dict[str, str]
     assert all(text in page for text in (report_page.ODD["normals_zero"], report_page.ODD["full_frame"]))
 
 
-def test_reports_of_sets_packed_before_are_still_shown(raw: Path, shards: Path, tmp_path: Path) -> None:
+def test_reports_of_sets_packed_before_are_still_shown(shards: Path, tmp_path: Path) -> None:
     old = manifest.load(shards)
     content = json.loads(json.dumps(old.report))
     del content["odd"]
@@ -254,7 +273,7 @@ def test_a_sample_without_depth_is_named_with_its_pixels_and_the_way_out(some: l
     raw = stored(some, tmp_path / "raw", lambda s: s)
     nowhere = np.zeros_like(some[3].depth_valid)
     people.store(changed(some[3], valid=nowhere), raw)
-    with pytest.raises(BadSample, match="sample 0000003: none of its 196,608 pixels has a depth.*--on-bad quarantine"):
+    with pytest.raises(BadSample, match="sample 0000003: none of its 49,152 pixels has a depth.*--on-bad quarantine"):
         build.build(raw, tmp_path / "shards", OPTIONS, runner=here)
     (raw / "alpha_0000003.png").unlink()
     with pytest.raises(BadSample, match="sample 0000003: alpha missing .*--on-bad quarantine"):
