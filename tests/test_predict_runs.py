@@ -252,14 +252,47 @@ def test_an_input_of_the_same_name_from_elsewhere_writes_over_nothing(
         ask(tmp_path / "other", "--out", "out")
 
 
-def test_predictions_in_the_folder_of_pictures_are_no_inputs_the_next_time(
-    photos: Path, tmp_path: Path, echo: Fatal
+@pytest.mark.parametrize(
+    ("words", "out"),
+    [
+        (["."], "out"),
+        (["../in"], "../in/./out"),
+        (["link"], "out"),
+        (["**/*.*g"], "out"),
+        (["p*"], "."),
+        (["p00.jpg", "p03.png", "p00_alpha.png"], "."),
+        (["sub"], "."),
+    ],
+)
+def test_predictions_among_the_pictures_are_no_inputs_the_next_time(
+    words: list[str], out: str, photos: Path, tmp_path: Path, echo: Fatal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    folder = tmp_path / "in"
+    (folder / "sub").mkdir(parents=True)
     for path in (photos / "p00.jpg", photos / "p03.png"):
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    for _ in range(2):
-        assert ask(".", "--out", "out", "--save", "alpha")[0] == 0
-    assert sum(echo.calls) == 2
+        (folder / ("sub" if words == ["sub"] else "") / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "w.onnx").rename(folder / "w.onnx")
+    monkeypatch.chdir(folder)
+    Path("link").symlink_to(folder)
+    assert ask(*words[:2], "--out", out, "--save", "alpha")[0] == 0
+    there = contents(Path(out))
+    assert ask(*words, "--out", out, "--save", "alpha")[0] == 0
+    assert sum(echo.calls) == 2 and contents(Path(out)) == there
+
+
+def test_nobodys_own_file_is_written_over(photos: Path, tmp_path: Path, echo: Fatal) -> None:
+    Path("a.jpg").write_bytes((photos / "p00.jpg").read_bytes())
+    Path("a_picture.jpg").write_bytes(own := (photos / "p06.jpg").read_bytes() + b"mine")
+    for inputs in (["a.jpg"], ["a.jpg", "a_picture.jpg"]):
+        with pytest.raises(DavidError, match="a_picture.jpg: there already, and no david predict wrote it"):
+            ask(*inputs, "--out", ".")
+        assert not Path("predictions.json").exists()
+    assert ask("a.jpg", "--out", "out")[0] == 0
+    Path("out/b.jpg").write_bytes((photos / "p00.jpg").read_bytes())
+    Path("out/b_picture.jpg").write_bytes(own)
+    with pytest.raises(DavidError, match="b_picture.jpg: there already, .*what is said of out/b.jpg would be"):
+        ask("out/b.jpg", "out/b_picture.jpg", "--out", "out")
+    assert Path("a_picture.jpg").read_bytes() == Path("out/b_picture.jpg").read_bytes() == own
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

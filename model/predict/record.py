@@ -12,9 +12,10 @@ the files depend on (weights, options). An input is done where its line names no
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -117,6 +118,27 @@ class Record:
             return
         there = self._settings()
         self._compare({one: value for one, value in there.items() if one in words or one not in OF_NETWORK}, words)
+
+    def made(self) -> set[str]:
+        """The files that earlier runs wrote, by their paths below the folder of outputs."""
+        lines = (line for path in sorted(self.out.glob(LINES)) for _, line in _lines(path))
+        return {name for line in lines for name in line.get("files", {})}
+
+    def refuse_strangers(self, inputs: Sequence[Input], files: Callable[[Input], Iterable[str]]) -> None:
+        """Raise DavidError where a file that is to be written of an input, as `files` names it, is an input itself, or
+        is there before any run was: then it is somebody's own."""
+        out, real = Path(os.path.realpath(self.out)), cache(lambda folder: Path(os.path.realpath(folder)))
+        taken = {found for one in inputs if (found := real(one.path.parent) / one.path.name).is_relative_to(out)}
+        begun = (self.out / SETTINGS).exists() or not self.out.is_dir() or not any(self.out.iterdir())
+        if begun and not taken:
+            return
+        for one in inputs:
+            for name in files(one):
+                if out / name in taken or (not begun and (out / name).exists()):
+                    raise DavidError(
+                        f"{self.out / name}: there already, and no david predict wrote it; what is said of {one.name} "
+                        "would be written over it; name another --out"
+                    )
 
     def done(self, one: Input) -> bool:
         """Whether it was predicted, and its files are there as they were written."""

@@ -149,12 +149,14 @@ def predict(
             )
         if out.is_file():
             raise DavidError(f"--out {out}: a file; expected a folder to write to")
-        listing = named.listed(inputs, out)
+        record = Record(out, share)
+        listing = named.listed(inputs, out, record.made)
         require_place(out)
 
         work = Work(places, out, saves, look, fit, size, precision, device, batch_size, share, restart, steady, frames)
         work.require_of_use(listing.inputs)
-        Record(out, share).refuse_other(work.words(), restart)
+        record.refuse_other(work.words(), restart)
+        record.refuse_strangers(listing.inputs, work.files)
         with aside(as_json):
             told = _run(work, listing, stop, engine, quiet=no_progress)
     if as_json:

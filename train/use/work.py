@@ -51,6 +51,16 @@ class Work:
 
         return [SHOWN, *(outputs.KINDS[name].ending for name in self.saves)]
 
+    def files(self, one: "Input") -> list[str]:
+        """What will be written of an input below `out`, but for files of single frames."""
+        from david.model.predict import outputs
+        from david.model.predict.clips import SHOWN
+        from david.train.use import filming
+
+        if filming.films(one):
+            return [one.stem + SHOWN] if "picture" in self.saves else []
+        return [one.stem + outputs.KINDS[name].ending for name in self.saves]
+
     def settings(self, predictor: "Predictor") -> dict[str, Any]:
         """What the bytes of files depend on, as JSON."""
         from david.train.use.load import fingerprint
