@@ -226,11 +226,11 @@ def test_pictures_of_a_folder_reach_the_check_as_the_demo_brings_them(tmp_path: 
 
     rgb = picture(30, 20)
     cv2.imwrite(str(tmp_path / "a.png"), rgb[..., ::-1])
-    (seen,) = checks.pictures(tmp_path, 30)
+    (seen,) = checks.pictures([tmp_path / "a.png"], 30)
     assert np.array_equal(seen, np.pad(rgb, ((0, 0), (5, 5), (0, 0)), mode="edge"))
     (tmp_path / "b.png").write_bytes(b"no picture")
     with pytest.raises(DavidError, match="b.png"):
-        checks.pictures(tmp_path, 30)
+        checks.pictures([tmp_path / "b.png"], 30)
 
 
 def test_an_antialiased_shrink_in_an_export_is_the_one_outside(monkeypatch: pytest.MonkeyPatch) -> None:

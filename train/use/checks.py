@@ -29,14 +29,10 @@ LIMITS = {"fp32": 1e-3, "fp16": 1e-2}
 NOTHING = 1e-4  # and whatever it is, so far
 
 
-def pictures(folder: Path, side: int) -> list[np.ndarray]:
-    """The first pictures of a folder as the official demo brings them to the network, (S, S, 3) uint8.
-
-    Raises DavidError where there is none, or where one cannot be read."""
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in readers.SUFFIXES)[:MOST]
-    if not paths:
-        raise DavidError(f"--check {folder}: expected a shard set, or pictures in the folder itself; found neither")
-    return [fit.prepare(readers.read(path), "square", side).image for path in paths]
+def pictures(paths: Sequence[Path], side: int) -> list[np.ndarray]:
+    """The first of some pictures as the official demo brings them to the network, (S, S, 3) uint8. Raises DavidError
+    where one cannot be read."""
+    return [fit.prepare(readers.read(path), "square", side).image for path in paths[:MOST]]
 
 
 def samples(shards: Sequence[Path], split: str, side: int) -> list[Batch]:

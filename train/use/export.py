@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from david.pack import tables
+from david.pack.errors import DavidError
 from david.pack.options import AsJson, aside
 
 if TYPE_CHECKING:
@@ -59,10 +60,11 @@ def export(
     of metric_depth says metres, one of disparity 1 / depth up to scale and shift; both are (B, S, S), 518 by default.
     """
     from david.model.export import tasks
-    from david.pack.errors import DavidError
     from david.pack.files import require_place
+    from david.pipeline.reading import sets
     from david.train import first_look
     from david.train.use import load
+    from david.train.use.stopping import Terminated
 
     tasks.require(task, precision, form, size)
     if out.suffix.lower() != f".{form}":
@@ -74,28 +76,48 @@ def export(
         raise DavidError(f"{weights}: an ONNX file already; give the weights that it was made of")
     if place.subject and (heads := place.subject.heads()):
         tasks.chosen(task, heads)
-    shards = check is not None and (check / "dataset.json").is_file()
+    shards, pictures = check is not None and (check / "dataset.json").is_file(), None
     if shards:
         first_look.at_shards([str(check)])
-    elif check is not None and not check.is_dir():
-        raise DavidError(f"--check {check}: no such folder; expected a shard set or pictures")
+        sets.load([check]).counts(split)
+    elif check is not None:
+        pictures = _pictures(check)
     require_place(out.absolute().parent)
 
     from rich.console import Console
 
-    with aside(as_json):
+    with Terminated(), aside(as_json):
         how = {"task": task, "precision": precision, "size": size, "form": form}
-        exported, metrics = _exported(place, out, check, split if shards else None, **how)
+        exported, metrics = _exported(place, out, pictures, (check, split) if check and shards else None, **how)
         _show(Console(stderr=as_json), exported, metrics)
     if as_json:
         print(json.dumps(exported.as_json() | {"metrics": metrics}))
 
 
+def _pictures(folder: Path) -> list[Path]:
+    """The pictures of a folder. Raises DavidError where there is none, or no folder."""
+    from david.model.predict.pictures import SUFFIXES
+
+    if not folder.is_dir():
+        raise DavidError(f"--check {folder}: no such folder; expected a shard set or pictures")
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise DavidError(f"--check {folder}: expected a shard set, or pictures in the folder itself; found neither")
+    return paths
+
+
 def _exported(
-    place: "Found", out: Path, check: Path | None, split: str | None, *, precision: str, size: int | None, **how: Any
+    place: "Found",
+    out: Path,
+    pictures: list[Path] | None,
+    samples: tuple[Path, str] | None,
+    *,
+    precision: str,
+    size: int | None,
+    **how: Any,
 ) -> "tuple[Exported, dict[str, tuple[float, float]]]":
-    """What was written, and of each metric the network's and the file's. split: of the shard set to compare on, where
-    `check` is one"""
+    """What was written, and of each metric the network's and the file's. pictures, samples: to compare on, if any; a
+    shard set and its split"""
     from david.model.export import export as write
     from david.model.export.tasks import side
     from david.pack.files import make_folder
@@ -105,10 +127,10 @@ def _exported(
     own = network.config
     size = side(size, own.published_side, own.fit == "shorter")
     images, metrics = None, None
-    if check is not None and split is None:
-        images = checks.pictures(check, size)
-    elif check is not None and split is not None:
-        batches = checks.samples([check], split, size)
+    if pictures is not None:
+        images = checks.pictures(pictures, size)
+    elif samples is not None:
+        batches = checks.samples([samples[0]], samples[1], size)
         images, metrics = checks.images(batches), checks.Metrics(batches, precision, out)
     make_folder(out.absolute().parent)
     how |= {"precision": precision, "size": size, "images": images, "about": about}

@@ -1,4 +1,4 @@
-"""Signals while many inputs are predicted: what is being written is finished, and the same command goes on."""
+"""Signals while pictures are predicted or a file is made: nothing half-made is left, and the same command goes on."""
 
 import os
 import signal
@@ -21,3 +21,13 @@ class BetweenInputs(Handlers):
         if not self.begun:
             os.write(2, f"stopped by {self.requested} before the first input; the same command goes on\n".encode())
             os._exit(EXIT_STOPPED)
+
+
+class Terminated(Handlers):
+    """While it is entered, SIGTERM ends the process as Ctrl-C does, so that what is unfinished is taken away first."""
+
+    numbers = (signal.SIGTERM,)
+
+    def _take(self, number: int, frame: FrameType | None) -> None:
+        os.write(2, b"stopped by SIGTERM; nothing is left\n")
+        raise SystemExit(128 + number)
