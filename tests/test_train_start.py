@@ -13,7 +13,7 @@ from david.model import build, weights
 from david.pack.errors import DavidError
 from david.train import recipes, run, shelf
 from david.train.loop import train
-from david.train.recipe import override
+from david.train.recipe import override, to_json
 from david.train.start import Start
 from david.train.subject import file_of
 
@@ -63,6 +63,14 @@ def test_a_fine_tuned_run_begins_where_the_other_ended_with_its_recipe(source: P
     assert all(tensor.allclose(theirs[name], atol=1e-9) for name, tensor in ours.items())
     shutil.rmtree(out / "pictures")
     assert CliRunner().invoke(app, [*words, "--steps", "3"]).exit_code == 0  # goes on; --from is for a beginning
+
+
+def test_what_a_run_chose_for_its_own_machine_is_chosen_anew(tmp_path: Path):
+    for decode in ("cpu", "gpu"):  # the second would be refused on a CPU
+        made = override(TINY, [f"data.decode={decode}", "parallel=exact", "optim.rate=0.5"])
+        weights.save(build(TINY.model), tmp_path / "w.safetensors", recipe=to_json(made))
+        begun = Start(network=tmp_path / "w.safetensors").recipe()
+        assert begun == override(made, ["data.decode=auto", "parallel=auto"])
 
 
 def test_what_was_found_is_told(source: Path, tmp_path: Path):

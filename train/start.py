@@ -1,6 +1,6 @@
 """The weights that a run begins with: noise, and over it a pretrained backbone or another network's weights."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,14 +34,17 @@ class Start:
 
     def recipe(self) -> Recipe | None:
         """The recipe of the run that it goes on from, or the one for its kind of file; None where that says nothing of
-        one."""
+        one. What a run on a CPU chose for its machine would slow a GPU down, and is chosen anew."""
         if self.network is None or not self.network.exists():
             return None
-        if (self.network / run.RECIPE).is_file():
-            return run.trained(self.network).recipe
         if readable.is_pickled(self.network):
             return recipes.recipe(FOR_PICKLED)
-        return recipe_of(file_of(self.network))
+        told = (self.network / run.RECIPE).is_file()
+        found = run.trained(self.network).recipe if told else recipe_of(file_of(self.network))
+        if found is None:
+            return None
+        parallel = "auto" if found.parallel == "exact" else found.parallel
+        return replace(found, data=replace(found.data, decode="auto"), parallel=parallel)
 
     def check(self) -> None:
         """Raise DavidError where what to begin with is not there, or by its name no weights."""
