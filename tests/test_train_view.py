@@ -89,6 +89,17 @@ def test_who_says_less_leaves_places_empty_and_columns_in_line(sample: Sample) -
     assert [cells[at].title for at in (1, 6, 11)] == ["depth", "normals: X red, Y green, Z blue", "alpha"]
 
 
+def test_depth_of_any_kind_stands_in_one_row(sample: Sample) -> None:
+    metres = np.where(sample.depth_valid, sample.depth_m, 1).astype(np.float32)
+    known = {"relative_depth": metres * 2, "metric_depth_m": metres, "relative_disparity": 1 / metres}
+    who = [*(Says(**{name: value}) for name, value in known.items()), Says(normals=sample.normals)]
+    found = beside.beside(sample, who, list("ABCD"))
+    titles = [cell.title for cell in found.rows["depth"]]
+    assert [title[0] for title in titles[:4]] == list("ABCD") and titles[3] == "D: says no depth"
+    assert [cell.picture is not None for cell in found.rows["depth"]] == [True, True, True, False] * 2
+    assert found.rows["normals"][0].title == "A: says no normals"
+
+
 def test_a_picture_without_truth_has_no_errors_and_no_figures(sample: Sample) -> None:
     bare = Sample("photo", sample.rgb)
     found = beside.beside(bare, [Says(**truth(sample)), Says(**noisy(sample))], ["A", "B"])

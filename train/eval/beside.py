@@ -32,11 +32,13 @@ def beside(sample: Sample, predictors: list[Predictor], names: list[str]) -> Bes
     batch = batch_of(sample)
     said = [_said(predictor, names[place], sample, batch) for place, predictor in enumerate(predictors)]
     rows = {}
-    for head in HEADS:
-        if any(head in one.cells for one in said):
-            cells = [one.cells.get(head, [Cell(f"{one.name}: says no {_field(head)}")]) for one in said]
+    for field in dict.fromkeys(map(_field, HEADS)):  # depth of any kind is one row
+        heads = [head for head in HEADS if _field(head) == field]
+        found = [next((one.cells[head] for head in heads if head in one.cells), None) for one in said]
+        if any(found):
+            cells = [more or [Cell(f"{one.name}: says no {field}")] for more, one in zip(found, said, strict=True)]
             errors = [more[1] if len(more) > 1 else Cell() for more in cells] if batch.targets else []
-            rows[_field(head)] = [first for first, *_ in cells] + errors
+            rows[field] = [first for first, *_ in cells] + errors
     scored = [name for name in METRICS if any(name in one.scores for one in said)]
     return Beside(rows, {name: [one.scores.get(name) for one in said] for name in scored})
 
