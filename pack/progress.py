@@ -50,7 +50,7 @@ def progress_bar(console: Console, what: str, unit: str = "samples") -> Iterator
     if not console.is_terminal:
         yield Tenths(what, unit)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), MofNCompleteColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), MofNCompleteColumn())
     with Progress(*columns, Rate(), TimeRemainingColumn(), console=console) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

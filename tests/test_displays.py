@@ -99,9 +99,10 @@ def test_a_bar_shows_figures_only_once_there_are_some() -> None:
 @pytest.mark.parametrize("terminal_there", [True, False])
 def test_a_bar_of_work_is_drawn_from_the_first_moment(terminal_there: bool) -> None:
     console = Console(file=io.StringIO(), force_terminal=terminal_there, width=80, _environ={})
-    with progress_bar(console, "verify", "shards") as progress:
+    with progress_bar(console, "clip[/b].mp4", "frames") as progress:  # a name from outside is no markup
         for done in range(1, 4):
             progress(done, 3)
+    assert not terminal_there or "clip[/b].mp4" in console.file.getvalue()  # type: ignore[attr-defined]
     assert not terminal_there or "3/3" in console.file.getvalue()  # type: ignore[attr-defined]
 
 

@@ -7,6 +7,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from david.model.predict.inputs import VIDEO, WEBCAM, Input
+from david.pack.errors import shown
 from david.train.signals import Handlers
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def run(
 
     for one in todo:
         live = one.kind == WEBCAM
-        with UntilInterrupted() if live else nullcontext() as until, progress(one.name, "frames") as tell:
+        with UntilInterrupted() if live else nullcontext() as until, progress(shown(one.name), "frames") as tell:
 
             def stopped(until: UntilInterrupted | None = until) -> bool:
                 return bool(stop.requested) or (until is not None and until.requested)
