@@ -105,6 +105,15 @@ def test_times_and_sound_are_kept(tmp_path: Path, name: str, codec: str, tone: s
     assert len(sound(path)) > 3 and sound(tmp_path / "out.mp4") == sound(path)
 
 
+@pytest.mark.parametrize("name", ["a.mkv", "a.mp4", "a.ts"])
+def test_a_video_that_begins_late_is_as_long_as_its_pictures(name: str, tmp_path: Path) -> None:
+    with video.opened(film(tmp_path / name, list(range(5000, 7000, 100)))) as clip:
+        assert clip.length_s is not None and abs(clip.length_s - 2) < 0.2 and len(list(clip)) == 20
+    if name == "a.mkv":
+        with video.opened(cut(tmp_path / name, 0.5)) as clip, pytest.raises(DavidError, match="cut short"):
+            list(clip)
+
+
 def test_sound_that_mp4_can_not_hold_is_encoded_anew(tmp_path: Path) -> None:
     path = film(tmp_path / "a.avi", [0, 100, 200, 300], codec="mpeg4", sound="pcm_s16le")
     with video.written(tmp_path / "out.mp4", (48, 64), Fraction(10), MS, path) as add:

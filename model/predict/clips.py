@@ -74,7 +74,7 @@ def _opened(one: Input) -> AbstractContextManager["Clip | Webcam"]:
 
 def _predicted(job: "Job", one: Input, filming: Filming, tell: Tell) -> Outcome:
     live = one.kind == WEBCAM
-    steady = Steady(None if live else _first_look(job, one)) if filming.steady else None
+    steady = Steady(None if live else _first_look(job, one, filming)) if filming.steady else None
     written = _Written(job, one)
     with ExitStack() as stack:
         clip = stack.enter_context(_opened(one))
@@ -136,14 +136,20 @@ def _prepared(job: "Job", clip: "Clip | Webcam", most: int | None) -> Iterator[t
         yield frame, job.predictor.prepare(frame.rgb)
 
 
-def _first_look(job: "Job", one: Input) -> Reference | None:
-    """The sequence's scale and range by frames all over it."""
+def _first_look(job: "Job", one: Input, filming: Filming) -> Reference | None:
+    """The sequence's scale and range by frames all over it. Raises Unfinished where the work was stopped."""
     with video.opened(one.path) as clip:
         if not clip.length_s:
             return None
-        times = [(place + 0.5) / LOOKED_AT * clip.length_s for place in range(LOOKED_AT)]
-        said = [job.predictor.infer([job.predictor.prepare(frame.rgb)])[0] for frame in clip.near(times)]
-    return reference(said)
+        length_s = min(clip.length_s, float(filming.most / clip.rate) if filming.most else clip.length_s)
+        said, looked_at = {}, []
+        for frame in clip.near([(place + 0.5) / LOOKED_AT * length_s for place in range(LOOKED_AT)]):
+            if filming.stopped():
+                raise Unfinished
+            if frame.time not in said:  # of several times, where few frames can be decoded without others
+                said[frame.time] = job.predictor.infer([job.predictor.prepare(frame.rgb)])[0]
+            looked_at.append(said[frame.time])
+    return reference(looked_at)
 
 
 @contextmanager

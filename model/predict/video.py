@@ -50,7 +50,7 @@ class Frame:
 @dataclass(frozen=True)
 class Clip:
     """A video that is open. rate: frames a second, on average; tick: seconds that times count; frames: how many there
-    are, as the file says, or None; length_s: of it, or None"""
+    are, as the file says, or None; length_s: of it, or None; most_pixels: of a frame"""
 
     path: Path
     rate: Fraction
@@ -58,6 +58,7 @@ class Clip:
     frames: int | None
     length_s: float | None
     container: Any
+    most_pixels: int = MOST_PIXELS
 
     def __iter__(self) -> Iterator[Frame]:
         """Frames from the first on, once, times growing. Another size within a video is resized to the first, as FFmpeg
@@ -78,9 +79,9 @@ class Clip:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Clip]:
+def opened(path: Path, most_pixels: int = MOST_PIXELS) -> Iterator[Clip]:
     """A video to read. Raises DavidError where it is none, holds no pictures, or declares larger ones than
-    `MOST_PIXELS`."""
+    `most_pixels`."""
     with _container(path) as container:
         if not container.streams.video:
             raise DavidError(f"{path}: a file without moving pictures; expected a video")
@@ -88,13 +89,17 @@ def opened(path: Path) -> Iterator[Clip]:
         context = stream.codec_context
         if context is None or context.codec is None:
             raise DavidError(f"{path}: its pictures are in a form that this PyAV can't decode")
-        if context.width * context.height > MOST_PIXELS:
-            size = f"{context.width} x {context.height} pixels"
-            raise DavidError(f"{path}: frames of {size}, more than {MOST_PIXELS / 1e6:,.0f} million")
+        _require_size(path, context.width, context.height, most_pixels)
         stream.thread_type = "AUTO"
         rate = stream.average_rate or stream.guessed_rate or NO_RATE
         yield Clip(path, Fraction(rate), Fraction(stream.time_base or FINEST), stream.frames or None,
-                   _length_s(container, stream), container)  # fmt: skip
+                   _length_s(container, stream), container, most_pixels)  # fmt: skip
+
+
+def _require_size(path: Path, width: int, height: int, most_pixels: int) -> None:
+    if width * height > most_pixels:
+        size = f"{width} x {height} pixels"
+        raise DavidError(f"{path}: frames of {size}, more than {most_pixels / 1e6:,.3g} million")
 
 
 def _container(path: Path) -> Any:
@@ -114,6 +119,7 @@ def _frames(clip: Clip) -> Iterator[Frame]:
         for frame in clip.container.decode(stream):
             time = frame.pts if frame.pts is not None else (0 if last is None else last + step)
             time = time if last is None else max(time, last + 1)
+            _require_size(clip.path, frame.width, frame.height, clip.most_pixels)
             rgb = _upright(frame, shape)
             count, last, shape = count + 1, time, shape or (rgb.shape[0], rgb.shape[1])
             yield Frame(rgb, time)
@@ -147,12 +153,15 @@ def _length_s(container: Any, stream: Any) -> float | None:
     """Of the pictures; of the whole file where only they are in it; None where nothing tells."""
     if stream.duration:
         return float(stream.duration * stream.time_base)
+    before_s = 0.0  # Matroska tells when the last picture ends, which is not how long they last where they begin later
+    if stream.start_time and "matroska" in container.format.name:
+        before_s = max(0.0, float(stream.start_time * stream.time_base))
     told = stream.metadata.get("DURATION", "").split(":")  # Matroska's: hours, minutes, seconds
     with suppress(ValueError):
         if len(told) == 3:
-            return 3600 * int(told[0]) + 60 * int(told[1]) + float(told[2])
+            return 3600 * int(told[0]) + 60 * int(told[1]) + float(told[2]) - before_s
     if container.duration and len(container.streams) == 1:
-        return container.duration / 1e6
+        return container.duration / 1e6 - before_s
     return None
 
 
