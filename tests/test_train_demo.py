@@ -7,8 +7,9 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -26,7 +27,7 @@ from david.model.predict.fields import Fields
 from david.model.predict.points import Points
 from david.model.predict.predictor import Predictor
 from david.pack import DavidError
-from david.train.use import demo, desk
+from david.train.use import demo, desk, uploads
 from david.train.use.desk import Desk
 
 
@@ -106,7 +107,7 @@ def test_points_to_turn_are_few_and_points_to_keep_are_all(
     work: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(desk, "MOST_POINTS", 500)
-    answer = work.picture(written(tmp_path / "a.png", photo(60, 80)), "a.png", 60.0, ["points"])
+    answer = work.picture(written(tmp_path / "a.png", photo(60, 80)), "view.png", 60.0, ["points"])
     counts = [int(path.read_bytes().split(b"element vertex ")[1].split()[0]) for path in (answer.cloud, *answer.files)]
     assert 100 < counts[0] <= 500 and counts[1] == 60 * 40
 
@@ -123,6 +124,15 @@ def test_a_bad_upload_is_one_sentence_that_names_it_and_leaves_nothing(work: Des
     assert not work.folder.exists()
 
 
+def test_what_a_network_cant_take_is_told_by_the_pictures_name(work: Desk, tmp_path: Path) -> None:
+    def refused(rgb: np.ndarray) -> Fields:
+        raise DavidError("too long")
+
+    work.predictor.predict = refused
+    with pytest.raises(DavidError, match="^a.png: too long$"):
+        work.picture(written(tmp_path / "upload.png", photo(8, 8)), "a.png", 60.0, [])
+
+
 @pytest.fixture
 def films(tmp_path: Path) -> Desk:
     return Desk(Predictor((TorchEngine(network()),), side=32, name="small"), tmp_path / "results")
@@ -135,13 +145,19 @@ def filmed(path: Path, frames: int) -> Path:
     return path
 
 
-def test_a_clip_becomes_one_of_as_many_frames_beside_what_is_said(films: Desk, tmp_path: Path) -> None:
+def test_a_clip_becomes_one_of_as_many_frames_beside_what_is_said(
+    films: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     done: list[int] = []
     path = filmed(tmp_path / "upload.mp4", 5)
-    made = films.clip(path, "my clip.mov", True, lambda count, total: done.append(count))
+    made, told = films.clip(path, "my clip.mov", True, lambda count, total: done.append(count))
     with video.opened(made) as clip:
         shapes = [frame.rgb.shape for frame in clip]
     assert made.name == "my-clip_video.mp4" and shapes == [(48, 4 * 32, 3)] * 5 and done == [1, 2, 3, 4, 5]
+    assert told == "my clip.mov: 5 frames"
+    monkeypatch.setattr(desk, "MOST_FRAMES", 3)
+    _, told = films.clip(path, "my clip.mov", False, lambda count, total: None)
+    assert told == "my clip.mov: 3 frames, the most that this page takes; david predict takes a whole video"
     (tmp_path / "bad").write_bytes(b"no clip")
     with pytest.raises(DavidError, match="^my clip.mov: not a video"):
         films.clip(tmp_path / "bad", "my clip.mov", True, lambda count, total: None)
@@ -159,6 +175,20 @@ def test_old_results_make_room_for_new_ones(work: Desk, tmp_path: Path) -> None:
     answers = [work.picture(path, "a.png", 60.0, ["alpha"]) for _ in range(desk.KEPT + 3)]
     assert [answer.files[0].exists() for answer in answers] == [False] * 3 + [True] * desk.KEPT
     assert len(list(work.folder.iterdir())) == desk.KEPT
+
+
+def test_the_oldest_files_make_room_for_what_is_uploaded(tmp_path: Path) -> None:
+    for age, name in enumerate(("new", "a/mid", "b/old", "b/oldest")):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(bytes(100))
+        os.utime(path, (1e9 - age, 1e9 - age))
+    (tmp_path / "forgotten").mkdir()
+    os.utime(tmp_path / "forgotten", (1e9, 1e9))
+    for most, left in ((400, 4), (399, 3), (250, 2), (250, 2), (0, 0)):
+        uploads.make_room(tmp_path, most)
+        assert len([one for one in tmp_path.rglob("*") if one.is_file()]) == left
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["a", "b"]  # just emptied: an upload may be on its way
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "a/b\\c.png", "...", "x" * 300 + ".png", "$(rm).png", "日本.png"])
@@ -227,6 +257,35 @@ def test_a_page_listens_on_this_machine_alone_and_reaches_nothing_else(
     assert "fonts.googleapis" not in page and "half" in page
     assert set(reached) <= {"127.0.0.1", "localhost", "local", "None"}
     assert listening() == before
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+FORM = b"--x\r\nContent-Disposition: form-data; name=files; filename=%s\r\n\r\n"
+
+
+def test_an_upload_that_is_too_large_or_breaks_off_leaves_nothing(work: Desk, settled: Path) -> None:
+    from david.train.use.demo_page import BYTES_PER_PIXEL, ROOM_BYTES, served
+
+    most, port = work.most_pixels * BYTES_PER_PIXEL + ROOM_BYTES, demo.free(demo.HOST, range(20_000, 30_000))
+    head = "POST /gradio_api/upload HTTP/1.1\r\nHost: a\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+    with served(work, demo.HOST, port):
+        for name, parts in (("one", [most + 1]), ("many", [most - 1000] * 3), ("cut", [1 << 20])):
+            body = b"".join(FORM % b"%d" % number + bytes(size) + b"\r\n" for number, size in enumerate(parts))
+            with socket.create_connection((demo.HOST, port)) as one:
+                one.sendall(head.encode() + b"Content-Length: %d\r\n\r\n" % (len(body) + 5 + (name == "cut")))
+                with suppress(BrokenPipeError, ConnectionResetError):  # who has heard enough hangs up
+                    one.sendall(body + (b"--x--" if name != "cut" else b""))
+                if name == "cut":
+                    until(lambda: any(path.is_file() for path in settled.rglob("*")))
+                else:
+                    assert b" 413 " in one.recv(100)
+            until(lambda: not any(path.is_file() for path in settled.rglob("*")))
 
 
 def test_the_handler_of_the_page_gives_each_component_its_part(work: Desk, settled: Path, tmp_path: Path) -> None:

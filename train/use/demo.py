@@ -63,7 +63,9 @@ def demo(
         raise DavidError(f"the demo's page needs Gradio, which is not installed: {INSTALL}")
     port = free(host, [port] if port else range(FIRST_PORT, FIRST_PORT + PORTS))
     predictor = load.loaded(places, device, precision)  # torch: seconds, that no refusal waits for
-    signal.signal(signal.SIGTERM, _stop)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, _stop)
     with tempfile.TemporaryDirectory(prefix="david-demo-", ignore_cleanup_errors=True) as folder:
         serve(predictor, Path(folder), host, port, share, most_megapixels)
 

@@ -3,6 +3,7 @@
 import html
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from david.model.predict.points import Camera
 from david.pack.errors import DavidError, shown
 from david.train.use.desk import Desk
+from david.train.use.uploads import Uploads, make_room
 
 WAITING = 16  # who asks while so many wait is told to come back
 CACHE_S = 1800  # how long a file of the page's own stays, seconds
@@ -78,6 +80,7 @@ def _picture(desk: Desk) -> None:
 
     def predict(given: tuple[str, str] | None, wanted: list[str], degrees: float) -> list[Any]:
         with _told():
+            make_room(desk.folder.parent)
             if given is None:
                 raise DavidError("no picture yet: drop one first")
             answer = desk.picture(Path(given[0]), given[1], degrees, wanted)
@@ -114,18 +117,24 @@ def _clip(desk: Desk) -> None:
             steady = gr.Checkbox(value=True, label="Steady: one scale and range of depth over the clip")
             button = gr.Button("Predict the clip", variant="primary", elem_id="film")
         with gr.Column(scale=5):
+            told = gr.Markdown("Drop a clip, and press Predict.", elem_id="clip-told")
             shown_as = gr.Video(label="input and all outputs", interactive=False, height=HEIGHT, elem_id="filmed")
 
-    def film(given: tuple[str, str] | None, steadied: bool, progress: gr.Progress = gr.Progress()) -> str:  # noqa: B008
+    def film(
+        given: tuple[str, str] | None,
+        steadied: bool,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> list[str]:
         with _told():
+            make_room(desk.folder.parent)
             if given is None:
                 raise DavidError("no clip yet: drop one first")
-            made = desk.clip(
+            made, sentence = desk.clip(
                 Path(given[0]), given[1], steadied, lambda done, all_: progress((done, all_), unit="frames")
             )
-        return str(made)
+        return [_markdown(sentence), str(made)]
 
-    _on(button, film, [clip, steady], [shown_as])
+    _on(button, film, [clip, steady], [told, shown_as])
 
 
 def _on(button: gr.Button, work: Callable[..., Any], given: list[Any], found: list[Any]) -> None:
@@ -140,7 +149,15 @@ def _told() -> Iterator[None]:
     try:
         yield
     except DavidError as error:
-        raise gr.Error(html.escape(shown(str(error))), duration=None, print_exception=False) from error
+        raise _shown(str(error)) from error
+    except MemoryError as error:
+        raise _shown("there is not enough memory for that here") from error
+    except OSError as error:
+        raise _shown(f"what was made of it can't be kept here ({error.strerror or error})") from error
+
+
+def _shown(sentence: str) -> gr.Error:
+    return gr.Error(html.escape(shown(sentence)), duration=None, print_exception=False)
 
 
 class OwnAddressesOnly:
@@ -166,6 +183,8 @@ def served(desk: Desk, host: str, port: int, share: bool = False) -> Iterator[tu
 
     Raises DavidError where the port is taken, or the page could not be shared."""
     made = page(desk)
+    most_bytes = desk.most_pixels * BYTES_PER_PIXEL + ROOM_BYTES  # of a file, and of the few that a drop may bring
+    guarded = Middleware(Uploads, make_room=partial(make_room, desk.folder.parent), most_bytes=2 * most_bytes)
     try:
         _, local, shared = made.launch(
             server_name=host,
@@ -173,7 +192,7 @@ def served(desk: Desk, host: str, port: int, share: bool = False) -> Iterator[tu
             share=share,
             quiet=True,
             prevent_thread_lock=True,
-            max_file_size=desk.most_pixels * BYTES_PER_PIXEL + ROOM_BYTES,
+            max_file_size=most_bytes,
             ssr_mode=False,
             pwa=False,
             mcp_server=False,
@@ -181,7 +200,7 @@ def served(desk: Desk, host: str, port: int, share: bool = False) -> Iterator[tu
             run_history=False,
             footer_links=[],
             inbrowser=False,
-            app_kwargs={"middleware": [Middleware(OwnAddressesOnly)]},
+            app_kwargs={"middleware": [Middleware(OwnAddressesOnly), guarded]},
             theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
             css=CSS,
         )

@@ -15,7 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from david.model.predict import clips, drawing, outputs, pictures, points
+from david.model.predict import clips, drawing, outputs, pictures, points, video
 from david.model.predict.clips import Filming, Unfinished
 from david.model.predict.fields import FIELDS, Fields, depth_of
 from david.model.predict.inputs import VIDEO, Input
@@ -23,7 +23,7 @@ from david.model.predict.outputs import Look, Shot
 from david.model.predict.points import Camera
 from david.model.predict.predictor import Predictor
 from david.model.predict.runner import Job
-from david.pack.errors import DavidError
+from david.pack.errors import DavidError, many
 from david.pack.files import write_whole
 
 MOST_MEGAPIXELS = 25.0  # of a picture: memory goes with it, about 100 bytes a pixel
@@ -31,6 +31,7 @@ LONGEST_SHOWN = 1600  # pixels of a side on the page; files hold all of them
 MOST_POINTS = 300_000  # that a browser turns without a stutter; the file to download has all
 MOST_FRAMES = 1800  # of a clip: a minute
 KEPT = 8  # results, the newest, whose files stay
+SHOWN = "shown"  # the folder in a result's of what the page shows
 VIEW_JPEG = [cv2.IMWRITE_JPEG_QUALITY, 92]
 TO_VIEWER_AXES = np.array([1, -1, -1], np.float32)  # Y down and Z away to Y up and Z towards who looks
 
@@ -48,7 +49,8 @@ class Answer:
 
 
 class Desk:
-    """A predictor at work for a page, one picture after the other, in a folder that is there meanwhile."""
+    """A predictor at work for a page, one picture after the other, in a folder that is there meanwhile. The one above
+    holds nothing but it and what is uploaded: what is old there is taken away."""
 
     def __init__(self, predictor: Predictor, folder: Path, most_megapixels: float = MOST_MEGAPIXELS):
         self.predictor, self.folder = predictor, folder
@@ -74,17 +76,22 @@ class Desk:
         data = pictures.contents(path)
         rgb = pictures.decode(name, data, self.most_pixels)
         begun = perf_counter()
-        fields = self.predictor.predict(rgb)
+        try:
+            fields = self.predictor.predict(rgb)
+        except DavidError as error:  # of its shape
+            raise DavidError(f"{name}: {error}") from error
         told = f"{name}: {rgb.shape[1]} x {rgb.shape[0]} pixels, predicted in {perf_counter() - begun:.2f} s"
         shot = Shot(rgb, fields, Look(camera=camera))
         folder = self._room()
         stem = _stem(name)
-        views = {view: self._view(folder / f"view_{view}", _drawn(view, rgb, fields)) for view in self.views}
+        shown = folder / SHOWN  # apart, since names of uploads are anybody's
+        shown.mkdir()
+        views = {view: self._view(shown / view, _drawn(view, rgb, fields)) for view in self.views}
         cloud = None
         if self.has_cloud:
             found = points.points(rgb, fields, camera, MOST_POINTS)
             if len(found.xyz):
-                cloud = folder / "view_points.ply"
+                cloud = shown / "points.ply"
                 write_whole(cloud, for_viewer(found))
             else:
                 told += "; no pixel is foreground (alpha above 0.5), so there are no points"
@@ -93,22 +100,28 @@ class Desk:
             one = outputs.KINDS[kind]
             files.append(folder / f"{stem}{one.ending}")
             write_whole(files[-1], one.write(shot))
-        shown = self._view(folder / "view_input", rgb)
-        return Answer(shown, views, cloud, files, told)
+        return Answer(self._view(shown / "input", rgb), views, cloud, files, told)
 
-    def clip(self, path: Path, name: str, steady: bool, tell: Callable[[int, int | None], Any]) -> Path:
-        """A video beside what the network says of its frames, as a video; where a file is longer than `MOST_FRAMES`, of
-        these. tell: called with frames done, and in all or None. Raises DavidError for who uploaded it."""
-        folder, stem = self._room(), _stem(name)
-        job = Job(self.predictor, folder, ("picture",))
-        filming = Filming(steady, MOST_FRAMES, self.stopping.is_set)
+    def clip(self, path: Path, name: str, steady: bool, tell: Callable[[int, int | None], Any]) -> tuple[Path, str]:
+        """A video beside what the network says of its frames, as a video, and a sentence about it; where a file is
+        longer than `MOST_FRAMES`, of these. tell: called with frames done, and in all or None. Raises DavidError for
+        who uploaded it."""
         try:
+            with video.opened(path, self.most_pixels):
+                folder, stem = self._room(), _stem(name)
+            job = Job(self.predictor, folder, ("picture",))
+            filming = Filming(steady, MOST_FRAMES, self.stopping.is_set)
             outcome = clips.predict(job, Input(name, path, VIDEO, stem), filming, tell)
         except Unfinished as error:
             raise DavidError(f"{name}: stopped, as the page ends") from error
+        except DavidError as error:
+            raise DavidError(str(error).replace(str(path), name)) from error
         if outcome.error:
             raise DavidError(outcome.error.replace(str(path), name))
-        return folder / (stem + clips.SHOWN)
+        told = f"{name}: {many(outcome.facts['frames'], 'frame')}"
+        if outcome.facts["frames"] == MOST_FRAMES:
+            told += ", the most that this page takes; david predict takes a whole video"
+        return folder / (stem + clips.SHOWN), told
 
     def kinds(self) -> list[str]:
         """The files that this predictor's answers can be saved as."""
