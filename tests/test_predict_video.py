@@ -114,6 +114,14 @@ def test_a_video_that_begins_late_is_as_long_as_its_pictures(name: str, tmp_path
             list(clip)
 
 
+def test_a_frame_of_cinemas_4k_is_read_and_one_of_more_than_was_said_is_not(tmp_path: Path) -> None:
+    path = film(tmp_path / "a.mp4", [0], (2160, 4096))
+    with video.opened(path) as clip:
+        assert clip.pixels == 2160 * 4096
+    with pytest.raises(DavidError, match="a.mp4: frames of 4096 x 2160 pixels, more than 1 million"):
+        video.opened(path, 1_000_000).__enter__()
+
+
 def test_sound_that_mp4_can_not_hold_is_encoded_anew(tmp_path: Path) -> None:
     path = film(tmp_path / "a.avi", [0, 100, 200, 300], codec="mpeg4", sound="pcm_s16le")
     with video.written(tmp_path / "out.mp4", (48, 64), Fraction(10), MS, path) as add:

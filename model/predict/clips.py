@@ -26,6 +26,7 @@ from david.model.predict.fields import METRIC, depth_of
 from david.model.predict.inputs import WEBCAM, Input
 from david.model.predict.outputs import Shot
 from david.model.predict.record import Outcome
+from david.model.predict.runner import RESTORED_A_PIXEL, RESTORED_BYTES
 from david.model.predict.steady import Reference, Steady, reference
 from david.model.predict.video import Clip, Frame
 from david.model.predict.webcam import Webcam
@@ -79,8 +80,9 @@ def _predicted(job: "Job", one: Input, filming: Filming, tell: Tell) -> Outcome:
     with ExitStack() as stack:
         clip = stack.enter_context(_opened(one))
         total = min((n for n in (filming.most, _frames(clip)) if n), default=None)
-        frames = stack.enter_context(_ahead(_prepared(job, clip, filming.most), 1 if live else AHEAD * job.threads))
-        pool = stack.enter_context(ThreadPoolExecutor(job.threads, "david-draw"))
+        threads = max(1, min(job.threads, RESTORED_BYTES // (RESTORED_A_PIXEL * (clip.pixels or 1))))
+        frames = stack.enter_context(_ahead(_prepared(job, clip, filming.most), 1 if live else AHEAD * threads))
+        pool = stack.enter_context(ThreadPoolExecutor(threads, "david-draw"))
         drawn: deque[Future[_Drawn]] = deque()
         show = None
 
@@ -108,7 +110,7 @@ def _predicted(job: "Job", one: Input, filming: Filming, tell: Tell) -> Outcome:
                     number = written.begun
                     written.begun += 1
                     drawn.append(pool.submit(_draw, job, one, number, frame, prepared, fields, scale))
-                    encode(AHEAD * job.threads)
+                    encode(AHEAD * threads)
                 if filming.stopped():
                     if live:
                         break

@@ -22,7 +22,6 @@ import numpy as np
 
 from david.pack.errors import DavidError, many
 from david.pack.files import whole
-from david.pack.raw.archive import MAX_PIXELS
 from david.pack.raw.video import FINEST, Stream, pyav
 
 SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts", ".wmv", ".flv",
@@ -33,7 +32,7 @@ CONTAINERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,asf,flv,ogg,gif,nut,ivf,mxf,dv,h264,hevc,av1,m4v"
 )
 SOUND_IN_MP4 = {"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac", "mp2"}  # what players find there
-MOST_PIXELS = min(MAX_PIXELS, 2**26)  # of a frame: 8,192 x 8,192
+MOST_PIXELS = 2**26  # of a frame: 8,192 x 8,192
 MISSING_S, MISSING = 0.5, 0.05  # a video that ends sooner than it says by this, and this share of it, was cut short
 SOUND_AHEAD_S = 0.5  # sound is written so far ahead of the pictures
 NO_RATE = Fraction(25)  # pictures a second, of a file that says nothing about it
@@ -50,7 +49,7 @@ class Frame:
 @dataclass(frozen=True)
 class Clip:
     """A video that is open. rate: frames a second, on average; tick: seconds that times count; frames: how many there
-    are, as the file says, or None; length_s: of it, or None; most_pixels: of a frame"""
+    are, as the file says, or None; length_s: of it, or None; pixels: of a frame; most_pixels: that one may have"""
 
     path: Path
     rate: Fraction
@@ -58,7 +57,8 @@ class Clip:
     frames: int | None
     length_s: float | None
     container: Any
-    most_pixels: int = MOST_PIXELS
+    pixels: int
+    most_pixels: int
 
     def __iter__(self) -> Iterator[Frame]:
         """Frames from the first on, once, times growing. Another size within a video is resized to the first, as FFmpeg
@@ -93,7 +93,7 @@ def opened(path: Path, most_pixels: int = MOST_PIXELS) -> Iterator[Clip]:
         stream.thread_type = "AUTO"
         rate = stream.average_rate or stream.guessed_rate or NO_RATE
         yield Clip(path, Fraction(rate), Fraction(stream.time_base or FINEST), stream.frames or None,
-                   _length_s(container, stream), container, most_pixels)  # fmt: skip
+                   _length_s(container, stream), container, context.width * context.height, most_pixels)  # fmt: skip
 
 
 def _require_size(path: Path, width: int, height: int, most_pixels: int) -> None:

@@ -30,7 +30,7 @@ def number(name: str) -> int | None:
 @dataclass(frozen=True)
 class Webcam:
     """A camera that is open. rate: pictures a second, as it says; tick: seconds that times count, from the first
-    picture on; frames, length_s: nobody knows"""
+    picture on; frames, length_s, pixels: nobody knows"""
 
     number: int
     rate: Fraction
@@ -38,6 +38,7 @@ class Webcam:
     tick: Fraction = TICK
     frames: int | None = None
     length_s: float | None = None
+    pixels: int | None = None
 
     def __iter__(self) -> Iterator[Frame]:
         """Pictures as they come, for as long as they do. Raises DavidError where none comes."""
