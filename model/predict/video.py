@@ -175,7 +175,7 @@ def written(
     becomes AAC. It goes on to the end of the last frame."""
     av = pyav()
     with whole(path) as file, av.open(file, "w", format="mp4") as container:
-        pictures = Stream(container, shape, rate, tick)
+        pictures = Stream(container, shape, rate, tick, same=True)
         with _sound(sound_of, container) as sound_until:
             last = 0
 
