@@ -105,7 +105,8 @@ class Interrupts(AbstractContextManager):
 def main() -> None:
     """Run the command line: what goes wrong outside of david is one sentence.
 
-    Exit code 2: a mistake in what came from outside. 1: the system refused, as by a full disk. 130: Ctrl-C.
+    Exit code 2: a mistake in what came from outside. 1: the system refused, as by a full disk. 75: a signal
+    stopped a training, which is saved. 130: Ctrl-C.
     """
     # Threads of OpenMP (torch on a CPU) spin where they wait; on a machine that others use too, a step that waits for
     # a thread without a core then takes four times as long. Read when torch is loaded, and a user's own value stays.
@@ -129,7 +130,11 @@ def main() -> None:
             elif isinstance(error, OSError) and (told := of_the_system(error)):
                 code = 1
             else:
-                raise
+                from david.train.signals import EXIT_STOPPED, Stopped
+
+                if not isinstance(error, Stopped):  # a training in a command of another name, such as quickstart
+                    raise
+                code, told = EXIT_STOPPED, str(error)
         if interrupts.came and code == INTERRUPTED:
             told = "interrupted"
         if told:

@@ -115,6 +115,9 @@ def _pickle(path: Path, *_: Any) -> State:
             break
     if not isinstance(content, dict):
         raise DavidError(f"{path}: expected a dict of tensors, found {type(content).__name__}")
+    for key, value in content.items():
+        if isinstance(value, torch.Tensor) and (value.layout != torch.strided or not str(key).isprintable()):
+            raise DavidError(f"{path}: expected dense tensors under plain names, found {str(key)!r}, {value.layout}")
     return {str(key): value for key, value in content.items() if isinstance(value, torch.Tensor)}
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from david import cli
 from david.pack import DavidError
+from david.train.signals import Stopped
 
 # A finder that, when `module` is about to be imported, sends this very process a Ctrl-C; where `swallowed`, the import
 # makes another error of it, as libraries in C do.
@@ -54,6 +55,11 @@ def test_an_error_of_the_system_is_a_sentence_with_path_and_reason(number: int, 
     assert code == 1
     assert said.startswith(f"david: /data/x: {os.strerror(number)}")
     assert said.count("\n") == 1
+
+
+def test_a_training_that_was_stopped_in_any_command_is_a_sentence(monkeypatch, capfd) -> None:
+    told = "q/run: stopped by a signal and saved after step 12; the same command goes on"
+    assert leaves(monkeypatch, capfd, Stopped(told)) == (75, f"david: {told}\n")
 
 
 def test_a_full_disk_without_a_path_is_a_sentence_too(monkeypatch, capfd) -> None:

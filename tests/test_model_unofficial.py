@@ -130,6 +130,8 @@ def test_what_is_no_such_file_is_one_sentence(tiny: config.ModelConfig, tmp_path
     torch.save(state | {"extra.weight": torch.ones(2)}, tmp_path / "more.pth")
     torch.save(state | {"geo_head2.4.bias": torch.ones(60)}, tmp_path / "shape.pth")
     torch.save(state | {"alpha_head.4.bias": torch.tensor([torch.nan])}, tmp_path / "nan.pth")
+    torch.save(state | {"alpha_head.4.bias": torch.ones(1).to_sparse()}, tmp_path / "sparse.pth")
+    torch.save({f"{name}\n": tensor for name, tensor in state.items()}, tmp_path / "lines.pth")
     whole = (tmp_path / "more.pth").read_bytes()
     (tmp_path / "cut.pth").write_bytes(whole[: len(whole) // 2])
     with zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as file:
@@ -145,6 +147,8 @@ def test_what_is_no_such_file_is_one_sentence(tiny: config.ModelConfig, tmp_path
         "more": "unexpected: extra.weight",
         "shape": r"misshapen: second_heads.geometry.4.bias \(60,\), expected \(3,\)",
         "nan": "heads.alpha.4.bias holds values that are not finite",
+        "sparse": "found 'alpha_head.4.bias', torch.sparse_coo",
+        "lines": r"expected dense tensors under plain names, found 'pretrained.model.cls_token.n', torch.strided",
         "cut": "cut short, damaged or not weights of the network `unofficial`",
         "bomb": "which do not compress",
         "gone": "no such file or folder",
