@@ -212,6 +212,7 @@ def test_stems_keep_folders_and_differ(tmp_path: Path) -> None:
         (["nowhere.jpg", "--onnx", "w.onnx"], "nowhere.jpg: no such file or folder; expected a picture"),
         (["empty", "--onnx", "w.onnx"], "empty: a folder without inputs; files in it and below are taken where"),
         (["*.jpg", "--onnx", "w.onnx"], "no input matches this pattern"),
+        (["", "--onnx", "w.onnx"], "an empty INPUT"),
         (["a.png", "--onnx", "gone.onnx"], "gone.onnx: no such file; expected an ONNX file"),
         (["a.png", "--weights", "gone"], "gone: no such file or folder; expected a run"),
         (["a.png", "--weights", "a.png"], "expected a network's weights ending in"),

@@ -106,6 +106,8 @@ def listed(names: Sequence[str], out: Path | None = None, made: Callable[[], Col
 
 def _of(name: str, outputs: _Outputs) -> Iterator[tuple[Path, PurePath | None]]:
     """Files that a name leads to, each with its path below what was named, None where it looks like no input."""
+    if not name:
+        raise DavidError("an empty INPUT, as of a shell's variable that is not set; `.` is this folder")
     path = Path(name)
     if path.is_dir():
         yield from ((one, one.relative_to(path) if _looks(one) else None) for one in _walk(path, outputs))
