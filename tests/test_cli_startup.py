@@ -158,6 +158,8 @@ def test_what_the_words_and_files_alone_tell_is_refused_before_anything_slow_is_
         (2, "--format trt: there are onnx, pt2", [*export, "--format", "trt"]),
         (2, "net.onnx: expected a name ending in .pt2", [*export, "--format", "pt2"]),
         (2, "--check nowhere: no such folder", [*export, "--check", "nowhere"]),
+        (2, "--check empty: expected a shard set, or pictures", [*export, "--check", "empty"]),
+        (2, "no samples in a split `test`", [*export, "--check", str(shards), "--split", "test"]),
         (2, "file.txt: expected a network's weights", ["export", "--weights", "file.txt", "--out", "net.onnx"]),
         (1, "/proc: can't be written", [*export, "--out", "/proc/x.onnx"]),
         (1, "/proc/x: can't be written", ["train", *there, "--out", "/proc/x"]),

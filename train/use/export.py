@@ -76,10 +76,11 @@ def export(
         raise DavidError(f"{weights}: an ONNX file already; give the weights that it was made of")
     if place.subject and (heads := place.subject.heads()):
         tasks.chosen(task, heads)
-    shards, pictures = check is not None and (check / "dataset.json").is_file(), None
-    if shards:
+    pictures, samples = None, None
+    if check is not None and (check / "dataset.json").is_file():
         first_look.at_shards([str(check)])
-        sets.load([check]).counts(split)
+        sets.load(check).counts(split)
+        samples = check, split
     elif check is not None:
         pictures = _pictures(check)
     require_place(out.absolute().parent)
@@ -88,7 +89,7 @@ def export(
 
     with Terminated(), aside(as_json):
         how = {"task": task, "precision": precision, "size": size, "form": form}
-        exported, metrics = _exported(place, out, pictures, (check, split) if check and shards else None, **how)
+        exported, metrics = _exported(place, out, pictures, samples, **how)
         _show(Console(stderr=as_json), exported, metrics)
     if as_json:
         print(json.dumps(exported.as_json() | {"metrics": metrics}))
