@@ -32,6 +32,7 @@ class Batch:
         alpha: (B, 1, H, W) uint8, soft foreground 0 .. 255
         depth: (B, 1, H, W) float16, relative depth in [-1, 1], growing with distance
         normals: (B, 3, H, W) float16, unit X (right), Y (up), Z (towards the camera)
+        teacher_depth: (B, 1, H, W) float32, what a network said, without a unit, growing with nearness
     intrinsics: (B, 3, 3) float32 in pixels of this (augmented) image; NaN where the source gives none
     depth_offset_m, depth_scale_m: (B,) float32; depth in metres is `value * scale + offset`
     ids: (B,) int64, the samples' positions in their split

@@ -1,4 +1,4 @@
-"""`david info SHARDS`: what a shard set says of itself, read from its manifest and its first sample."""
+"""`david info SHARDS`: what a shard set or a sidecar says of itself, read from its manifest and its first sample."""
 
 import json
 import tempfile
@@ -28,7 +28,8 @@ def info(
 ) -> None:
     """Tell what a shard set holds, and what made it.
 
-    Splits, samples, members, image size, options, libraries, what was set aside.
+    Splits, samples, members, image size, options, libraries, what was set aside; of labels which set they belong to,
+    and which teacher said them.
     """
     found = described(shards)
     if as_json:
@@ -42,11 +43,11 @@ def described(shards: str) -> dict[str, Any]:
 
     Raises DavidError where there is no shard set."""
     if "://" not in shards:
-        return _describe(shards, manifest.load(Path(shards)), here=True)
+        return _describe(shards, manifest.load_any(Path(shards)), here=True)
     from david.pipeline.reading.cache import mount
 
     with tempfile.TemporaryDirectory() as folder:
-        return _describe(shards, manifest.load(mount(shards, Path(folder), 0)), here=False)
+        return _describe(shards, manifest.load_any(mount(shards, Path(folder), 0)), here=False)
 
 
 def _describe(name: str, found: Manifest, here: bool) -> dict[str, Any]:
@@ -58,7 +59,7 @@ def _describe(name: str, found: Manifest, here: bool) -> dict[str, Any]:
         for split, rows in found.splits.items()
     }
     size = None
-    for split in (split for split in splits if here and splits[split]["samples"]):
+    for split in (split for split in splits if here and splits[split]["samples"] and not found.belongs):
         for sample in islice(dataset.read(found.folder, split), 1):
             size = {"height": sample.rgb.shape[0], "width": sample.rgb.shape[1]}
         break
@@ -68,6 +69,7 @@ def _describe(name: str, found: Manifest, here: bool) -> dict[str, Any]:
         **{"members": list(found.extensions), "options": found.options, "libraries": found.libraries},
         **{"raw_samples": found.raw.get("samples"), "quarantined": found.quarantined},
         **{"accepted": [asdict(one) for one in report_of(found).accepted]},
+        **({"belongs": found.belongs} if found.belongs else {}),
     }
 
 
@@ -79,7 +81,10 @@ def show(found: dict[str, Any], console: Console) -> None:
         table.add_row(name, f"{split['samples']:,}", f"{split['shards']:,}", f"{split['bytes'] / 1e9:,.3f}", each)
     tables.show(console, table)
     size, options = found["first_sample"], found["options"]
+    belongs = found.get("belongs", {})
     facts = {
+        "belongs to": belongs.get("shards", ""),
+        "teacher": "  ".join(f"{name}={value}" for name, value in belongs.get("teacher", {}).items()),
         "image": f"{size['width']} x {size['height']} pixels, the first sample's" if size else "known once it is read",
         "members": "  ".join(found["members"]),
         "packed with": "  ".join(f"{name}={value}" for name, value in options.items()),
@@ -89,5 +94,7 @@ def show(found: dict[str, Any], console: Console) -> None:
     }
     if found["accepted"]:
         facts["accepted"] = ", ".join(dict.fromkeys(one["convention"] for one in found["accepted"]))
+    if belongs:
+        del facts["image"], facts["quarantined"]
     console.print()
-    tables.tell(console, facts)
+    tables.tell(console, {name: one for name, one in facts.items() if one})

@@ -8,7 +8,7 @@ import typer
 ShardSet = Annotated[str, typer.Argument(metavar="SHARDS", help="A shard set: a folder or an address.")]
 MaybeShardNames = Annotated[
     list[str] | None,
-    typer.Option("--shards", metavar="DIR|URL", help="A shard set: a folder or an address; repeatable."),
+    typer.Option("--shards", metavar="DIR|URL", help="A shard set, with labels as SHARDS+SIDECAR; repeatable."),
 ]
 TrainedOn = Annotated[
     list[str] | None,

@@ -7,18 +7,21 @@ differ by one step of rounding (in OpenCV's fixed-point colours 4 % of the value
 Legend: B samples, H rows, W columns of the batch, h, w of a sample.
 """
 
+import json
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from david.pack.shards import codecs, manifest, shard
+from david.pack.shards.schema import Field
 from david.pipeline.batch import TARGETS, Batch
 from david.pipeline.config import DataConfig
 from david.pipeline.engines import effects
-from david.pipeline.reading.sets import Shards, folders
+from david.pipeline.reading.sets import Shards, folders, parts
 from david.pipeline.sampling import draws, placement
 from david.pipeline.targets import Kind, union
 
@@ -27,17 +30,25 @@ def batch(
     shards: Shards, split: str, config: DataConfig, *, batch_size: int, seed: int, step: int, train: bool = True
 ) -> Batch:
     """The global batch of a step; the arguments are `loader.Loader`'s."""
-    datasets = [manifest.load(folder) for folder in folders(shards)]
-    stored = [(dataset, members) for dataset in datasets for members in _members(dataset, split)]
+    datasets, stored = [], []
+    tables: list[manifest.Manifest] = []
+    for name in folders(shards):
+        base, *sidecars = (manifest.load_any(Path(one)) for one in parts(name))
+        datasets.append(base)
+        tables += [base, *sidecars]
+        labels = [{_key(members): members for members in _members(one, split)} for one in sidecars]
+        for members in _members(base, split):
+            beside = [(one, known[_key(members)]) for one, known in zip(sidecars, labels, strict=True)]
+            stored.append(((base, members[1:]), beside, members[0]))
     counts = [[listed.samples for listed in dataset.splits.get(split, ())] for dataset in datasets]
     order = config.order(counts, batch_size, seed, train)
     ids, epochs, real = order.batch(step)
     drawn = draws.draw(seed, epochs, ids, config.augment) if train else draws.none(len(ids))
-    targets = union(datasets)
+    targets = union(tables)
     samples = []
     for slot, sample in enumerate(ids):
-        dataset, members = stored[sample]
-        samples.append(_sample(dataset, members, targets, config, drawn, slot))
+        own, beside, rgb = stored[sample]
+        samples.append(_sample(rgb, [own, *beside], targets, config, drawn, slot))
     starts = np.cumsum([0, *map(sum, counts)])
     sets = np.array([max(np.flatnonzero(starts <= sample)) for sample in ids])
     pairs = [sample.pop("pairs") for sample in samples]
@@ -61,16 +72,19 @@ def _members(dataset: manifest.Manifest, split: str) -> list[list[bytes]]:
     return [datas[start : start + each] for start in range(0, len(datas), each)]
 
 
+def _key(members: list[bytes]) -> str:
+    return json.loads(members[-1])["id"]
+
+
 def _sample(
-    dataset: manifest.Manifest,
-    members: list[bytes],
+    rgb: bytes,
+    joined: list[tuple[manifest.Manifest, list[bytes]]],
     targets: dict[str, Kind],
     config: DataConfig,
     drawn: draws.Draws,
     slot: int,
 ) -> dict[str, np.ndarray]:
-    rgb, *stored, about = members
-    known = shard.decode_about(about)
+    known = shard.decode_about(joined[0][1][-1])
     h, w = known["height"], known["width"]
     height, width = config.height or h, config.width or w
     placed = placement.place(drawn, slot, (h, w), (height, width), config.fit)
@@ -87,7 +101,7 @@ def _sample(
     image = np.rint(image @ colour[:, :3].T + colour[:, 3]).clip(0, 255)
     image = degraded(image, drawn, slot).astype(np.uint8) * within[:, :, None]
     camera = np.full((3, 3), np.nan) if known["intrinsics"] is None else known["intrinsics"]
-    depth = known["fields"].get("depth", {"offset_m": 0, "scale_m": 1})
+    depth = {"offset_m": 0, "scale_m": 1} | known["fields"].get("depth", {})
     made = {
         "image": np.moveaxis(image, -1, 0),
         "intrinsics": placement.cameras([placed], camera[None])[0].astype(np.float32),
@@ -98,11 +112,11 @@ def _sample(
     for name, (channels, dtype) in targets.items():
         made[f"{TARGETS}{name}.value"] = np.zeros((channels, height, width), torch.empty(0, dtype=dtype).numpy().dtype)
         made[f"{TARGETS}{name}.valid"] = np.zeros((1, height, width), bool)
-    for field, data in zip(dataset.fields[1:], stored, strict=True):
+    for dataset, field, data, about in _fields(joined):
         if not data:
             continue
         planes = codecs.decode_planes(data, field.planes, h, w, dataset.compression)
-        values, valid = JOIN[field.coding](planes, known["fields"].get(field.name))
+        values, valid = JOIN[field.coding](planes, about["fields"].get(field.name))
         if field.coding == "u8":
             values = np.rint(sampled(values, placed, height, width))
         else:
@@ -116,6 +130,15 @@ def _sample(
         made[f"{TARGETS}{field.name}.valid"][0] = valid
         made[f"{TARGETS}{field.name}.value"][:] = np.moveaxis(np.where(valid[:, :, None], values, 0), -1, 0)
     return made
+
+
+def _fields(
+    joined: list[tuple[manifest.Manifest, list[bytes]]],
+) -> Iterator[tuple[manifest.Manifest, Field, bytes, Any]]:
+    """Of each field its set or sidecar, its member, and what is told beside it there."""
+    for dataset, (*stored, about) in joined:
+        for field, data in zip(dataset.labels, stored, strict=True):
+            yield dataset, field, data, shard.decode_about(about)
 
 
 def _pair(placed: placement.Placement, row: int, column: int, other_row: int, other_column: int) -> list[list[float]]:
@@ -139,6 +162,13 @@ def _f16(planes: np.ndarray, _: object) -> Values:
     return relative[:, :, None], np.isfinite(relative)
 
 
+def _relative(planes: np.ndarray, about: dict[str, float]) -> Values:
+    """Without a unit: a product and a sum, each rounded to float32."""
+    relative = codecs.join_depth(planes)[:, :, None]
+    values = relative.astype(np.float32) * np.float32(about["scale"]) + np.float32(about["offset"])
+    return values, np.isfinite(relative[:, :, 0])
+
+
 def _u16(planes: np.ndarray, about: dict[str, float]) -> Values:
     """Relative to the range: two operations, each rounded to float32."""
     steps = planes[0].astype(np.uint16) << 8 | planes[1]
@@ -154,6 +184,7 @@ def _octahedral(planes: np.ndarray, _: object) -> Values:
 JOIN: dict[str, Callable[[np.ndarray, Any], Values]] = {
     "u8": _u8,
     "f16-affine": _f16,
+    "f16-relative": _relative,
     "u16-linear": _u16,
     "octahedral-12": _octahedral,
 }

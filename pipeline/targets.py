@@ -19,6 +19,7 @@ class Kind(NamedTuple):
 KINDS = {
     "u8": Kind(1, torch.uint8),
     "f16-affine": Kind(1, torch.float16),
+    "f16-relative": Kind(1, torch.float32),
     "u16-linear": Kind(1, torch.float16),
     "octahedral-12": Kind(3, torch.float16),
 }
@@ -31,7 +32,7 @@ def union(manifests: Sequence[Manifest]) -> dict[str, Kind]:
     found: dict[str, Kind] = {}
     first: dict[str, tuple[Manifest, str]] = {}
     for one in manifests:
-        for field in one.fields[1:]:
+        for field in one.labels:
             kind = KINDS[field.coding]
             other, coding = first.setdefault(field.name, (one, field.coding))
             if found.setdefault(field.name, kind) != kind:

@@ -34,6 +34,7 @@ ODD: Fields = (
     Field("depth", "u16-linear"),
     Field("alpha", "u8"),
     Field("flow", "f16-affine", within="depth"),
+    Field("said", "f16-relative", within="parts"),
     Field("normals", "octahedral-12", within="flow"),
 )
 
@@ -62,6 +63,8 @@ def packed(
             if there and field.coding in ("f16-affine", "u16-linear"):
                 told[field.name] = {"offset_m": rng.uniform(1, 40), "scale_m": rng.uniform(0.1, 40)}
                 told[field.name] |= {"step_m": rng.uniform(1e-4, 1e-2)} if field.coding == "u16-linear" else {}
+            if there and field.coding == "f16-relative":
+                told[field.name] = {"offset": rng.uniform(-9, 9), "scale": rng.uniform(0.1, 40)}
         camera = [[300.0, 0, w / 3], [0, 300, h / 3], [0, 0, 1]] if number % 2 else None
         about = {"id": f"{seed:03}{number:04}", "height": h, "width": w, "intrinsics": camera}
         members.append(json.dumps({**about, "fields": told | (ranges or {})}).encode())
@@ -117,7 +120,7 @@ def test_sets_of_other_fields_sizes_codecs_and_compressions_mix(tmp_path: Path, 
         batch = on_cpu(folders, config, step) if engine == "cpu" else on_dali(folders, config, step, (64, 48))
         twin = reference.batch(folders, "train", config, batch_size=4, seed=5, step=step)
         require_same(batch, twin, turned=True)
-        assert list(batch.targets) == ["alpha", "depth", "normals", "parts", "flow"]
+        assert list(batch.targets) == ["alpha", "depth", "normals", "parts", "flow", "said"]
         assert sorted(batch.sets.tolist()) == [0, 1, 2, 3]
         for slot, number in enumerate(batch.sets.tolist()):
             has = {field.name for field in (FIELDS_V1, SENSOR, IMAGES, ODD)[number]}
@@ -131,7 +134,7 @@ def test_sets_of_other_fields_sizes_codecs_and_compressions_mix(tmp_path: Path, 
 
 
 names = st.sampled_from(["alpha", "depth", "normals", "other", "more"])
-codings = st.sampled_from(["u8", "f16-affine", "u16-linear", "octahedral-12"])
+codings = st.sampled_from(["u8", "f16-affine", "f16-relative", "u16-linear", "octahedral-12"])
 
 
 @st.composite

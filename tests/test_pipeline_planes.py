@@ -9,16 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from david.pack.errors import DavidError
-from david.pack.shards import codecs
+from david.pack.shards import codecs, codings
 from david.pack.shards.schema import FIELDS_V1, Field
 from david.pipeline.engines import _planes, planes, planes_on_device
-from david.pipeline.engines.layout import layout, relative
+from david.pipeline.engines.layout import constants, layout
 from david.pipeline.reading import members
 from david.pipeline.sampling import draws
 from david.pipeline.sampling.placement import Fit, Placement, place
 
 DEPTH, NORMALS = FIELDS_V1[2:]
 STEPS = Field("steps", "u16-linear")
+SAID = Field("said", "f16-relative")
 RANGE = {"offset_m": 2.5, "scale_m": 1.5, "step_m": 0.001}
 
 
@@ -91,8 +92,27 @@ def test_whole_steps_come_relative_to_their_range_on_every_device() -> None:
     near = valid & (np.abs(exact) <= 1)
     assert (value[near] != exact[near].astype(np.float16)).mean() < 2e-3
     high, low = torch.from_numpy(stored).to(torch.int16)[:, None, None]
-    known, there = planes_on_device.u16(high, low, torch.tensor([relative(RANGE)], dtype=torch.float32))
+    known, there = planes_on_device.u16(high, low, torch.tensor([constants("u16-linear", RANGE)], dtype=torch.float32))
     assert known.masked_fill(~there, 0).numpy().tobytes() == value.tobytes()
+
+
+def test_what_has_no_unit_comes_as_the_same_float32_on_every_device_and_from_a_reader() -> None:
+    """Each of the 65,536 there are, the smallest among them: one product and one sum."""
+    stored = codecs.split_u16(np.arange(65_536, dtype=np.uint16).reshape(256, 256))
+    value, valid = np.empty((256, 256), np.float32), np.empty((256, 256), bool)
+    about = {"offset": 7.3, "scale": 0.7}
+    plan, placement = layout((SAID,)), placed((256, 256), (256, 256), False)
+    planes.join(stored, placement, plan.program({"said": about}), (valid, value))
+    relative = codecs.join_depth(stored)
+    assert np.array_equal(valid, np.isfinite(relative))
+    expected = relative.astype(np.float32) * np.float32(0.7) + np.float32(7.3)
+    assert value.tobytes() == np.where(valid, expected, 0).astype(np.float32).tobytes()
+    read, known = codings.join("f16-relative", stored, about)
+    assert np.array_equal(known, valid) and read[known].tobytes() == value[known].tobytes()
+    high, low = torch.from_numpy(stored).to(torch.int16)[:, None, None]
+    ranges = torch.tensor([constants("f16-relative", about)], dtype=torch.float32)
+    there, mask = planes_on_device.relative(high, low, ranges)
+    assert there.masked_fill(~mask, 0).numpy().tobytes() == value.tobytes()
 
 
 @pytest.mark.parametrize(("size", "kept", "angle"), [((600, 900), 1, 0), ((200, 300), 0.7, 0), ((511, 333), 0.8, 0.3)])
@@ -147,7 +167,7 @@ WRONG = {
     "W of 0": lambda a: {**a, "W": 0},
     "where": lambda a: {**a, "where": a["where"][:1]},
     "half a step": lambda a: {**a, "program": a["program"][:-1]},
-    "no such coding": lambda a: {**a, "program": STEP.pack(4, 0, -1, 0, 0)},
+    "no such coding": lambda a: {**a, "program": STEP.pack(5, 0, -1, 0, 0)},
     "a plane that is not there": lambda a: {**a, "program": STEP.pack(1, 1, -1, 0, 0)},
     "a plane before the first": lambda a: {**a, "program": STEP.pack(1, -1, -1, 0, 0)},
     "bound by itself": lambda a: {**a, "program": STEP.pack(1, 0, 0, 0, 0)},

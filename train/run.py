@@ -133,7 +133,7 @@ def check(recipe: Recipe, shards: Shards, out: Path | None, ranks: int) -> None:
 
 def fields_of(dataset: ShardSets) -> tuple[str, ...]:
     """What any of the sets can teach: their fields beside the image, and `PAIRS`, where their source tells pairs."""
-    names = [field.name for one in dataset.manifests for field in one.fields if field.planes]
+    names = [field.name for one in dataset.tables for field in one.labels]
     paired = any(one.options.get("source") in PAIRED for one in dataset.manifests)
     return tuple(dict.fromkeys([*names, *([PAIRS] if paired else [])]))
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from david.pack import files, machine
 from david.pack.errors import DavidError
-from david.pack.shards import index, manifest, shard
+from david.pack.shards import index, manifest, shard, sidecar
 from david.pack.shards.manifest import Manifest, Shard
 from david.pack.shards.schema import CODINGS
 
@@ -40,11 +40,11 @@ def verify(
     workers: int | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[Manifest, list[str]]:
-    """The set's manifest, and every fault found, in the order of shards; none: the set is whole.
+    """The manifest of a set or a sidecar, and every fault found, in the order of shards; none: it is whole.
 
     deep: decode every sample too; progress: hears (shards done, shards in all).
     Raises DavidError where the folder holds no manifest, or a damaged one."""
-    dataset = manifest.load(folder)
+    dataset = manifest.load_any(folder)
     listed = [one for shards in dataset.splits.values() for one in shards]
     found: dict[str, Walked] = {}
     workers = min(workers or machine.cores(), max(len(listed), 1))
@@ -165,22 +165,23 @@ def _listed(path: Path, dataset: Manifest) -> list[tuple[str, list[int]]]:
 
 def _decoded(path: Path, data: memoryview, rows: list[list[index.Member]], dataset: Manifest) -> Iterator[str]:
     """Faults that show only when samples are decoded."""
-    coded = dataset.compression, dataset.fields
+    coded, decode = (dataset.compression, dataset.fields), sidecar.decode if dataset.belongs else shard.decode
     for number, row in enumerate(rows):
         key = row[0].name.partition(".")[0]
         where = f"{path}, sample {number} ({key})"
         try:
-            sample = shard.decode([data[m.offset : m.offset + m.size] for m in row], *coded)
+            sample = decode([data[m.offset : m.offset + m.size] for m in row], *coded)
         except DavidError as error:
             yield f"{where}: {error}"
             continue
-        shapes = {"rgb": sample.rgb.shape[:2]} | {name: one.shape[:2] for name, one in sample.values.items()}
+        sizes = {} if isinstance(sample, sidecar.Labels) else {"rgb": sample.rgb.shape[:2]}
+        shapes = sizes | {name: one.shape[:2] for name, one in sample.values.items()}
         if len(set(shapes.values())) > 1:
             yield f"{where}: fields differ in size: {shapes}"
         if sample.key != key:
             yield f"{where}: its JSON member is of sample {sample.key}"
-        for one, member in zip(dataset.fields[1:], row[1:], strict=False):
-            value, valid = sample.value(one.name), sample.valid(one.name)
+        for one, member in zip(dataset.labels, row[-1 - len(dataset.labels) :], strict=False):
+            value, valid = sample.values[one.name], sample.masks[one.name]
             if member.size and not valid.any() and not np.isposinf(value).any():
                 yield f"{where}: no pixel of {one.name} is valid"
             lengths = np.linalg.norm(value[valid], axis=-1) if CODINGS[one.coding].vector else np.ones(1)

@@ -13,7 +13,7 @@ from david.pack.shards import codecs
 
 MOST_STEPS = 65_534  # of u16-linear; 0 is unknown, 65535 sky
 SKY_STEPS = 65_535
-Range = dict[str, float]  # what the JSON member tells of a field: offset_m, scale_m, step_m; empty where nothing
+Range = dict[str, float]  # what the JSON member tells of a field, see `schema.py`; empty where nothing
 
 
 class Planes(NamedTuple):
@@ -58,6 +58,19 @@ def _join_f16(planes: np.ndarray, about: Range) -> Values:
     return Values(metres.astype(np.float32), np.isfinite(relative))
 
 
+def _split_relative(value: np.ndarray, mask: np.ndarray, step_m: float) -> Planes:
+    if not mask.any():
+        return Planes(None, {})
+    relative, offset, scale = codecs.normalise_depth(value, mask)
+    return Planes(codecs.split_depth(relative), {"offset": offset, "scale": scale})
+
+
+def _join_relative(planes: np.ndarray, about: Range) -> Values:
+    relative = codecs.join_depth(planes)
+    value = relative.astype(np.float32) * np.float32(about["scale"]) + np.float32(about["offset"])
+    return Values(value, np.isfinite(relative))
+
+
 def _split_u16(value: np.ndarray, mask: np.ndarray, step_m: float) -> Planes:
     sky = (value == np.inf) & ~mask
     if not mask.any() and not sky.any():
@@ -92,12 +105,14 @@ def _join_vectors(planes: np.ndarray, about: Range) -> Values:
 _SPLIT: dict[str, Callable[[np.ndarray, np.ndarray, float], Planes]] = {
     "u8": _split_u8,
     "f16-affine": _split_f16,
+    "f16-relative": _split_relative,
     "u16-linear": _split_u16,
     "octahedral-12": _split_vectors,
 }
 _JOIN: dict[str, Callable[[np.ndarray, Range], Values]] = {
     "u8": _join_u8,
     "f16-affine": _join_f16,
+    "f16-relative": _join_relative,
     "u16-linear": _join_u16,
     "octahedral-12": _join_vectors,
 }

@@ -4,7 +4,7 @@ Keys: `format`, `version`, `sha256` (of this file with 64 zeros in its place), `
 none), `options` (see `plan.PackOptions`, and what its source was told), `raw` (the archives read, with sizes and a
 digest of their members' names, sizes and CRC-32s), `splits` (for each its shards with samples, bytes and SHA-256s),
 `report` (what packing saw, and what was accepted of it, see `report.py`), `quarantined` (samples set aside, with
-reasons) and `libraries` (the versions that encoded it).
+reasons) and `libraries` (the versions that encoded it). Of a sidecar `belongs` besides, see `sidecar.py`.
 """
 
 import hashlib
@@ -32,9 +32,10 @@ from david.pack.shards.schema import (
 
 NAME = "dataset.json"
 RECORD = ".pack"  # the folder beside it while packing is under way
-FORMAT = "david shards"
+FORMAT, LABELS = "david shards", "david labels"  # of a shard set, and of a sidecar
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,200}")  # no path
 _FIELD = re.compile(r"[a-z][a-z0-9_]{0,39}")
+TEACHER = ("name", "sha256", "kind", "says", "fit", "precision")  # what is told of it in words
 _UNSIGNED = "0" * 64  # stands for the manifest's own SHA-256 where that is computed
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -81,6 +82,16 @@ class Manifest:
     libraries: dict[str, str] = field(default_factory=dict)
     fields: Fields = FIELDS_V1
     version: int = VERSION
+    belongs: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def format(self) -> str:
+        return LABELS if self.belongs else FORMAT
+
+    @property
+    def labels(self) -> Fields:
+        """The fields beside the image."""
+        return tuple(one for one in self.fields if one.planes)
 
     @property
     def image(self) -> ImageCodec:
@@ -111,8 +122,10 @@ class Manifest:
         return sum(shard.samples for shard in self.splits.get(split, ()))
 
     def write(self) -> None:
-        content = {"format": FORMAT, "version": self.version, "sha256": _UNSIGNED} | asdict(self)
+        content = {"format": self.format, "version": self.version, "sha256": _UNSIGNED} | asdict(self)
         del content["folder"]
+        if not self.belongs:
+            del content["belongs"]
         if self.version == 1:
             del content["fields"]
         unsigned = json.dumps(content, indent=1).encode() + b"\n"
@@ -121,14 +134,23 @@ class Manifest:
 
 
 def load(folder: Path) -> Manifest:
-    """The manifest of a shard set. Raises DavidError where the folder holds none that this version reads."""
+    """The manifest of a shard set. Raises DavidError where the folder holds none that this version reads, or that of a
+    sidecar, which is no set by itself."""
+    found = load_any(folder)
+    if found.belongs:
+        raise DavidError(f"{folder}: labels of a shard set, and no set by itself; name it behind one: SHARDS+{folder}")
+    return found
+
+
+def load_any(folder: Path) -> Manifest:
+    """As `load`, of a sidecar too."""
     require_folder(Path(folder))
     path = Path(folder) / NAME
     try:
         text = path.read_bytes()
         content = json.loads(text)
         found = content.pop("format"), content.pop("version")
-        if found not in [(FORMAT, version) for version in VERSIONS]:
+        if found not in [*((FORMAT, version) for version in VERSIONS), (LABELS, VERSION)]:
             raise DavidError(
                 f"{path}: holds `{found[0]}` version {found[1]}, this david reads `{FORMAT}` "
                 f"{' and '.join(map(str, VERSIONS))}"
@@ -137,9 +159,11 @@ def load(folder: Path) -> Manifest:
         if hashlib.sha256(text.replace(signature, _UNSIGNED.encode(), 1)).hexdigest().encode() != signature:
             raise ValueError("it changed after packing: its SHA-256 is not the one it holds")
         splits = {name: tuple(map(Shard.parse, shards)) for name, shards in content.pop("splits").items()}
-        fields = FIELDS_V1 if found[1] == 1 else parse_fields(content.pop("fields"))
+        fields = FIELDS_V1 if found[1] == 1 else parse_fields(content.pop("fields"), found[0])
         manifest = Manifest(folder=Path(folder), splits=splits, fields=fields, version=found[1], **content)
         _check(manifest)
+        if found[0] != manifest.format:
+            raise ValueError(f"`belongs` is {str(manifest.belongs)[:80]}")
         return manifest
     except OSError as error:
         raise DavidError(
@@ -158,15 +182,15 @@ def require_folder(path: Path) -> None:
         raise DavidError(f"{path}: a file; expected the folder of a shard set")
 
 
-def parse_fields(rows: list[dict[str, Any]]) -> Fields:
+def parse_fields(rows: list[dict[str, Any]], kind: str = FORMAT) -> Fields:
     """A table of fields from JSON. Raises ValueError, KeyError or TypeError where it is none that this david reads."""
     fields = tuple(Field(**row) for row in rows)
-    check_fields(fields)
+    check_fields(fields if kind == FORMAT else (RGB, *fields))
     return fields
 
 
 def check_fields(fields: Fields) -> None:
-    """Raises ValueError, KeyError or TypeError where this is no table of fields."""
+    """Raises ValueError, KeyError or TypeError where this is no table of fields of a shard set."""
     names = [one.name for one in fields]
     if not fields or fields[0] != RGB or len(set(names)) < len(names):
         raise ValueError(f"its fields are {', '.join(map(str, names))}, expected rgb, an image, and others after it")
@@ -188,10 +212,13 @@ def _check(manifest: Manifest) -> None:
         raise ValueError("a shard is listed twice")
     for split in manifest.splits:
         Shard.parse_name(split)
-    for name, kind in (("options", dict), ("raw", dict), ("report", dict), ("quarantined", list), ("libraries", dict)):
+    tables = dict.fromkeys(("options", "raw", "report", "libraries", "belongs"), dict)
+    for name, kind in {**tables, "quarantined": list}.items():
         if type(getattr(manifest, name)) is not kind:
             raise TypeError(f"`{name}` is no {kind.__name__}")
     _texts("options", [manifest.options.get("source", "")])
+    if manifest.belongs:
+        _texts("belongs", [manifest.belongs["shards"], *(manifest.belongs["teacher"][name] for name in TEACHER)])
     for sample in manifest.quarantined:
         _texts("quarantined", [sample[key] for key in ("id", "where", "reason")])
     _texts("libraries", manifest.libraries.values())

@@ -17,6 +17,7 @@ compression for all its samples; `EXTENSION` is `jpg` or `webp` for images, `lz4
 | `image`         |        | (H, W, 3) sRGB: JPEG 4:4:4 quality 95 (default), or lossless WebP                         |
 | `u8`            | 1      | 0 .. 255, valid everywhere                                                                |
 | `f16-affine`    | 2      | float16 of (value - offset) / scale, high byte, low byte; NaN unknown, +infinity sky      |
+| `f16-relative`  | 2      | the same of values that have no unit; NaN unknown                                         |
 | `u16-linear`    | 2      | whole steps 1 .. 65534 as a sensor stores them, high byte, low byte; 0 unknown, 65535 sky |
 | `octahedral-12` | 3      | a unit vector, two codes of 12 bits each (below); 4095, 4095 unknown                      |
 
@@ -24,7 +25,7 @@ A member of 0 bytes says that this sample has no such field: no pixel of it is v
 `height`, `width`, `intrinsics` (3 x 3, in pixels of this image, or null), `source` (archive, members and their CRC-32),
 whatever else the source tells (SynthHuman: `scenario`), and `fields`, for each field that is stored in steps or
 relative to its range: `offset_m` and `scale_m`, the middle and the half range of the sample's valid pixels, and with
-`u16-linear` also `step_m`, metres a step.
+`u16-linear` also `step_m`, metres a step; with `f16-relative` they are `offset` and `scale`.
 
 **Version 1** has these fields and no others, and its manifest does not list them: `rgb` (image), `alpha` (u8), `depth`
 (f16-affine) and `normals` (octahedral-12, within `depth`). In place of `fields` its JSON members hold
@@ -43,6 +44,10 @@ stay in a CPU's cache; at 384 x 512 a plane is exactly three of them.
 **Depth** is in metres along the optical axis and grows with distance: with `f16-affine` it is
 `relative * scale_m + offset_m`, so that the valid pixels span -1 .. 1; with `u16-linear` it is `steps * step_m`. Sky
 has no depth: it is not valid, but known to be infinitely far. Which pixels are valid is exact.
+
+**Teacher's depth**, the field `teacher_depth`, is what a network said: `relative * scale + offset`, in float32 one
+product and one sum, without a unit. It grows with nearness, and is known up to a scale and a shift of each sample's
+own. `david label` writes it, see `sidecar.py`.
 
 **Normals.** Unit vectors, X right, Y up, Z towards the camera. Octahedral map (Cigolle et al., "A Survey of Efficient
 Representations for Independent Unit Vectors", JCGT 2014): p = (x, y) / (|x| + |y| + |z|); where z < 0,
@@ -97,6 +102,7 @@ CODINGS: dict[str, Coding] = {
         Coding("image", planes=0),
         Coding("u8", planes=1),
         Coding("f16-affine", planes=2, low=1, resample="nearest"),
+        Coding("f16-relative", planes=2, low=1, resample="nearest"),
         Coding("u16-linear", planes=2, low=1, resample="nearest"),
         Coding("octahedral-12", planes=3, low=2, resample="nearest", vector=True),
     )

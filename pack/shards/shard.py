@@ -94,20 +94,34 @@ def decode(members: list[bytes] | list[memoryview], compression: Compression, fi
     height, width, ranges = (meta.pop(name) for name in ("height", "width", "fields"))
     for name in ("depth_offset_cm", "depth_scale_cm"):
         meta.pop(name, None)
+    values, masks = decode_fields(stored, compression, fields[1:], (height, width), ranges)
+    return Sample(meta.pop("id"), codecs.decode_rgb(rgb), values, masks, meta.pop("intrinsics"), meta)
+
+
+def decode_fields(
+    stored: list[bytes] | list[memoryview],
+    compression: Compression,
+    fields: Fields,
+    size: tuple[int, int],
+    ranges: dict[str, codings.Range],
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """The values and masks of fields that are planes, by name. size: (H, W); ranges: as `decode_about` tells them.
+
+    Raises DavidError where a member is damaged."""
     values, masks = {}, {}
-    for field, data in zip(fields[1:], stored, strict=True):
-        found = codings.nothing(field.coding, height, width)
+    for field, data in zip(fields, stored, strict=True):
+        found = codings.nothing(field.coding, *size)
         if len(data):
-            planes = codecs.decode_planes(data, field.planes, height, width, compression)
+            planes = codecs.decode_planes(data, field.planes, *size, compression)
             try:
                 found = codings.join(field.coding, planes, ranges.get(field.name, {}))
             except KeyError as error:
                 raise DavidError(f"its JSON member tells no {error.args[0]} of {field.name}") from error
         values[field.name], masks[field.name] = found
-    for field in fields[1:]:
+    for field in fields:
         if field.within is not None:
             masks[field.name] = masks[field.name] & masks[field.within]
-    return Sample(meta.pop("id"), codecs.decode_rgb(rgb), values, masks, meta.pop("intrinsics"), meta)
+    return values, masks
 
 
 def header(name: str, data: bytes | memoryview) -> bytes:

@@ -84,6 +84,8 @@ def explain(shards: Path, error: DavidError) -> None:
 
 def advice(there: Manifest) -> str:
     """What mends a set: the command, in words that a shell takes, but for the place of its raw data."""
+    if there.belongs:
+        return f"mend shards by the command that made it: david label SHARDS --teacher FILE --out {there.folder}"
     if "," in there.raw.get("digest", ""):
         return (
             "it was packed while it was downloaded: copy those shards again, or download and pack into another folder"

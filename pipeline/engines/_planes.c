@@ -33,12 +33,12 @@ typedef struct {
 
 typedef struct { float cosine, sine, mirror; } Turn;
 
-enum Coding { WHOLE, F16, U16, OCTAHEDRAL, CODINGS }; /* as in `layout.OPERATIONS` */
-static const int PLANES[CODINGS] = {0, 2, 2, 3}, CHANNELS[CODINGS] = {0, 1, 1, 3};
+enum Coding { WHOLE, F16, U16, OCTAHEDRAL, RELATIVE, CODINGS }; /* as in `layout.OPERATIONS` */
+static const int PLANES[CODINGS] = {0, 2, 2, 3, 2}, BYTES[CODINGS] = {0, 2, 2, 6, 4}; /* BYTES: of a pixel's value */
 
 typedef struct {
     int32_t coding, plane, bound; /* its first plane; the earlier step whose mask bounds this one's, or -1 */
-    float centre, factor;         /* of U16: (steps - centre) * factor */
+    float centre, factor;         /* of U16: (steps - centre) * factor; of RELATIVE: stored * factor + centre */
 } Step;
 
 static inline int64_t index_of(int64_t fixed) { return fixed >> SHIFT; } /* rounded down, as all compilers shift */
@@ -156,6 +156,22 @@ FAST static void join_f16(const uint8_t *restrict row, int64_t W, const uint8_t 
         uint16_t real = (uint16_t)(may[x] & ((bits & MAGNITUDE) < INFINITE));
         valid[x] = (uint8_t)real;
         out[x] = (uint16_t)(bits & -real);
+    }
+}
+
+/* As float32: a float16's exponent counts from 15, a float32's from 127; what has none are whole 2**-24. */
+FAST static void join_relative(const uint8_t *restrict row, int64_t W, const Step *step, const uint8_t *restrict may,
+                               uint8_t *restrict valid, float *restrict out)
+{
+    float centre = step->centre, factor = step->factor;
+    for (int64_t x = 0; x < W; x++) {
+        uint32_t bits = (uint32_t)(row[x] << 8 | row[W + x]), magnitude = bits & MAGNITUDE;
+        uint32_t real = may[x] & (uint32_t)(magnitude < INFINITE), sign = (bits & 0x8000) << 16;
+        float small = (float)(int32_t)magnitude * 0x1p-24f;
+        uint32_t size = magnitude < 0x400 ? bits_of(small) : (magnitude << 13) + ((127 - 15) << 23);
+        float product = float_of(size | sign) * factor, value = product + centre;
+        valid[x] = (uint8_t)real;
+        out[x] = float_of(bits_of(value) & -real);
     }
 }
 
@@ -283,12 +299,14 @@ static int run(Job *job, const Py_buffer *source, uint8_t *row, float *floats, c
             const Step *step = &job->program[number];
             const uint8_t *first = row + step->plane * W;
             uint8_t *valid = (uint8_t *)job->out[2 * number].buf + line * W;
-            uint16_t *value = (uint16_t *)job->out[2 * number + 1].buf + line * W;
+            uint16_t *value = (uint16_t *)job->out[2 * number + 1].buf + line * W; /* of the codings of two bytes */
             const uint8_t *may = step->bound < 0 ? within : (uint8_t *)job->out[2 * step->bound].buf + line * W;
             if (step->coding == WHOLE) {
                 memcpy(valid, may, (size_t)W);
             } else if (step->coding == F16) {
                 join_f16(first, W, may, valid, value);
+            } else if (step->coding == RELATIVE) {
+                join_relative(first, W, step, may, valid, (float *)job->out[2 * number + 1].buf + line * W);
             } else if (step->coding == U16) {
                 join_u16(first, W, step, may, valid, floats);
                 halves(floats, W, value);
@@ -318,7 +336,7 @@ static int fits(const Job *job, Py_ssize_t bytes, Py_ssize_t outs)
         const Step *step = &job->program[number];
         if (step->coding < 0 || step->coding >= CODINGS || step->plane < 0 || step->bound < -1 || step->bound >= number ||
             step->plane + PLANES[step->coding] > job->planes || job->out[2 * number].len != job->H * job->W ||
-            job->out[2 * number + 1].len != 2 * CHANNELS[step->coding] * job->H * job->W)
+            job->out[2 * number + 1].len != BYTES[step->coding] * job->H * job->W)
             return 0;
     }
     return 1;

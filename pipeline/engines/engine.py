@@ -90,7 +90,7 @@ class Engine(ABC):
     def __init__(self, reader: Reader, size: tuple[int, int], fit: Fit, threads: int, stages: Stages):
         self.reader, self.size, self.stages = reader, size, stages
         self.fit: Fit = fit
-        self.targets = union(reader.sets.manifests)
+        self.targets = union(reader.sets.tables)
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="david-read")
         self._working: deque[Work] = deque()
@@ -155,7 +155,7 @@ NO_RANGE = {"offset_m": 0.0, "scale_m": 1.0}  # where a sample has no depth: not
 def numbers(picks: Picks, prepared: list[Prepared], reader: Reader) -> dict[str, torch.Tensor]:
     """The fields of a batch that are no images."""
     placed = cameras([one.placement for one in prepared], np.stack([one.intrinsics for one in prepared]))
-    depth = [one.ranges.get("depth", NO_RANGE) for one in prepared]
+    depth = [NO_RANGE | one.ranges.get("depth", {}) for one in prepared]
     return {
         "intrinsics": torch.from_numpy(placed.astype(np.float32)),
         "depth_offset_m": torch.tensor([one["offset_m"] for one in depth], dtype=torch.float32),

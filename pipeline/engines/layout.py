@@ -12,9 +12,9 @@ from david.pack.shards.schema import CODINGS, Fields
 
 STEP = np.dtype([("coding", "=i4"), ("plane", "=i4"), ("bound", "=i4"), ("centre", "=f4"), ("factor", "=f4")])
 WHOLE = 0
-OPERATIONS = {"u8": WHOLE, "f16-affine": 1, "u16-linear": 2, "octahedral-12": 3}  # as in `_planes.c`
-LINEAR = "u16-linear"
-Ranges = dict[str, dict[str, float]]  # field -> offset_m, scale_m and step_m, as far as it has them
+OPERATIONS = {"u8": WHOLE, "f16-affine": 1, "u16-linear": 2, "octahedral-12": 3, "f16-relative": 4}  # as in `_planes.c`
+LINEAR, RELATIVE = "u16-linear", "f16-relative"
+Ranges = dict[str, dict[str, float]]  # field -> what its coding has to know of it
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Layout:
     """smooth: fields that are resampled as images, a plane each; bounded: those that lie within another
     sharp: of the others, which planes are whose
     count: P of the sharp ones; steps: of the program, in the order of `names`, before ranges are known; fixed: they as
-        bytes; linear: fields whose steps need a range"""
+        bytes; ranged: fields whose steps need a range, and their codings"""
 
     names: tuple[str, ...]
     smooth: tuple[str, ...]
@@ -31,23 +31,26 @@ class Layout:
     count: int
     steps: np.ndarray
     fixed: bytes
-    linear: tuple[str, ...]
+    ranged: dict[str, str]
 
     def program(self, ranges: Ranges) -> bytes:
         """The steps of a sample whose fields have these ranges."""
-        if not self.linear:
+        if not self.ranged:
             return self.fixed
         steps = self.steps.copy()
-        for name in self.linear:
+        for name, coding in self.ranged.items():
             at = self.names.index(name)
-            steps["centre"][at], steps["factor"][at] = relative(ranges[name])
+            steps["centre"][at], steps["factor"][at] = constants(coding, ranges[name])
         return steps.tobytes()
 
 
-def relative(about: dict[str, float]) -> tuple[float, float]:
-    """Of whole steps, centre and factor: (steps - centre) * factor is relative to the range, as `f16-affine` has it.
+def constants(coding: str, about: dict[str, float]) -> tuple[float, float]:
+    """Centre and factor of a field. Of whole steps, (steps - centre) * factor is relative to the range, as `f16-affine`
+    has it; of `f16-relative`, relative * factor + centre is the value.
 
-    Both are rounded to float32, and so are the difference and the product: any engine gives the same bits."""
+    Both are rounded to float32, and so is the outcome of each operation: any engine gives the same bits."""
+    if coding == RELATIVE:
+        return about["offset"], about["scale"]
     return about["offset_m"] / about["step_m"], about["step_m"] / about["scale_m"]
 
 
@@ -70,5 +73,5 @@ def layout(fields: Fields) -> Layout:
         count=end,
         steps=np.array(steps, STEP),
         fixed=np.array(steps, STEP).tobytes(),
-        linear=tuple(field.name for field in fields if field.coding == LINEAR),
+        ranged={field.name: field.coding for field in fields if field.coding in (LINEAR, RELATIVE)},
     )

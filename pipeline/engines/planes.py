@@ -36,8 +36,8 @@ def join(
 ) -> float | None:
     """Place and join planes (P, h, w) uint8 in one pass (`_planes.c`), as a program says (`layout.Layout`).
 
-    filled: for each of its steps the mask to fill, (H, W) bool, and the value, (H, W) or (3, H, W) float16, 0 where
-        invalid; `NOTHING` where a field is no matter of planes
+    filled: for each of its steps the mask to fill, (H, W) bool, and the value, (H, W) or (3, H, W) float16, or (H, W)
+        float32 of `f16-relative`, 0 where invalid; `NOTHING` where a field is no matter of planes
     packed: LZ4 members, by the way inflated into `outs`: parts of the planes, as far as the pass needs them, or other
         arrays
 

@@ -50,10 +50,17 @@ def f16(high: torch.Tensor, low: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
     return bits.view(torch.float16), (bits & MAGNITUDE) < INFINITY
 
 
-def u16(high: torch.Tensor, low: torch.Tensor, relative: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """As `f16`, of whole steps. relative: (B, 2) float32, `layout.relative` of each sample"""
+def relative(high: torch.Tensor, low: torch.Tensor, known: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """As `f16`, of values without a unit, float32. known: (B, 2) float32, `layout.constants` of each sample"""
+    stored, valid = f16(high, low)
+    centre, factor = (part[:, None, None, None] for part in known.unbind(dim=1))
+    return stored.float() * factor + centre, valid
+
+
+def u16(high: torch.Tensor, low: torch.Tensor, known: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """As `f16`, of whole steps. known: (B, 2) float32, `layout.constants` of each sample"""
     steps = high.int() << 8 | low.int()
-    centre, factor = (part[:, None, None, None] for part in relative.unbind(dim=1))
+    centre, factor = (part[:, None, None, None] for part in known.unbind(dim=1))
     values = ((steps.float() - centre) * factor).clamp(-LARGEST, LARGEST)
     return values.half(), (steps != 0) & (steps != SKY)
 

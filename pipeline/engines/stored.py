@@ -12,7 +12,8 @@ from david.pack.shards.schema import CODINGS, Field
 from david.pipeline.batch import Target
 from david.pipeline.engines import images_on_device, planes_on_device
 from david.pipeline.engines.engine import Prepared
-from david.pipeline.engines.layout import LINEAR, relative
+from david.pipeline.engines.layout import LINEAR, RELATIVE, constants
+from david.pipeline.reading.reader import RANGES
 from david.pipeline.targets import Kind
 
 
@@ -82,10 +83,13 @@ class Stored:
             planes_on_device.gather(self._data, starts + number * step, self._pixels, self.within)
             for number in range(field.planes)
         )
-        if field.coding == LINEAR:
-            known = [one.ranges[name] if "step_m" in one.ranges.get(name, {}) else UNIT for one in self._prepared]
-            ranges = torch.tensor([relative(one) for one in known], dtype=torch.float32, device=self._device)
-            return planes_on_device.u16(first, others[0], ranges)
+        if field.coding in (LINEAR, RELATIVE):
+            told = [one.ranges.get(name, {}) for one in self._prepared]
+            have = [one if all(word in one for word in RANGES[field.coding]) else UNIT for one in told]
+            pairs = [constants(field.coding, one) for one in have]
+            known = torch.tensor(pairs, dtype=torch.float32, device=self._device)
+            join = planes_on_device.u16 if field.coding == LINEAR else planes_on_device.relative
+            return join(first, others[0], known)
         if field.coding == "octahedral-12":
             return planes_on_device.octahedral(first, others[0], others[1], self._turns)
         return planes_on_device.f16(first, others[0])
@@ -95,4 +99,4 @@ class Stored:
         return torch.tensor(flags, device=self._device)[:, None, None, None]
 
 
-UNIT = {"offset_m": 0.0, "scale_m": 1.0, "step_m": 1.0}  # of samples that have no whole steps
+UNIT = {"offset_m": 0.0, "scale_m": 1.0, "step_m": 1.0, "offset": 0.0, "scale": 1.0}  # of samples that tell no range

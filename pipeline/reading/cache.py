@@ -59,7 +59,7 @@ def mount(url: str, cache: Path, limit_bytes: int) -> Path:
             told = {"url": url, "limit_bytes": limit_bytes}
             files.write_whole(folder / ORIGIN, json.dumps(told).encode())
             try:
-                manifest.load(folder)
+                manifest.load_any(folder)
             except DavidError as error:
                 shutil.rmtree(folder, ignore_errors=True)  # alone: nobody else lists the cache meanwhile
                 raise DavidError(f"{url}: no shards there ({error})") from error

@@ -8,7 +8,7 @@ its header, so changed bytes never become a batch.
 import bisect
 import tarfile
 from collections.abc import Callable
-from itertools import accumulate
+from itertools import accumulate, chain
 from math import isfinite, nan
 from typing import Any, NamedTuple
 
@@ -28,16 +28,17 @@ from david.pipeline.reading.shard_files import ShardFiles
 class Encoded(NamedTuple):
     """One sample as it stands in its shard.
 
-    where: names it in messages
+    where: names it in messages; key: its id in its source
     rgb: the encoded image
     fields: those that it has beside, each behind the one that it lies within; planes: encoded, by field
     height, width: in pixels
     intrinsics: (3, 3) float64 in pixels, or None
-    ranges: field -> offset_m and scale_m, and step_m where it is stored in whole steps
+    ranges: field -> what its coding has to know of it, see `RANGES`
     pairs: (P, 4) int64, row and column of the nearer of two points, and of the other; none where nobody compared any
     """
 
     where: str
+    key: str
     rgb: memoryview
     fields: Fields
     planes: dict[str, memoryview]
@@ -50,7 +51,12 @@ class Encoded(NamedTuple):
 
 
 MOST_PAIRS, MOST_SIDE = 1000, 1 << 16  # of a sample; of its rows and columns
-RANGES = {"f16-affine": ("offset_m", "scale_m"), "u16-linear": ("offset_m", "scale_m", "step_m")}
+RANGES = {  # what has to be known of a field
+    "f16-affine": ("offset_m", "scale_m"),
+    "f16-relative": ("offset", "scale"),
+    "u16-linear": ("offset_m", "scale_m", "step_m"),
+}
+OFFSETS = ("offset_m", "offset")  # of which any number will do
 
 
 def fresh(size: int) -> memoryview:
@@ -66,10 +72,20 @@ class Reader:
     def __init__(self, shards: Shards, split: str):
         self.sets, self.split = sets.load(shards), split
         self.counts = self.sets.counts(split)  # for each set the samples of each of its shards
-        self.files = [ShardFiles(one) for one in self.sets.manifests]
-        self.shards = [(held, one) for held in self.files for one in held.dataset.splits.get(split, ())]
+        own = [ShardFiles(one) for one in self.sets.manifests]
+        joined = [[ShardFiles(one) for one in some] for some in self.sets.sidecars]
+        self.files = [*own, *chain(*joined)]
+        self.shards = [(held, one) for held in own for one in held.dataset.splits.get(split, ())]
         self._ends = list(accumulate(one.samples for _, one in self.shards))
         self._set_ends = np.cumsum([sum(one) for one in self.counts])
+        self._beside: list[list[int]] = [[] for _ in self.shards]  # of each the numbers of its sidecars' shards
+        first = 0
+        for others, counts in zip(joined, self.counts, strict=True):
+            for held in others:
+                for row, one in enumerate(held.dataset.splits.get(split, ())):
+                    self._beside[first + row].append(len(self.shards))
+                    self.shards.append((held, one))
+            first += len(counts)
 
     @property
     def samples(self) -> int:
@@ -79,44 +95,20 @@ class Reader:
         """The sample at a position of the split. Raises DavidError naming the shard, BadSample naming the sample.
 
         room: lends memory of so many bytes, which the sample's members stay in"""
-        held, one, row = self._find(sample)
+        number, row = self._find(sample)
+        rows = [_Row(*self.shards[one], row) for one in (number, *self._beside[number])]
         try:
-            return self._read(held, one, row, room)
+            return _joined(rows, room)
         except BadSample:
-            if not held.mend(one):
+            mended = [one.files.mend(one.shard) for one in rows]
+            if not any(mended):
                 raise
-            return self._read(held, one, row, room)
-
-    def _read(self, held: ShardFiles, one: Shard, row: int, room: Callable[[int], memoryview]) -> Encoded:
-        opened, where = held.open(one), f"{held.path(one)}, sample {row}"
-        spans = held.index(one)[row].astype(np.int64)
-        bounds = spans.tolist()
-        start = bounds[0][0] - tarfile.BLOCKSIZE
-        data = room(sum(bounds[-1]) - start)
-        members.load(opened.handle, data, start, spans, held.extensions, where)
-        rgb, *planes, about = (data[begin - start : begin - start + size] for begin, size in bounds)
-        known = shard.decode_about(about)
-        if not held.is_key(one, row, str(known["id"])):
-            raise BadSample(where, f"another sample stands there ({known['id']}): is it another shard's tar?")
-        where = f"{where} ({known['id']})"
-        fields, stored = _there(held.fields, planes)
-        _check_ranges(fields, known["fields"], where)
-        return Encoded(
-            where=where,
-            rgb=rgb,
-            fields=fields,
-            planes=stored,
-            compression=held.dataset.compression,
-            height=known["height"],
-            width=known["width"],
-            intrinsics=known["intrinsics"],
-            ranges=known["fields"],
-            pairs=_pairs(known, where),
-        )
+            return _joined(rows, room)
 
     def key(self, sample: int) -> str:
         """The name of the sample at a position of the split, as its data set has it: of that, only a header is read."""
-        held, one, row = self._find(sample)
+        number, row = self._find(sample)
+        held, one = self.shards[number]
         opened, head = held.open(one), fresh(tarfile.BLOCKSIZE)
         start = int(held.index(one)[row, 0, 0]) - tarfile.BLOCKSIZE
         _fill(head, opened, start, f"{held.path(one)}, sample {row}")
@@ -125,17 +117,17 @@ class Reader:
 
     def shards_of(self, samples: np.ndarray) -> np.ndarray:
         """(n,) positions to the numbers, in `shards`, of all shards that hold any of them."""
-        return np.unique(np.searchsorted(self._ends, samples, side="right"))
+        own = np.unique(np.searchsorted(self._ends, samples, side="right"))
+        return np.unique([*own, *(other for one in own.tolist() for other in self._beside[one])])
 
     def sets_of(self, samples: np.ndarray) -> np.ndarray:
         """(n,) positions to (n,) int64: which of the sets each sample comes from."""
         return np.searchsorted(self._set_ends, samples, side="right").astype(np.int64, copy=False)
 
-    def _find(self, sample: int) -> tuple[ShardFiles, Shard, int]:
-        """The shard that holds a sample, and the sample's place in it."""
+    def _find(self, sample: int) -> tuple[int, int]:
+        """The number of the shard that holds a sample, and the sample's place in it."""
         number = bisect.bisect_right(self._ends, sample)
-        held, one = self.shards[number]
-        return held, one, sample - self._ends[number] + one.samples
+        return number, sample - self._ends[number] + self.shards[number][1].samples
 
     def stop(self) -> None:
         """End what is being brought from elsewhere: whoever waits for it gets a DavidError."""
@@ -145,6 +137,70 @@ class Reader:
     def close(self) -> None:
         for held in self.files:
             held.close()
+
+
+class _Row(NamedTuple):
+    """One sample's place in a shard of a set, or in that of a sidecar."""
+
+    files: ShardFiles
+    shard: Shard
+    row: int
+
+    def spans(self) -> np.ndarray:
+        """(members, 2) int64, where its members lie."""
+        return self.files.index(self.shard)[self.row].astype(np.int64)
+
+    def read(self, opened: Opened, spans: np.ndarray, data: memoryview) -> tuple[str, list[memoryview], dict[str, Any]]:
+        """What names it, its members but for the last, and what that tells. data: of its size in the shard."""
+        where, start = f"{self.files.path(self.shard)}, sample {self.row}", _start(spans)
+        members.load(opened.handle, data, start, spans, self.files.extensions, where)
+        *found, about = (data[begin - start : begin - start + size] for begin, size in spans.tolist())
+        known = shard.decode_about(about)
+        if not self.files.is_key(self.shard, self.row, str(known["id"])):
+            raise BadSample(where, f"another sample stands there ({known['id']}): is it another shard's tar?")
+        return f"{where} ({known['id']})", found, known
+
+
+def _start(spans: np.ndarray) -> int:
+    """Where a sample begins in its shard."""
+    return int(spans[0, 0]) - tarfile.BLOCKSIZE
+
+
+def _joined(rows: list[_Row], room: Callable[[int], memoryview]) -> Encoded:
+    """A sample of a set, the first of these rows, with the fields of its sidecars. Raises DavidError naming the shard,
+    BadSample naming the sample."""
+    opened = [one.files.open(one.shard) for one in rows]
+    spans = [one.spans() for one in rows]
+    sizes = [int(one[-1].sum()) - _start(one) for one in spans]
+    data, ends = room(sum(sizes)), list(accumulate(sizes))
+    pieces = [data[end - size : end] for end, size in zip(ends, sizes, strict=True)]
+    where, (rgb, *planes), known = rows[0].read(opened[0], spans[0], pieces[0])
+    fields, stored = _there(rows[0].files.fields, planes)
+    _check_ranges(fields, known["fields"], where)
+    ranges, size = known["fields"], (known["height"], known["width"])
+    for at, one in enumerate(rows[1:], 1):
+        beside, found, told = one.read(opened[at], spans[at], pieces[at])
+        if (told["id"], told["height"], told["width"]) != (known["id"], *size):
+            raise BadSample(
+                beside,
+                f"labels of {told['id']}, {told['height']} x {told['width']}; the sample is {size[0]} x {size[1]}",
+            )
+        more, these = _there(one.files.fields, found)
+        _check_ranges(more, told["fields"], beside)
+        fields, stored, ranges = fields + more, stored | these, ranges | told["fields"]
+    return Encoded(
+        where=where,
+        key=str(known["id"]),
+        rgb=rgb,
+        fields=fields,
+        planes=stored,
+        compression=rows[0].files.dataset.compression,
+        height=size[0],
+        width=size[1],
+        intrinsics=known["intrinsics"],
+        ranges=ranges,
+        pairs=_pairs(known, where),
+    )
 
 
 def _there(fields: Fields, members: list[memoryview]) -> tuple[Fields, dict[str, memoryview]]:
@@ -175,7 +231,7 @@ def _check_ranges(fields: Fields, ranges: dict[str, dict[str, float]], where: st
     for field in fields:
         for name in RANGES.get(field.coding, ()):
             value = ranges.get(field.name, {}).get(name, nan)
-            if not isfinite(value) or (name != "offset_m" and value <= 0):
+            if not isfinite(value) or (name not in OFFSETS and value <= 0):
                 raise BadSample(
                     where, f"its JSON member tells a {name} of {value} for {field.name}; pack the set again"
                 )

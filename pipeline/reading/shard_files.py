@@ -28,7 +28,7 @@ class ShardFiles:
 
     def __init__(self, dataset: Manifest):
         self.dataset, self._folder = dataset, str(dataset.folder)
-        self.extensions, self.fields = dataset.extensions, dataset.fields[1:]
+        self.extensions, self.fields = dataset.extensions, dataset.labels
         self.cache = Cache(dataset.folder) if (dataset.folder / ORIGIN).is_file() else None
         most = min(OPEN_SHARDS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
         self._kept = lru_cache(maxsize=most)(self._open)
@@ -57,7 +57,7 @@ class ShardFiles:
         return opened
 
     def index(self, shard: Shard) -> np.ndarray:
-        """Where the members of an open shard lie, see `index.entries`: (n, 5, 2), uint32 where that is enough."""
+        """Where the members of an open shard lie, see `index.entries`: (n, members, 2), uint32 where that is enough."""
         return self._index(shard)[0]
 
     def is_key(self, shard: Shard, row: int, key: str) -> bool:

@@ -115,6 +115,7 @@ SHOWN: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {  # from (H,
     "depth": lambda depth, valid: preview.colour_depth(depth[..., 0], valid),
     "normals": preview.colour_normals,
     "alpha": lambda alpha, valid: preview.colour_alpha(alpha[..., 0].astype(np.uint8)),
+    "teacher_depth": lambda nearness, valid: preview.colour_depth(-nearness[..., 0], valid),
 }
 
 
