@@ -78,7 +78,7 @@ def load(
 ) -> None:
     """Measure the loader alone, or beside other loaders.
 
-    Samples/s, and how busy each of its stages is.
+    Samples/s, and how busy each of its stages is; of SHARDS+SIDECAR beside SHARDS alone.
     """
     if peers is not None:
         _scan(peers)
@@ -86,7 +86,10 @@ def load(
 
         keep(lambda: suite.measure(peers, samples, batches, rounds, console), out, as_json)
     elif shards is not None:
-        _measure("load", ("load",), shards, recipe, assignments, batches, rounds, device, out, as_json)
+        from david.pipeline.reading import sets
+
+        contenders = ("load", "bare") if len(sets.parts(shards)) > 1 else ("load",)
+        _measure("load", contenders, shards, recipe, assignments, batches, rounds, device, out, as_json)
     else:
         raise typer.BadParameter("name a shard set to measure on, or raw samples behind --peers", param_hint="--shards")
 

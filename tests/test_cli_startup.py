@@ -98,6 +98,8 @@ def test_wrong_names_and_paths_are_refused_before_anything_slow_is_loaded(shards
         ["view", "run", "--contact-sheet", "sheet.png"],
         ["view", there, "--weights", "nope"],
         ["view", there, "--onnx", "nope.onnx"],
+        ["label", nowhere, "--teacher", "nope", "--out", "new"],
+        ["label", there, "--teacher", "nope", "--out", "new"],
         ["demo", "--weights", "nope"],
         ["demo", "--onnx", "nope.onnx"],
         ["info", nowhere],
@@ -127,12 +129,18 @@ def test_what_the_words_and_files_alone_tell_is_refused_before_anything_slow_is_
     predict = ["predict", "photos", "--weights", "w.safetensors"]
     export = ["export", "--weights", "w.safetensors", "--out", "net.onnx"]
     measured = ["eval", "--weights", "w.safetensors"]
+    labels = ["label", str(shards), "--teacher", "w.safetensors"]
     weights = [*measured, *there]
     calls = [
         (2, "--steady: of videos and cameras, and there is none among 1 input", [*predict, "--steady"]),
         (2, 'save is ["npz"] there and ["picture"] now', [*predict, "--out", "begun"]),
         (2, "--out file.txt: a file; expected a folder to write to", [*predict, "--out", "file.txt"]),
         (2, "the folder of outputs, which holds no inputs", [*predict, "--out", "photos"]),
+        (2, "--out file.txt: a file; expected a folder to write to", [*labels, "--out", "file.txt"]),
+        (2, "a shard set, and no labels of", [*labels, "--out", str(shards)]),
+        (2, "no labels there; make them: david label", ["train", "--shards", f"{shards}+gone"]),
+        (2, "--precision fp8: there are", [*labels, "--out", "new", "--precision", "fp8"]),
+        (1, "/proc/x: can't be written", [*labels, "--out", "/proc/x"]),
         (2, "name a run, a file of weights or an ONNX file", ["eval", *there]),
         (2, "does not say what to measure it on", weights[:3]),
         (2, "fp8: there are auto, fp32, bf16, fp16", [*weights, "--precision", "fp8"]),

@@ -30,7 +30,8 @@ from david.pack.shards import manifest
 from david.pack.shards.sample import Sample
 from david.pack.sources import synthhuman
 from david.pack.work import build, crew, plan, survey
-from david.pack.work.record import FOLDER, Record
+from david.pack.work.claims import FOLDER
+from david.pack.work.record import Record
 from david.pack.work.worker import Tally, write_shard
 
 OPTIONS = plan.PackOptions(val_fraction=0, shard_samples=4)

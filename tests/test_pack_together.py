@@ -27,7 +27,7 @@ from david.pack import DavidError, alone, files
 from david.pack.look import report_page
 from david.pack.shards import manifest
 from david.pack.shards.manifest import Manifest
-from david.pack.work import build, plan, record, survey, worker
+from david.pack.work import build, claims, plan, survey, worker
 from david.pack.work.record import Record
 
 ROUNDS = 2  # tests/soak/pack.py does many
@@ -165,11 +165,11 @@ def test_a_plan_and_a_manifest_are_written_under_the_lock(
     write, end, held = files.write_whole, Manifest.write, {}
 
     def watched(path: Path, data: bytes) -> None:
-        held[path.name] = alone.is_held(tmp_path / record.FOLDER / record.LOCK)
+        held[path.name] = alone.is_held(tmp_path / claims.FOLDER / claims.LOCK)
         write(path, data)
 
     def ended(whole: Manifest) -> None:
-        held[manifest.NAME] = alone.is_held(tmp_path / record.FOLDER / record.LOCK)
+        held[manifest.NAME] = alone.is_held(tmp_path / claims.FOLDER / claims.LOCK)
         end(whole)
 
     monkeypatch.setattr(files, "write_whole", watched)
@@ -223,7 +223,7 @@ def test_without_locks_a_process_that_is_gone_holds_nothing_and_one_elsewhere_is
 
     monkeypatch.setattr(alone.fcntl, "flock", none)
     ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
-    held = tmp_path / record.FOLDER / f"{record.LOCK}.held"
+    held = tmp_path / claims.FOLDER / f"{claims.LOCK}.held"
     held.parent.mkdir()
     held.write_text(f"{socket.gethostname()} {ended.stdout.strip()}")
     assert isinstance(packs(few, tmp_path)(), Manifest)
@@ -270,7 +270,7 @@ def test_mending_that_gives_other_bytes_touches_no_file_and_leaves_nothing(
         with pytest.raises(DavidError, match=r"tar: packed again it has other bytes than the manifest lists, and was"):
             packs(few, shards)()
         assert contents(shards) == before
-        assert not (shards / record.FOLDER).exists()
+        assert not (shards / claims.FOLDER).exists()
         (shards / name).write_bytes(whole[name])
     (shards / "train-000000.tar").unlink()
     with pytest.raises(DavidError, match="other bytes"):
@@ -297,7 +297,7 @@ def test_a_power_cut_while_a_set_is_mended_costs_no_byte(
 def test_damaged_records_are_written_again_and_a_damaged_plan_is_named(
     few: Path, expected: dict[str, bytes], quick_disk: None, tmp_path: Path
 ) -> None:
-    shards, kept = tmp_path / "shards", tmp_path / "shards" / record.FOLDER
+    shards, kept = tmp_path / "shards", tmp_path / "shards" / claims.FOLDER
     packs(few, shards, "1/2")()
     lines = sorted(path for path in kept.glob("*-*.json") if not path.name.startswith("plan"))
     for path, data in zip(lines, (b"", b"[]", b'{"split": 1}'), strict=False):

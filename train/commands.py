@@ -14,6 +14,7 @@ from david.pack import tables
 from david.pack.files import require_place
 from david.pack.options import AsJson, Device, Ranks, Settings
 from david.pipeline.options import DEFAULT_CACHE_GB, CacheFolder, CacheGB, MaybeShardNames
+from david.train.labels.command import register as register_label
 from david.train.replay import register as register_replay
 from david.train.signals import PATIENCE_S, BetweenSteps
 from david.train.use.demo import register as register_demo
@@ -30,6 +31,7 @@ def register(app: typer.Typer) -> None:
     register_replay(app)
     register_eval(app)
     register_predict(app)
+    register_label(app)
     register_export(app)
     register_view(app)
     register_demo(app)

@@ -15,9 +15,9 @@ from david.bench.result import Figures, Result
 from david.bench.suites.parts import matrix_rate, parts
 from david.model import build
 from david.pack.errors import DavidError
-from david.pack.shards import manifest
 from david.pipeline.batch import Batch
 from david.pipeline.loader import Loader, cores
+from david.pipeline.reading import sets
 from david.pipeline.stages import NAMES
 from david.train import distributed
 from david.train.distributed import World
@@ -40,7 +40,7 @@ def measure(
     device: str,
     raw: Path | None = None,
 ) -> Result:
-    """Measure the named contenders (load, step, parts, both, plain).
+    """Measure the named contenders (load, bare, step, parts, both, plain). bare: the loader without the set's sidecars.
 
     raw: the samples that the shards were packed from, for `plain`, which reads raw files: `MOST_RAW` of them. The parts
     are those of DDP's way to sum, whatever the recipe's: the exact way computes images side by side.
@@ -48,7 +48,7 @@ def measure(
     Every rank comes here. Rates are of all ranks together, parts and arithmetic of one.
 
     Raises DavidError where the shards, the recipe or the device do not allow it."""
-    dataset = manifest.load(shards)
+    dataset, bare = sets.load(shards), Path(sets.parts(shards)[0])
     with distributed.joined(device) as world, ExitStack() as stack:
         if raw is not None and world.size > 1:
             raise DavidError(
@@ -57,6 +57,7 @@ def measure(
         ranks = world.size
         recipe, _ = decoding.settled(recipe, shards, None, world)
         table: dict[str, Contender] = {"load": lambda: load_alone(recipe, shards, world, batches)}
+        table["bare"] = lambda: load_alone(recipe, bare, world, batches)
         if {"step", "both"} & set(contenders):
             step, batch = make_step(recipe, world), one_batch(recipe, shards, world)
             table["step"] = lambda: step_alone(step, batch, batches)
@@ -78,12 +79,18 @@ def measure(
     if "plain" in contenders:
         ratio = figures["both"]["rate"].median / figures["plain"]["rate"].median
         sentence = f"david trains {ratio:.1f} times as many samples a second as the plain trainer."
+    if "bare" in contenders:
+        ratio = figures["load"]["rate"].median / figures["bare"]["rate"].median
+        sentence = f"With labels beside them {ratio:.2f} times as many samples a second are loaded as without."
     if set(contenders) == {"load", "step", "both"}:
         sentence = verdict(figures, shares_processor=world.device.type == "cpu")
     about = {
         "recipe": to_json(settled(recipe, world.device)),
         "shards": {"fingerprint": dataset.fingerprint, "samples": dataset.samples("train")},
-        "data": {"folder": shards.name, "archives": [one["name"] for one in dataset.raw.get("archives", ())]},
+        "data": {
+            "folder": bare.name,
+            "archives": [one["name"] for one in dataset.manifests[0].raw.get("archives", ())],
+        },
         **{"batches": batches, "rounds": rounds, "ranks": ranks},
     }
     return Result.of(suite, title, figures, verdict=sentence, about=about)

@@ -3,6 +3,9 @@
 B images, H rows, W columns: of what the network sees. C channels.
 """
 
+from collections.abc import Mapping
+from importlib.metadata import version
+
 import numpy as np
 import torch
 
@@ -15,13 +18,16 @@ class Engine:
     """A network as a function of arrays.
 
     fields: what it says, by name (see `fields.py`); side: of the square that it sees, None where any size will do
-    batch: how many images it takes at once, None for any number; precision: that it computes in; on_gpu: where"""
+    batch: how many images it takes at once, None for any number; precision: that it computes in; on_gpu: where
+    kind: of network, or of file; versions: of the libraries that compute"""
 
     fields: tuple[str, ...]
     side: int | None = None
     batch: int | None = None
     precision: str = "float32"
     on_gpu: bool = False
+    kind: str = ""
+    versions: Mapping[str, str] = {}
 
     def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """images: (B, H, W, 3) RGB, uint8 or float32 0 .. 1. Gives (B, C, H, W) float32 by name."""
@@ -35,6 +41,8 @@ class TorchEngine(Engine):
         self.network = network.to(device).eval()
         self.device, self.half = torch.device(device), half
         self.precision, self.on_gpu = str(half or torch.float32).removeprefix("torch."), self.device.type == "cuda"
+        self.kind = network.config.kind
+        self.versions = {"torch": str(torch.__version__), "timm": version("timm")}
         self.heads = [HEADS[name] for name in network.config.heads]
         self.fields = tuple(head.says for head in self.heads)
 

@@ -34,6 +34,7 @@ class OnnxEngine(Engine):
     """A file of the official contract. device: auto, cpu or cuda; threads: of one image, all cores by default"""
 
     precision = "the file's"
+    kind = "onnx"
 
     def __init__(self, path: Path, device: str = "cpu", threads: int | None = None):
         ort = runtime()
@@ -50,7 +51,7 @@ class OnnxEngine(Engine):
             self.session: Any = ort.InferenceSession(path, options, [name for name in wanted if name in there])
         except Exception as error:  # onnxruntime's own, which share no base that it names
             raise DavidError(f"{path}: no ONNX file that onnxruntime can read ({_short(error)})") from error
-        self.path = path
+        self.path, self.versions = path, {"onnxruntime": ort.__version__}
         self.on_gpu = self.session.get_providers()[0].startswith("CUDA")
         said: dict[str, str] = self.session.get_modelmeta().custom_metadata_map
         self.about: dict[str, Any] = {name: _content(text) for name, text in said.items()}

@@ -11,11 +11,7 @@ Which pictures make a batch depends on the inputs and their sizes alone, never o
 """
 
 import errno
-import threading
-from collections import deque
-from collections.abc import Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +19,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from david.model.overlap import Room, overlapped
 from david.model.predict import outputs, pictures
 from david.model.predict.inputs import Input
 from david.model.predict.outputs import Look, Shot
@@ -38,7 +35,6 @@ DECODED_BYTES = 384 << 20  # of pictures that are decoded and not yet predicted
 RESTORED_BYTES = 2 << 30  # of pictures that are being brought back and written
 RESTORED_A_PIXEL = 64  # bytes, of five planes of float32 and what is drawn of them
 NO_MEMORY = -4  # cv2.error's code, Error::StsNoMem
-AHEAD = 3  # pictures a thread, that are begun before they are needed
 
 
 @dataclass(frozen=True)
@@ -68,94 +64,26 @@ class _Ready:
         return 0 if self.rgb is None else self.rgb.nbytes
 
 
-class Closed(Exception):
-    """The work ends; whoever waits for room is sent home."""
-
-
-class Room:
-    """Bytes that are taken up by several threads. What is taken in turns is given in the order of the turns; a picture
-    passes where it fits, and however large it is, where at most half of the room is taken."""
-
-    def __init__(self, size: int):
-        self._size, self._used, self._turn, self._open = size, 0, 0, True
-        self._changed = threading.Condition()
-
-    def take(self, size: int, turn: int | None = None) -> None:
-        """Wait for room. Raises Closed where the work ends meanwhile."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._open or (turn in (None, self._turn) and self._fits(size)))
-            if not self._open:
-                raise Closed
-            self._used += size
-            self._turn += turn is not None
-            self._changed.notify_all()
-
-    def give(self, size: int) -> None:
-        with self._changed:
-            self._used -= size
-            self._changed.notify_all()
-
-    def close(self) -> None:
-        with self._changed:
-            self._open = False
-            self._changed.notify_all()
-
-    def _fits(self, size: int) -> bool:
-        return self._used + size <= self._size or self._used <= self._size // 2
-
-
 def run(job: Job, inputs: Iterable[Input]) -> Generator[Outcome, None, None]:
     """Predict each input and write its files; gives an outcome for each, in order, once its files are there.
 
     Closing the iterator ends the work: what is being written is finished, nothing else is begun."""
     decoded, restored = Room(DECODED_BYTES), Room(RESTORED_BYTES)
-    coming: deque[Future[_Ready]] = deque()
-    going: deque[Future[Outcome]] = deque()
-    rest = enumerate(inputs)
-    with _one_thread_each(), _pool(job.threads) as readers, _pool(job.threads) as writers:
 
-        def look_ahead() -> None:
-            while len(coming) < AHEAD * job.threads + job.batch_size and (one := next(rest, None)) is not None:
-                coming.append(readers.submit(_read, job, one[1], decoded, one[0]))
+    def ask(batch: list[_Ready]) -> "list[dict[str, np.ndarray] | None]":
+        said = iter(job.predictor.infer([one.prepared for one in batch if one.prepared]))
+        return [next(said) if one.prepared else None for one in batch]
 
-        try:
-            look_ahead()
-            while coming:
-                batch: list[_Ready] = []
-                while coming and len(batch) < job.batch_size and sum(one.bytes for one in batch) < DECODED_BYTES // 2:
-                    batch.append(coming.popleft().result())
-                    look_ahead()
-                said = iter(job.predictor.infer([one.prepared for one in batch if one.prepared]))
-                while batch:
-                    one = batch.pop(0)
-                    going.append(writers.submit(_write, job, one, one.prepared and next(said), decoded, restored))
-                while going and (going[0].done() or len(going) > AHEAD * job.threads + job.batch_size):
-                    yield going.popleft().result()
-            while going:
-                yield going.popleft().result()
-        finally:
-            decoded.close()
-            restored.close()
-
-
-@contextmanager
-def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
-    pool = ThreadPoolExecutor(threads, "david-predict")
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Meanwhile OpenCV works in the thread that calls it: there is one for each core already."""
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(before)
+    yield from overlapped(
+        inputs,
+        lambda one, turn: _read(job, one, decoded, turn),
+        ask,
+        lambda one, said: _write(job, one, said, decoded, restored),
+        batch_size=job.batch_size,
+        threads=job.threads,
+        most_bytes=DECODED_BYTES // 2,
+        rooms=(decoded, restored),
+    )
 
 
 def _read(job: Job, one: Input, room: Room, turn: int) -> _Ready:

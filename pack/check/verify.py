@@ -165,7 +165,8 @@ def _listed(path: Path, dataset: Manifest) -> list[tuple[str, list[int]]]:
 
 def _decoded(path: Path, data: memoryview, rows: list[list[index.Member]], dataset: Manifest) -> Iterator[str]:
     """Faults that show only when samples are decoded."""
-    coded, decode = (dataset.compression, dataset.fields), sidecar.decode if dataset.belongs else shard.decode
+    coded = dataset.compression, dataset.fields
+    decode = sidecar.decode if dataset.belongs else shard.decode
     for number, row in enumerate(rows):
         key = row[0].name.partition(".")[0]
         where = f"{path}, sample {number} ({key})"

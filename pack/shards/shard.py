@@ -3,7 +3,7 @@
 import hashlib
 import json
 import tarfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -99,7 +99,7 @@ def decode(members: list[bytes] | list[memoryview], compression: Compression, fi
 
 
 def decode_fields(
-    stored: list[bytes] | list[memoryview],
+    stored: Sequence[bytes | memoryview],
     compression: Compression,
     fields: Fields,
     size: tuple[int, int],

@@ -24,9 +24,10 @@ from david.pack.shards.schema import VERSION
 from david.pack.sources import table
 from david.pack.sources.source import Source
 from david.pack.work import crew, repair, survey
+from david.pack.work.claims import FOLDER
 from david.pack.work.crew import Event
 from david.pack.work.plan import SPLITS, PackOptions, Plan, ShardPlan, is_name, plan, splits_of
-from david.pack.work.record import FOLDER, Done, Record
+from david.pack.work.record import Done, Record
 from david.pack.work.worker import Tally
 
 Runner = Callable[..., Iterator[Event]]  # writes shards: `crew.run`, `ray_engine.run`

@@ -5,33 +5,25 @@ raw data is refused against it once a shard is finished, and replaces it before.
 written last, so that where it is, the shard is whole. Shards are pure functions of the plan, so whoever finds one
 missing may write it.
 
-Jobs that share the work meet at two kinds of lock (`alone.py`): `lock`, held for a moment to agree on a plan, to claim
-a part and to end; and `lock-GROUP-I-of-N`, held by the job that writes part I of N.
+Jobs that share the work meet as `claims.py` has it.
 """
 
 import json
-import math
-import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from david.pack import alone, files
+from david.pack import files
 from david.pack.check.report import Report
 from david.pack.errors import DavidError, many
 from david.pack.shards import manifest
 from david.pack.shards.manifest import Shard
 from david.pack.shards.schema import VERSION
 from david.pack.sources.synthhuman import SynthHuman
+from david.pack.work.claims import Claims
 from david.pack.work.plan import CODECS
 
-FOLDER = manifest.RECORD
 SHOWN = 5  # samples named in a message
-LOCK = "lock"
-Claim = tuple[str, int, int]  # group, number, of
-_CLAIM = re.compile(r"lock-(?P<group>.+)-(?P<number>[0-9]{1,9})-of-(?P<of>[0-9]{1,9})")
 
 
 @dataclass(frozen=True)
@@ -61,66 +53,23 @@ class Done:
 
 
 @dataclass(frozen=True)
-class Record:
-    """`SHARDS/.pack`, as files."""
+class Record(Claims):
+    """`SHARDS/.pack` of `david pack`, as files."""
 
-    shards: Path
-
-    @property
-    def folder(self) -> Path:
-        return self.shards / FOLDER
+    command = "david pack"
 
     def plan_path(self, group: str | None) -> Path:
         return self.folder / ("plan.json" if group is None else f"plan-{group}.json")
 
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        """No other job plans, claims or ends meanwhile."""
-        with alone.alone(self.folder / LOCK):
-            yield
-
-    @contextmanager
-    def claim(self, group: str, number: int, of: int) -> Iterator[None]:
-        """Hold part `number` of `of` for the time of a run; begin it under `alone`.
-
-        Raises DavidError where another job holds it, or a part that shares shards with it."""
-        self._refuse_others(
-            lambda theirs: theirs[0] == group and (number - theirs[1]) % math.gcd(of, theirs[2]) == 0,
-            f"part {number}/{of} of it",
-        )
-        with alone.alone(self.folder / f"lock-{group}-{number}-of-{of}", wait=False):
-            yield
-
-    def refuse_others(self) -> None:
-        """Raises DavidError where any job holds a part. Ask under `alone`."""
-        self._refuse_others(lambda _: True, "it")
-
-    def _refuse_others(self, meets: Callable[[Claim], bool], what: str) -> None:
-        if theirs := next(self._held(meets), None):
-            raise DavidError(
-                f"{self.shards}: another david pack is at work on {what}, as part {theirs[1]}/{theirs[2]}; "
-                "wait for its end"
-            )
-
-    def _held(self, meets: Callable[[Claim], bool]) -> Iterator[Claim]:
-        """The parts that jobs hold now, of those that `meets` takes."""
-        for path in sorted(self.folder.glob("lock-*")):
-            if match := _CLAIM.fullmatch(path.name):
-                theirs = match["group"], int(match["number"]), int(match["of"])
-                if meets(theirs) and alone.is_held(path):
-                    yield theirs
-
     def replaceable(self) -> bool:
         """Whether what was agreed on binds nobody: no shard of it is finished, and no job holds a part. Ask under
         `alone`, before a part is claimed. Raises DavidError where a plan is damaged."""
-        return not self.begun() and next(self._held(lambda _: True), None) is None
+        return not self.begun() and self.idle()
 
     def begun(self) -> bool:
         """Whether any shard of the plans has a line, or a file that is whole, or one that a worker may yet finish whose
         pack was killed. Raises DavidError where a plan is damaged."""
-        names = {name for one in self.plans() for _, name, _ in one["shards"]}
-        there = [path for folder in (self.shards, self.folder) if folder.is_dir() for path in folder.iterdir()]
-        return not names.isdisjoint(path.name.removeprefix(".").partition(".")[0] for path in there)
+        return self.any_of(name for one in self.plans() for _, name, _ in one["shards"])
 
     def plans(self) -> list[dict[str, Any]]:
         """The plans agreed on so far, by name. Raises DavidError where one is damaged."""
@@ -172,34 +121,6 @@ class Record:
             return Done.from_json(json.loads(self.path(name).read_bytes()))
         except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
             return None
-
-    def path(self, name: str) -> Path:
-        """Of a finished shard's line."""
-        return self.folder / f"{name}.json"
-
-    def sweep(self, name: str) -> None:
-        """Take away what a killed writer of a shard left half written."""
-        for path in (self.shards / f"{name}.tar", self.shards / f"{name}.idx", self.path(name)):
-            files.sweep(path)
-
-    def forget(self, name: str) -> None:
-        self.path(name).unlink(missing_ok=True)
-
-    def empty(self) -> None:
-        """Take away all but the locks; call it under `alone`."""
-        for path in self._files():
-            if not path.name.startswith(LOCK):
-                path.unlink(missing_ok=True)
-
-    def clear(self) -> None:
-        """The set is whole: what was kept to go on with is no longer needed. The last that is done under `alone`."""
-        for path in sorted(self._files(), key=lambda path: path.name in (LOCK, f"{LOCK}.held")):
-            path.unlink(missing_ok=True)
-        with suppress(OSError):  # another job waits there already, and clears it in its turn
-            self.folder.rmdir()
-
-    def _files(self) -> list[Path]:
-        return sorted(self.folder.iterdir()) if self.folder.is_dir() else []
 
 
 def compare(shards: Path, there: dict[str, Any], asked: dict[str, Any]) -> None:

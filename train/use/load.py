@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from david.model import config as configs
 from david.model import readable
@@ -17,6 +17,7 @@ from david.pack.errors import DavidError
 from david.pack.files import sha256
 from david.train import shelf
 from david.train import subject as subjects
+from david.train.recipe import Precision
 from david.train.subject import Subject
 from david.train.use import provenance
 
@@ -75,6 +76,16 @@ def all_found(weights: Sequence[str], onnx: Sequence[str]) -> list[Found]:
         if Path(name).suffix.lower() != ".onnx":
             raise DavidError(f"--onnx {name}: expected an ONNX file, which ends in .onnx; others go to --weights")
     return [found(name) for name in (*weights, *onnx)]
+
+
+def require_known(fit: str | None, precision: str) -> None:
+    """Raise DavidError where --fit or --precision names no such thing."""
+    from david.model.predict import fit as fits
+
+    if fit is not None:
+        fits.require(fit)
+    if precision not in get_args(Precision):
+        raise DavidError(f"--precision {precision}: there are {', '.join(get_args(Precision))}")
 
 
 def load(

@@ -166,17 +166,11 @@ def predict(
 
 
 def _require_known(fit: str | None, precision: str, engine: str) -> None:
-    from typing import get_args
+    from david.train.use.load import require_known
 
-    from david.model.predict import fit as fits
-    from david.train.recipe import Precision
-
-    if fit is not None:
-        fits.require(fit)
+    require_known(fit, precision)
     if engine not in ENGINES:
         raise DavidError(f"--engine {engine}: there are {' and '.join(ENGINES)}")
-    if precision not in get_args(Precision):
-        raise DavidError(f"--precision {precision}: there are {', '.join(get_args(Precision))}")
 
 
 def _run(work: Work, listing: "Listing", stop: Any, engine: str, quiet: bool) -> Told:
