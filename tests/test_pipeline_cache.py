@@ -34,10 +34,11 @@ from david.pack.fetch import remote
 from david.pack.shards import index, manifest
 from david.pipeline.config import DataConfig
 from david.pipeline.loader import Loader
-from david.pipeline.reading import cache, origin, prefetch, sets
+from david.pipeline.reading import cache, origin, prefetch, sets, wanted
 from david.pipeline.reading.foresight import Foresight
 from david.pipeline.reading.prefetch import Prefetch
 from david.pipeline.reading.reader import Reader
+from david.pipeline.reading.wanted import Wanted
 
 Tiny = Callable[[Path, list[int]], Path]
 LARGE = 10**9
@@ -429,7 +430,7 @@ class Bringing:
         with monkeypatch.context() as patched:
             patched.setattr(prefetch, "THREADS", 1)
             patched.setattr(threading, "Condition", Condition)
-            self.ahead = Prefetch(*arguments, self.brought.append)
+            self.ahead = Prefetch(Wanted(*arguments), self.brought.append)
 
     def settled(self, reached: int | None = None) -> list[int]:
         if reached is not None:
@@ -460,7 +461,7 @@ def test_of_a_window_that_has_no_room_as_much_is_brought_as_has(monkeypatch: pyt
 
 
 def test_no_more_than_a_bounded_number_of_steps_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prefetch, "MOST_AHEAD", 3)
+    monkeypatch.setattr(wanted, "MOST_AHEAD", 3)
     bringing = Bringing(monkeypatch, dict.fromkeys(range(20), 10), lambda step: {step}, 5, 200)
     assert bringing.settled() == [5, 6, 7, 8]
     assert bringing.settled(7) == [5, 6, 7, 8, 9, 10]
@@ -482,7 +483,7 @@ def test_the_next_use_of_a_shard_is_foreseen_as_a_search_finds_it(seed: int) -> 
 def test_what_is_needed_furthest_in_the_future_gives_way_first(monkeypatch: pytest.MonkeyPatch) -> None:
     needs = [[0], [0], [1], [2], [3], [4], [5], [0], [1], [4]]
     bringing = Bringing(monkeypatch, dict.fromkeys(range(7), 10), lambda step: needs[step % 10], 0, 20)
-    monkeypatch.setattr(prefetch, "BEHIND", 2)
+    monkeypatch.setattr(wanted, "BEHIND", 2)
     for step in range(1, 6):
         bringing.settled(step)
     assert bringing.brought[-2:] == [4, 5]

@@ -4,7 +4,7 @@
 `origin.json` beside its manifest names the address. A shard comes whole: under a temporary name, held against the
 manifest's SHA-256, then renamed. Whoever brings it holds an exclusive `flock` on the temporary file, so the others wait
 for it; whoever reads it holds a shared one, so nobody takes it away; the kernel drops both with their process, however
-it ends. Shards give way as `prefetch.py` foresees, and those that it knows nothing of first, in the order in which they
+it ends. Shards give way as `wanted.py` foresees, and those that it knows nothing of first, in the order in which they
 were last read. A temporary file that nobody holds is of a process that died: the next start removes it.
 
 What a disk lost or changed since is never an error: whoever finds a shard damaged has it held against the manifest,
@@ -20,10 +20,10 @@ import threading
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from david.pack import files
 from david.pack.errors import DavidError, Refused
@@ -41,6 +41,7 @@ GB = 10**9
 
 Place = tuple[int, float]  # of a shard among those that may give way: the least first
 UNFORESEEN: Place = (-1, 0.0)
+What = TypeVar("What")
 
 
 def mount(url: str, cache: Path, limit_bytes: int) -> Path:
@@ -210,15 +211,28 @@ class Cache:
         self._origin.stop()
 
 
+class Held(NamedTuple, Generic[What]):
+    """A shard in a cache. read: when that was last; size: bytes"""
+
+    place: Place
+    read: int
+    size: int
+    what: What
+
+
+def by_turn(here: Iterable[Held[What]]) -> list[Held[What]]:
+    """In the order in which they give way: by place, and then what was read longest ago first."""
+    return sorted(here, key=lambda one: (one.place, one.read))
+
+
 def _give_way(root: Path, allowed: int, place: Callable[[Path], Place]) -> bool:
-    """Remove shards, by their place and then what was read longest ago first, until all takes `allowed` bytes; False
-    where too much is in use."""
+    """Remove shards, each in its turn, until all takes `allowed` bytes; False where too much is in use."""
     here = [(path.stat(), path) for path in [*root.glob("*/*.tar"), *root.glob("*/.*.tar.part")]]
     used = sum(about.st_size for about, _ in here)
     if used > allowed:
-        for about, path in sorted(here, key=lambda one: (place(one[1]), one[0].st_mtime_ns)):
-            if used > allowed and _remove(path):
-                used -= about.st_size
+        for one in by_turn(Held(place(path), about.st_mtime_ns, about.st_size, path) for about, path in here):
+            if used > allowed and _remove(one.what):
+                used -= one.size
     return used <= allowed
 
 
