@@ -26,9 +26,12 @@ ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {  # by the nam
 
 
 class DenseHead(nn.Module):
-    """3x3, bilinear to full size, 3x3, ReLU, 1x1: DPT's head. A task says what the numbers mean."""
+    """3x3, bilinear to full size, 3x3, ReLU, 1x1: DPT's head. A task says what the numbers mean.
+
+    wide: the children whose weights nobody may round before they are called: kernels are made of `refine`'s"""
 
     shares: torch.Tensor
+    wide: tuple[str, ...] = ("refine",)
 
     def __init__(self, channels: int, width: int, head_widths: tuple[int, int], activation: str = "linear"):
         super().__init__()

@@ -13,6 +13,8 @@ class RelativeDepth(DenseHead):
     as much as depth changes from a pixel to the next on a face, and the gradient losses look at just that.
     """
 
+    wide = ("refine", "last")
+
     def say(self, x: torch.Tensor) -> torch.Tensor:
         full = self.last.weight.dtype
         if x.dtype == full:  # no autocast

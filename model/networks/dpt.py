@@ -76,6 +76,8 @@ class Fusion(nn.Module):
 class End(nn.Module):
     """The finest map to one number a pixel: 3x3, bilinear to full size, 3x3, ReLU, 1x1."""
 
+    wide = ("last",)  # see `DenseHead`
+
     def __init__(self, features: int):
         super().__init__()
         self.narrow = keep_variance(nn.Conv2d(features, features // 2, kernel_size=3, padding=1))

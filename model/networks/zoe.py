@@ -37,6 +37,7 @@ class Zoe(OnPatches):
     """Image to metres."""
 
     output = "metric_depth_m"
+    wide = ("metric",)  # see `DenseHead`
 
     def __init__(self, config: ZoeConfig):
         tokens = config.encoder.width

@@ -30,6 +30,7 @@ from david.pipeline.batch import Batch
 from david.train.distributed import World
 from david.train.recipe import Recipe
 from david.train.step.compiled import Compiler
+from david.train.step.halves import Halves
 from david.train.step.precision import computing_in, half_precision
 from david.train.step.sharding import compile_parts, share_out
 from david.train.tasks.task import Task
@@ -49,6 +50,7 @@ class Learner(nn.Module):
     """Network and task as one module from tensors to a tensor, which is what DDP and autograd see through.
 
     reduced: what the network computes in, see `precision.py`
+    halves: its weights so, where one thread computes with them whole and uncompiled, see `halves.py`
     compiler: makes graphs of its parts where the recipe asks for them; answer, end: those of the network, and of
         `ended`, where there are such
     asked: what the task calls in the network's place, if anything
@@ -60,6 +62,10 @@ class Learner(nn.Module):
         self.asked = task.join(network)
         self.reduced = half_precision(recipe.precision, device)
         self.compiler = Compiler(recipe.compile, tell)
+        self.halves = None
+        if self.reduced is not None and not self.compiler.on and settled(recipe, device).parallel == "ddp":
+            # a block that is computed again on the way back takes the weights that it finds then
+            self.halves = Halves(network, self.reduced, leave=("backbone",) if recipe.recompute else ())
         self.answer = self.end = None
         if self.compiler.on and recipe.parallel != "fsdp":  # which compiles by parts, and shares out the task's weights
             self.answer = self.compiler(self.asked or network)
@@ -83,7 +89,7 @@ class Learner(nn.Module):
         return torch.cat([shares, total.unsqueeze(0)])
 
     def predict(self, image: torch.Tensor) -> Prediction:
-        with computing_in(self.reduced, image.device):
+        with computing_in(self.reduced, image.device), self.halves.in_place() if self.halves else nullcontext():
             return (self.answer or self.asked or self.network)(image)
 
 
