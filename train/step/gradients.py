@@ -146,31 +146,52 @@ class Fsdp(Ddp):
 
 
 class Exact:
-    """Image by image, side by side on threads, gradients summed in float64."""
+    """Image by image, side by side on threads, each of which sums its images' gradients in float64."""
 
     def __init__(self, learner: Learner, recipe: Recipe, world: World):
         self.learner, self.world = learner, world
         self.parameters = [p for p in learner.parameters() if p.requires_grad]
         self.threads = torch.get_num_threads()
-        self.pool = ThreadPoolExecutor(self.threads, thread_name_prefix="image")
+        self.pool = ThreadPoolExecutor(self.threads, thread_name_prefix="images")
+        self.sums: list[Sum] = []  # one a thread that had images; kept, as fresh memory takes time
 
     def __call__(self, batch: Batch, count: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+        images = cut(batch, 1)
+        threads = min(self.threads, len(images))
+        shares = [images[first::threads] for first in range(threads)]
+        self.sums += [Sum(self.parameters) for _ in shares[len(self.sums) :]]
         torch.set_num_threads(1)  # inside an operator, whose sums would depend on it
         try:
-            parts = list(self.pool.map(lambda image: self.of(image, count, scale), cut(batch, 1)))
+            losses = list(self.pool.map(lambda share, into: self.of(share, into, count, scale), shares, self.sums))
         finally:
             torch.set_num_threads(self.threads)
-        gradient = self.world.sum(sum_wide([gradient for gradient, _ in parts]))
-        sizes = [p.numel() for p in self.parameters]
-        for parameter, values in zip(self.parameters, gradient.split(sizes), strict=True):
-            parameter.grad = torch.empty_like(parameter).copy_(values.view_as(parameter))
-        return sum_wide([losses for _, losses in parts])
+        first, *others = self.sums[:threads]
+        for other in others:
+            first.flat += other.flat
+        first.flat.copy_(self.world.sum(first.flat))
+        for parameter, values in zip(self.parameters, first.parts, strict=True):
+            parameter.grad = torch.empty_like(parameter).copy_(values)
+        return sum_wide([losses[n % threads][n // threads] for n in range(len(images))])
 
-    def of(self, image: Batch, count: torch.Tensor, scale: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The gradient of a batch of one, all parameters one after the other, and its losses (T,)."""
-        losses = self.learner(image, count)
-        gradients = torch.autograd.grad(losses[-1] * scale, self.parameters)
-        return torch.cat([g.flatten() for g in gradients]), losses[:-1].detach()
+    def of(self, images: list[Batch], into: "Sum", count: torch.Tensor, scale: torch.Tensor) -> list[torch.Tensor]:
+        """The losses (T,) of each of these batches of one; the sum of their gradients goes into `into`."""
+        found = []
+        for number, image in enumerate(images):
+            losses = self.learner(image, count)
+            gradients = torch.autograd.grad(losses[-1] * scale, self.parameters)
+            (torch._foreach_add_ if number else torch._foreach_copy_)(into.parts, gradients)
+            found.append(losses[:-1].detach())
+        return found
+
+
+class Sum:
+    """flat: float64, all parameters one after the other; parts: views of it, each laid out as its parameter is"""
+
+    def __init__(self, parameters: list[nn.Parameter]):
+        sizes = [p.numel() for p in parameters]
+        self.flat = torch.zeros(sum(sizes), dtype=torch.float64)
+        places = self.flat.split(sizes)
+        self.parts = [place.as_strided(p.shape, p.stride()) for place, p in zip(places, parameters, strict=True)]
 
 
 def sum_wide(tensors: list[torch.Tensor]) -> torch.Tensor:
