@@ -129,9 +129,12 @@ def _ends(x: torch.Tensor, axis: int) -> torch.Tensor:
 
 def _add_ends(x: torch.Tensor, more: torch.Tensor, axis: int) -> None:
     """To the first and to the last pixels along an axis, which may be the same."""
-    first, last = more.chunk(2, 1)
-    x.narrow(axis, 0, 1).add_(first)
-    x.narrow(axis, x.shape[axis] - 1, 1).add_(last)
+    more = more.unflatten(1, (2, -1)).squeeze(1 + axis)  # (B, 2, C, the other axis)
+    apart = x.shape[axis] - 1
+    if apart == 0:
+        more, apart = more.sum(1, keepdim=True), 1
+    ends = x[:, :, ::apart] if axis == 2 else x[..., ::apart]
+    ends.add_(more.movedim(1, axis))
 
 
 def _back(

@@ -8,11 +8,12 @@ CVPR 2018, section 4.
 """
 
 import torch
+import torch.nn.functional as F
 
 from david.train.losses.masked import wide
 
 SCALES = 4
-AXES = (-1, -2)  # along x, along y
+FARTHEST = 2 ** (SCALES - 1)  # pixels from one to the next that it is compared with
 
 
 def gradient_matching(prediction: torch.Tensor, target: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
@@ -22,42 +23,45 @@ def gradient_matching(prediction: torch.Tensor, target: torch.Tensor, valid: tor
 
 class _Steps(torch.autograd.Function):
     """The formula of a residual, whose gradient is added up in one place: autograd would fill a whole image with zeros
-    for each side of each difference."""
+    for each side of each difference. Both axes are one tensor of pairs (2, B, 1, h, w), which runs over the border:
+    what lies there is not valid."""
 
     @staticmethod
     def forward(ctx, residual: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-        sums, pairs, signs = [], [], []
+        r, v = (F.pad(x, (0, FARTHEST, 0, FARTHEST)) for x in (residual, valid))
+        sums, numbers, signs = [], [], []
         for k in range(SCALES):
-            r, v = residual[..., :: 2**k, :: 2**k], valid[..., :: 2**k, :: 2**k]
-            for axis in AXES:
-                there = after(v, axis) & before(v, axis)
-                step = torch.where(there, after(r, axis) - before(r, axis), 0)
-                sums.append(torch.linalg.vector_norm(step, 1, (1, 2, 3)))
-                pairs.append(there.sum((1, 2, 3)))
-                signs.append(step.sign_())
-        number = torch.stack(pairs).clamp(min=1)
+            there = torch.logical_and(*pairs(v, residual.shape, 2**k))
+            after, before = pairs(r, residual.shape, 2**k)
+            step = torch.where(there, after - before, 0)
+            sums.append(torch.linalg.vector_norm(step, 1, (2, 3, 4)))
+            numbers.append(there.sum((2, 3, 4)))
+            signs.append(step.sign_())
+        number = torch.stack(numbers).clamp(min=1)
         ctx.save_for_backward(number, *signs)
         ctx.shape = residual.shape
-        return (torch.stack(sums) / number).sum(0)
+        return (torch.stack(sums) / number).sum((0, 1))
 
     @staticmethod
     def backward(ctx, *gradients: torch.Tensor):
         (gradient,) = gradients
         number, *signs = ctx.saved_tensors
-        slopes = iter((gradient / number).view(len(signs), -1, 1, 1, 1).unbind())
-        found = gradient.new_zeros(ctx.shape)
-        for k in range(SCALES):
-            part = found[..., :: 2**k, :: 2**k]
-            for axis, sign in zip(AXES, signs[2 * k : 2 * k + 2], strict=True):
-                slope = sign * next(slopes)
-                after(part, axis).add_(slope)
-                before(part, axis).sub_(slope)
-        return found, None
+        slopes = (gradient / number)[..., None, None, None].unbind()
+        b, c, rows, columns = ctx.shape
+        found = gradient.new_zeros(b, c, rows + FARTHEST, columns + FARTHEST)
+        for k, (sign, slope) in enumerate(zip(signs, slopes, strict=True)):
+            pull = sign * slope
+            after, before = pairs(found, ctx.shape, 2**k)
+            after[0].add_(pull[0])
+            after[1].add_(pull[1])
+            before.sub_(pull.sum(0))
+        return found[..., :rows, :columns], None
 
 
-def after(x: torch.Tensor, axis: int) -> torch.Tensor:
-    return x.narrow(axis, 1, x.shape[axis] - 1)
-
-
-def before(x: torch.Tensor, axis: int) -> torch.Tensor:
-    return x.narrow(axis, 0, x.shape[axis] - 1)
+def pairs(x: torch.Tensor, shape: torch.Size, every: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of x, no view, an image of `shape` with a border behind it: what each `every`-th pixel has next to it along x and
+    along y, (2, B, 1, h, w), and these pixels themselves, (B, 1, h, w). Views."""
+    here = x[..., : shape[-2] : every, : shape[-1] : every]
+    down, across = here.stride()[-2:]
+    there = x.as_strided((2, *here.shape), (down - across, *here.stride()), across)
+    return there, here
