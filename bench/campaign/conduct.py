@@ -107,6 +107,8 @@ def agree(out: Path, about: dict[str, Any]) -> None:
         return
     except ValueError as error:
         raise DavidError(f"{path}: not what a campaign writes there ({error}); name another folder") from error
+    if not isinstance(there, dict):
+        raise DavidError(f"{path}: not what a campaign writes there; name another folder")
     for name, now in about.items():
         if there.get(name) != now:
             raise DavidError(f"{path}: {name} is {there.get(name)} there and {now} now; name another folder")
@@ -114,7 +116,7 @@ def agree(out: Path, about: dict[str, Any]) -> None:
 
 def newest(out: Path) -> dict[str, dict[str, Any]]:
     """The newest row of each part."""
-    return {row["part"]: row for row in rows.read(out / ROWS) if row.get("suite") == SUITE}
+    return {row["part"]: row for row in rows.read(out / ROWS) if row.get("suite") == SUITE and "part" in row}
 
 
 def left(out: Path, parts: list[Part]) -> list[Part]:
