@@ -15,7 +15,7 @@ from test_metric_metrics import slow
 from david.model.predict.predictor import Predictor
 from david.pack import DavidError, Sample
 from david.train.eval import constant
-from david.train.eval.protocols import asking, benchmark, geometry, report, spans, table
+from david.train.eval.protocols import asking, benchmark, geometry, in_metres, report, spans, table
 from david.train.eval.protocols.geometry import Plane
 from david.train.eval.protocols.spans import Span
 from david.train.eval.protocols.truth import Truth, found
@@ -341,13 +341,15 @@ def test_a_turned_plane_costs_its_angle_whatever_its_scale_and_relief_costs_cent
     assert found["pe_planarity_cm"] == pytest.approx(2, rel=0.02) and found["pe_orientation_deg"] < 0.2
     small = np.zeros((48, 64), bool)
     small[:6, :20] = True  # under a twentieth
-    assert all(math.isnan(x) for x in geometry.planes(true, true, everywhere, [Plane(small, flat)], CAMERA).values())
+    for mask, valid in ((small, everywhere), (everywhere, small)):  # of the plane itself, or of it where depth is valid
+        found = geometry.planes(true, true, valid, [Plane(mask, flat)], CAMERA)
+        assert found.pop("pe_planes") == 0 and all(math.isnan(x) for x in found.values())
 
 
 def test_sides_are_judged_by_one_mask():
     true, said = np.array([[1.0, 2, 4, 5, np.nan]]), np.array([[1.0, 3.5, 2.5, 6, 1]])
     found = geometry.sides(said, true, np.isfinite(true))
-    assert found == {"dde_right": 0.5, "dde_near": 0.25, "dde_far": 0.25}
+    assert found == {"dde_right": 0.5, "dde_near": 0.25, "dde_far": 0.25, "dde_pixels": 4}
 
 
 def room_with_planes() -> Sample:
@@ -370,6 +372,42 @@ def test_ibims_measures_edges_planes_and_sides_where_its_files_tell_them():
         told, untold = score.values[name]
         assert told > 0 and math.isnan(untold) and score.means()[name] == told
     assert all(0 < one <= 1 for one in score.values["dde_right"])
+
+
+def test_ibims_geometry_is_of_all_pixels_and_pooled_over_planes_whatever_the_crop_and_the_range_of_other_figures():
+    """As its authors' evaluator has it: depth beyond 10 m and outside Eigen's crop too; a mean over all planes."""
+    one, other = room_with_planes(), sample(1)
+    wall = np.zeros(SIZE, np.uint8)
+    wall[:40] = 1  # above the crop
+    one.values["depth"][:40], other.values["depth"][:40] = one.values["depth"][:40] + 12, 2.0
+    one.values["wall"], one.masks["wall"] = wall, np.ones(SIZE, bool)
+    one.meta["planes"]["wall"] = [[0, 0, 0, 0, 0.0, -1.0, 0.0]]
+    for name in ("floor", "edges"):
+        other.values[name], other.masks[name] = one.values[name], one.masks[name]
+    other = Sample(
+        "other",
+        other.rgb,
+        other.values,
+        other.masks,
+        one.intrinsics,
+        {"planes": {"floor": one.meta["planes"]["floor"]}},
+    )
+    of = truth([one, other])
+    score = benchmark.measure("ibims", of, [Says(of, "metric_depth_m", metres)]).scores[0]
+    planes, right, all_pixels = [], 0, 0
+    for each in (one, other):
+        valid, true, said = each.depth_valid, each.depth_m.astype(np.float64), metres(each).astype(np.float64)
+        for plane in in_metres.planes_of(each):
+            found = geometry.planes(said, true, valid, [plane], each.intrinsics)
+            planes.append([found["pe_planarity_cm"], found["pe_orientation_deg"]])
+        right += ((said <= 3) == (true <= 3))[valid].sum()
+        all_pixels += valid.sum()
+    assert len(planes) == 3 and np.isfinite(planes).all()
+    pooled = score.pooled()
+    assert [pooled["pe_planarity_cm"], pooled["pe_orientation_deg"]] == pytest.approx(np.mean(planes, axis=0), rel=1e-5)
+    by_image = np.mean([np.mean(planes[:2], axis=0), planes[2]], axis=0)
+    assert score.means()["pe_planarity_cm"] == pytest.approx(by_image[0], rel=1e-5) != pooled["pe_planarity_cm"]
+    assert pooled["dde_right"] == pytest.approx(right / all_pixels) and pooled["dde_right"] < 1
 
 
 def test_da2k_counts_pairs_by_the_kind_of_scene():

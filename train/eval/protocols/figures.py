@@ -20,7 +20,8 @@ class Figure:
     how a value is shown; grows: whether more is better
 
     pooled: how the images' values become that of all pixels: `mean` weighs them by their pixels, `root` does so with
-    their squares, `median` counts pixels in a histogram; None: a sum has no such figure"""
+    their squares, `median` counts pixels in a histogram; None: a sum has no such figure; weight: the metric that weighs
+    images there instead of pixels"""
 
     name: str
     of: str
@@ -31,6 +32,7 @@ class Figure:
     form: str = "{:.4f}"
     printed: str | None = None
     grows: bool = False
+    weight: str | None = None
 
 
 ABS_REL = Figure("depth_abs_rel", "depth_abs_rel", "AbsRel", "share", "mean", printed="{:.3f}")
@@ -62,14 +64,17 @@ EDGES = (
     Figure("dbe_accuracy", "dbe_accuracy", "DBE acc", "pixels", None, form="{:.2f}"),
     Figure("dbe_completeness", "dbe_completeness", "DBE compl", "pixels", None, form="{:.2f}"),
 )
-PLANES = (
-    Figure("pe_planarity_cm", "pe_planarity_cm", "PE, cm", "cm", None, form="{:.2f}"),
-    Figure("pe_orientation_deg", "pe_orientation_deg", "PE, deg", "degrees", None, form="{:.2f}"),
+PLANES = tuple(  # over all planes, as iBims-1's authors have them, where others are over all pixels
+    Figure(name, name, heading, unit, "mean", form="{:.2f}", weight="pe_planes")
+    for name, heading, unit in (("pe_planarity_cm", "PE, cm", "cm"), ("pe_orientation_deg", "PE, deg", "degrees"))
 )
-SIDES = (
-    Figure("dde_right", "dde_right", "DDE 3 m", "share", "mean", form="{:.1%}", grows=True),
-    Figure("dde_near", "dde_near", "too near", "share", "mean", form="{:.1%}"),
-    Figure("dde_far", "dde_far", "too far", "share", "mean", form="{:.1%}"),
+SIDES = tuple(
+    Figure(name, name, heading, "share", "mean", form="{:.1%}", grows=grows, weight="dde_pixels")
+    for name, heading, grows in (
+        ("dde_right", "DDE 3 m", True),
+        ("dde_near", "too near", False),
+        ("dde_far", "too far", False),
+    )
 )
 SCENES = ("indoor", "outdoor", "non_real", "transparent_reflective", "adverse_style", "aerial", "underwater", "object")
 PAIRS = tuple(
@@ -111,7 +116,7 @@ def by_image(values: Sequence[float]) -> float:
     return float(np.mean(there)) if there else float("nan")
 
 
-def pooled(figure: Figure, values: Sequence[float], pixels: Sequence[int]) -> float | None:
+def pooled(figure: Figure, values: Sequence[float], pixels: Sequence[float]) -> float | None:
     """A figure of all pixels from those of the images, each with so many pixels; of a median see `score.Score`."""
     if figure.pooled not in ("mean", "root"):
         return None

@@ -103,18 +103,16 @@ def planes(
     depth: np.ndarray, true: np.ndarray, valid: np.ndarray, found: Sequence[Plane], intrinsics: np.ndarray
 ) -> dict[str, float]:
     """Planarity error: how far, in cm, points that should lie in a plane do from the one through them, and by how many
-    degrees that is turned; means over the planes that are large enough, NaN without one.
+    degrees that is turned; means over the planes that are large enough where depth is valid, NaN without one, and how
+    many these are.
 
     depth, true: (H, W) metres; valid: (H, W) bool; intrinsics: (3, 3) in pixels, the image's corner at 0. Predicted
     depth is first scaled so that its median on the plane is the true one."""
-    errors = [_plane(depth, true, valid & one.mask, one.normal, intrinsics) for one in found if _large(one, depth)]
-    errors = [one for one in errors if one is not None]
+    seen = [(valid & one.mask, one.normal) for one in found]
+    large = [one for one in seen if one[0].sum() >= LEAST_SHARE * depth.size]
+    errors = [one for there, normal in large if (one := _plane(depth, true, there, normal, intrinsics)) is not None]
     flat, turned = np.mean(errors, axis=0) if errors else (np.nan, np.nan)
-    return {"pe_planarity_cm": float(flat), "pe_orientation_deg": float(turned)}
-
-
-def _large(plane: Plane, depth: np.ndarray) -> bool:
-    return plane.mask.sum() >= LEAST_SHARE * depth.size
+    return {"pe_planarity_cm": float(flat), "pe_orientation_deg": float(turned), "pe_planes": float(len(errors))}
 
 
 def _plane(
@@ -138,12 +136,13 @@ def _plane(
 
 def sides(depth: np.ndarray, true: np.ndarray, valid: np.ndarray) -> dict[str, float]:
     """Directed depth error: the shares of pixels that stand on the right side of 3 m, wrongly before it (`near`), and
-    wrongly behind (`far`). (H, W) metres and bool; NaN where nothing is valid."""
+    wrongly behind (`far`), NaN where nothing is valid, and how many pixels are. (H, W) metres and bool."""
     if not valid.any():
-        return dict.fromkeys(("dde_right", "dde_near", "dde_far"), np.nan)
+        return dict.fromkeys(("dde_right", "dde_near", "dde_far"), np.nan) | {"dde_pixels": 0.0}
     said, told = depth[valid] <= SIDES_M, true[valid] <= SIDES_M
     return {
         "dde_right": float((said == told).mean()),
         "dde_near": float((said & ~told).mean()),
         "dde_far": float((~said & told).mean()),
+        "dde_pixels": float(said.size),
     }

@@ -5,6 +5,7 @@ pixels that count.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from david.train.losses import alignment
 from david.train.metrics.metric_depth import metric_depth, within
 
 TINY, LARGE = 1e-6, 1e6  # metres that nobody measures
+GEOMETRY_M = 50.0  # as far as iBims-1 reaches, of which edges, planes and sides take all
 NORMAL = slice(4, 7)  # of the numbers that iBims-1 tells of a plane
 Fitted = tuple[np.ndarray, float, float]  # (H, W) float64 metres; the scale and the shift that made them
 
@@ -36,7 +38,8 @@ def depth(said: np.ndarray, sample: Sample, protocol: Protocol, way: str) -> One
     figures = metric_depth(_row(metres[counts]), _row(chosen), _row(np.ones(len(chosen), bool)), span.range_m)
     found = {f"metric_{name}": float(value) for name, value in figures.items()}
     if protocol.geometry:
-        found |= _geometry(metres, sample, counts)
+        whole, _, _ = WAYS[way](said.astype(np.float64), true, counts, replace(span, most_m=GEOMETRY_M))
+        found |= _geometry(whole, sample)
     agrees = _agreement(said[counts], chosen) if way == "metric_depth_m" else 1.0
     return One(found, len(chosen), None, scale, shift, metres.astype(np.float32), agrees)
 
@@ -86,13 +89,15 @@ def _agreement(said: np.ndarray, true: np.ndarray) -> float:
     return float(p @ t / length) if length > 1e-9 * len(true) else float("nan")
 
 
-def _geometry(metres: np.ndarray, sample: Sample, counts: np.ndarray) -> dict[str, float]:
-    """What the sample tells of edges, planes and sides; NaN where it tells nothing."""
-    edges = sample.value("edges") > 0 if "edges" in sample.values else np.zeros(counts.shape, bool)
+def _geometry(metres: np.ndarray, sample: Sample) -> dict[str, float]:
+    """What the sample tells of edges, planes and sides, on all pixels that have a depth, as its authors measure them,
+    whatever the crop and the range of the other figures; NaN where it tells nothing."""
+    true, valid = sample.depth_m.astype(np.float64), sample.depth_valid
+    edges = sample.value("edges") > 0 if "edges" in sample.values else np.zeros(valid.shape, bool)
     return {
         **geometry.boundaries(metres, edges),
-        **geometry.planes(metres, sample.depth_m.astype(np.float64), counts, planes_of(sample), _camera(sample)),
-        **geometry.sides(metres, sample.depth_m, counts),
+        **geometry.planes(metres, true, valid, planes_of(sample), _camera(sample)),
+        **geometry.sides(metres, true, valid),
     }
 
 

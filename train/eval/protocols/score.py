@@ -75,14 +75,16 @@ def _floats(found: Mapping[str, torch.Tensor]) -> dict[str, float]:
 @dataclass
 class Score:
     """One subject on all pictures. fields: that it is measured on, in the protocol's order; values: figure -> one value
-    a picture, NaN where a picture has no such truth; pixels: field -> how many counted in each picture; ways: field ->
-    the field of its prediction that says it, where that has another name"""
+    a picture, NaN where a picture has no such truth; pixels: field -> how many counted in each picture; weights: figure
+    -> what weighs pictures instead, if anything does; ways: field -> the field of its prediction that says it, where
+    that has another name"""
 
     name: str
     protocol: Protocol
     fields: tuple[str, ...]
     values: dict[str, list[float]] = field(default_factory=dict)
     pixels: dict[str, list[int]] = field(default_factory=dict)
+    weights: dict[str, list[float]] = field(default_factory=dict)
     mirrored: int = 0
     ways: dict[str, str] = field(default_factory=dict)
     agrees: list[float] = field(default_factory=list)
@@ -99,6 +101,8 @@ class Score:
             self.pixels.setdefault(name, []).append(one.pixels)
             for figure in self.protocol.figures[name]:
                 self.values.setdefault(figure.name, []).append(one.metrics[figure.of] * figure.factor)
+                if figure.weight:
+                    self.weights.setdefault(figure.name, []).append(one.metrics[figure.weight])
             if one.angles is not None:
                 self.angles.add(one.angles)
             self.mirrored += one.scale <= 0
@@ -115,7 +119,8 @@ class Score:
         found = {}
         for name in self.fields:
             for figure in self.protocol.figures[name]:
-                value = figures.pooled(figure, self.values[figure.name], self.pixels[name])
+                weights = self.weights.get(figure.name, self.pixels[name])
+                value = figures.pooled(figure, self.values[figure.name], weights)
                 if figure.pooled == "median":
                     value = self.angles.quantile(0.5)
                 if value is not None:
