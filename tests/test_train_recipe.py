@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from david.cli import app
+from david.model.config import configure
 from david.pack.errors import DavidError
 from david.train import recipes, run
 from david.train.config import ObjectiveConfig
@@ -219,3 +220,10 @@ def test_the_unofficial_recipes_keep_the_guides_numbers():
         assert (r.optim.rate, r.optim.backbone_scale, r.optim.clip, r.precision) == (rate, 0.1, 1.0, "fp16")
         assert {"alpha_bce", "alpha_l1", "alpha_dice", "normals_cosine"} <= set(r.objective.terms(r.model.heads))
     assert (berhu.model.depth_activation, berhu.model.normals_activation) == ("softplus", "tanh")
+
+
+def test_a_network_is_chosen_whole_by_its_name_and_its_fields_after_it():
+    found = override(recipes.recipe("da2-zoe-guide"), ["model=da2-zoe-vits", "model.pyramid=adapter"])
+    assert found.model == configure("da2-zoe-vits", pyramid="adapter")
+    with pytest.raises(DavidError, match="--set model: a group; .*, or name a network: david-base"):
+        override(recipes.recipe("da2-zoe-guide"), ["model=da2-zoe-vitx"])

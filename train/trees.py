@@ -37,7 +37,8 @@ def from_json(root: type, content: Any, renamed: Renamed) -> Any:
 def override(root: type, content: dict[str, Any], assignments: Sequence[str], renamed: Renamed) -> Any:
     """The tree of `content` with each `path=value` text applied, in order.
 
-    A value is written as in JSON, texts without quotes, tuples as `a,b,c`. All are applied before the whole is checked.
+    A value is written as in JSON, texts without quotes, tuples as `a,b,c`; a network's configuration, whole, by its
+    name. All are applied before the whole is checked.
     """
     for assignment in assignments:
         path, equals, text = (part.strip() for part in assignment.partition("="))
@@ -57,9 +58,13 @@ def override(root: type, content: dict[str, Any], assignments: Sequence[str], re
             group[name] = text
             continue
         kind = _field(_class_of(kind, group), name, path)
+        if kind is ModelConfig and text in models.MODELS:
+            group[name] = to_json(models.MODELS[text])
+            continue
         if _is_group(kind):
-            own = hints(_class_of(kind, group[name]))
-            raise DavidError(f"--set {path}: a group; set one of {', '.join(f'{path}.{field}' for field in own)}")
+            one_of = ", ".join(f"{path}.{field}" for field in hints(_class_of(kind, group[name])))
+            named = f", or name a network: {', '.join(models.MODELS)}" if kind is ModelConfig else ""
+            raise DavidError(f"--set {path}: a group; set one of {one_of}{named}")
         group[name] = _parse(kind, text, f"--set {path}")
     return from_json(root, content, {})
 
