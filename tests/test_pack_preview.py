@@ -79,3 +79,26 @@ def test_a_sheet_of_any_number_fits_a_screen(count: int, tmp_path):
     height, width = picture.shape[:2]
     assert count < 2 or 0.6 < width / height < 3
     assert count < 12 or 0.9 < width / height < 1.9
+
+
+def test_a_cell_has_the_pictures_shape_and_the_same_area_for_all():
+    shapes = ((512, 384), (480, 640), (352, 1216), (100, 10))
+    assert [preview.cell_of(np.zeros((*shape, 3))) for shape in shapes] == [
+        (256, 192),
+        (192, 256),
+        (128, 384),
+        (314, 157),
+    ]
+
+
+def test_single_pixels_of_a_laser_are_grown_by_the_nearest_and_a_mask_stays_as_it_is():
+    rng = np.random.default_rng(0)
+    values, valid = rng.uniform(1, 9, (20, 30)).astype(np.float32), rng.random((20, 30)) < 0.1
+    found, wide = preview.grown(values, valid)
+    for r, c in np.ndindex(20, 30):
+        near = np.s_[max(r - 1, 0) : r + 2, max(c - 1, 0) : c + 2]
+        there = values[near][valid[near]]
+        assert wide[r, c] == bool(there.size) and found[r, c] == (there.min() if there.size else 0)
+    valid[:, 15:] = True
+    same = preview.grown(values, valid)
+    assert same[0] is values and same[1] is valid

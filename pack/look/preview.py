@@ -18,6 +18,9 @@ _INK, _FAINT = (232, 234, 238), (150, 156, 166)
 _ORDER = ("depth", "normals", "alpha")
 REACH_M = 10.0  # below which people read centimetres
 MOST_NUMBERS = 31  # bytes up to here are numbers of things, such as planes, and no shades
+CELL_PX = 256 * 192  # of a cell of a sheet
+LEAST_SHAPE, MOST_SHAPE = 1 / 3, 2.0  # of a cell: rows for each column
+SPARSE = 0.5  # of valid pixels and their neighbours, the share of the valid below which they are points
 GAP_PX, BAR_PX = 6, 22  # between cells, and the height of a line of text
 
 
@@ -44,6 +47,17 @@ def colour_depth(depth: np.ndarray, valid: np.ndarray, span: tuple[float, float]
         warmth = np.round(np.nan_to_num(share).clip(0, 1) * 255).astype(np.uint8)
         out[valid] = cv2.applyColorMap(warmth, cv2.COLORMAP_TURBO).reshape(-1, 3)[:, ::-1]
     return out
+
+
+def grown(values: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(H, W) and bool, where only single pixels are valid, as a laser's: each as 3 x 3, the least over others, so that
+    they still show in a small picture. Else as they are."""
+    around = np.ones((3, 3), np.uint8)
+    wide = cv2.dilate(valid.astype(np.uint8), around) > 0
+    if not valid.any() or valid.sum() > SPARSE * wide.sum():
+        return values, valid
+    least = cv2.erode(np.where(valid, values, np.inf).astype(np.float32), around, borderValue=np.inf)
+    return np.where(wide, least, 0).astype(np.float32), wide
 
 
 def colour_normals(normals: np.ndarray, valid: np.ndarray) -> np.ndarray:
@@ -73,12 +87,13 @@ def sheet(
     rows: Sequence[Sequence[np.ndarray]],
     labels: Sequence[str] = (),
     captions: Sequence[Sequence[str]] = (),
-    cell: tuple[int, int] = (256, 192),
+    cell: tuple[int, int] | None = None,
 ) -> np.ndarray:
-    """Pictures in rows, each fitted into a cell of (rows, columns) pixels with its shape kept.
+    """Pictures in rows, each fitted into a cell of (rows, columns) pixels with its shape kept; by default a cell has
+    the first picture's shape.
 
     labels: heads of the columns; captions: for each row the texts that stand under it, spread evenly over its width"""
-    height, width = cell
+    height, width = cell or cell_of(rows[0][0])
     columns = max(len(row) for row in rows)
     head, foot = BAR_PX * bool(labels), BAR_PX * bool(captions)
     step = height + foot + GAP_PX
@@ -98,6 +113,13 @@ def sheet(
             room = (size[1] - GAP_PX) // len(texts)
             _write(canvas, text, GAP_PX + place * room, top + height + foot, room - GAP_PX, _FAINT)
     return canvas
+
+
+def cell_of(picture: np.ndarray) -> tuple[int, int]:
+    """Rows and columns of a cell for pictures of this one's shape: of one area for all, and neither very long nor very
+    high."""
+    shape = min(max(picture.shape[0] / picture.shape[1], LEAST_SHAPE), MOST_SHAPE)
+    return round((CELL_PX * shape) ** 0.5), round((CELL_PX / shape) ** 0.5)
 
 
 def names(samples: Iterable[Sample]) -> list[str]:
@@ -144,13 +166,14 @@ def caption(sample: Sample) -> str:
     return "  ".join(part for part in (sample.key, str(sample.meta.get("scenario") or ""), told) if part)
 
 
-def contact_sheet(samples: Iterable[Sample], path: Path, cell: tuple[int, int] = (256, 192)) -> None:
+def contact_sheet(samples: Iterable[Sample], path: Path, cell: tuple[int, int] | None = None) -> None:
     """Write a PNG with RGB and all fields of each sample, so many samples side by side that it fits a screen.
 
     Raises DavidError where there is no sample."""
     shown = list(samples)
     if not shown:
         raise DavidError(f"{path}: no samples to show")
+    cell = cell or cell_of(shown[0].rgb)
     height, width = cell[0] + BAR_PX + GAP_PX, (1 + len(names(shown))) * (cell[1] + GAP_PX)
     write_png(path, contact_sheet_of(shown, cell, _across(len(shown), height, width)))
 

@@ -113,14 +113,15 @@ def disparity(output: torch.Tensor, target: Target, batch: Batch) -> list[Column
 
 
 def _in_metres(said: torch.Tensor, target: Target, label: str) -> list[Column]:
+    """The prediction is shown all over: a laser's truth is of single pixels."""
     true, predicted, valid = (array(one)[..., 0] for one in (target.value, said, target.valid))
     spans = [preview.depth_span(*each) for each in zip(true, valid, strict=True)]
     ranges = [f"{near:.2f} to {far:.2f} m" for near, far in spans]
     shown = [
-        Column(name, [preview.colour_depth(*e) for e in zip(each, valid, spans, strict=True)], captions)
+        Column(name, [preview.colour_depth(*e) for e in zip(*each, spans, strict=True)], captions)
         for name, each, captions in (
-            ("depth, near is warm", true, ranges),
-            (label, predicted, ["same colours"] * len(ranges)),
+            ("depth, near is warm", zip(*map(preview.grown, true, valid), strict=True), ranges),
+            (label, (predicted, np.ones_like(valid)), ["same colours"] * len(ranges)),
         )
     ]
     share = np.abs(predicted - true) / true.clip(1e-6)
@@ -187,7 +188,7 @@ def errors(error: np.ndarray, most: float, valid: np.ndarray, label: str, captio
     means = [float(one[there].mean()) if there.any() else None for one, there in zip(error, valid, strict=True)]
     return Column(
         label.format(most),
-        [colour_error(one / most, there) for one, there in zip(error, valid, strict=True)],
+        [colour_error(*preview.grown(one / most, there)) for one, there in zip(error, valid, strict=True)],
         ["nothing valid" if mean is None else caption.format(mean) for mean in means],
     )
 

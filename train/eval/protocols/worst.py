@@ -105,16 +105,17 @@ def depth(sample: Sample, said: Sequence[tuple[np.ndarray, One]]) -> Drawn:
 
 
 def in_metres(sample: Sample, said: Sequence[tuple[np.ndarray, One]]) -> Drawn:
-    """As `depth`, of what was made metres already."""
+    """As `depth`, of what was made metres already; shown all over, since a laser's truth is of single pixels."""
     true, valid = sample.depth_m, sample.depth_valid
     span = preview.depth_span(true, valid)
     drawn = []
     for _, one in said:
         assert one.metres is not None
         metres = thin(one.metres)
-        share = np.abs(metres - true) / np.where(valid, true, 1)
-        drawn.append((preview.colour_depth(metres, valid, span), colour_error(share / METRIC_SHARE, valid)))
-    return preview.colour_depth(true, valid, span), drawn, f"{METRIC_SHARE:.0%} of depth"
+        share = np.abs(metres - true) / np.where(valid, true, 1) / METRIC_SHARE
+        said_all_over = preview.colour_depth(metres, np.ones_like(valid), span)
+        drawn.append((said_all_over, colour_error(*preview.grown(share, valid))))
+    return preview.colour_depth(*preview.grown(true, valid), span), drawn, f"{METRIC_SHARE:.0%} of depth"
 
 
 def normals(sample: Sample, said: Sequence[tuple[np.ndarray, One]]) -> Drawn:
