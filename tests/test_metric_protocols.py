@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 
+import cv2
 import layouts
 import numpy as np
 import pytest
@@ -429,6 +430,38 @@ def test_da2k_counts_pairs_by_the_kind_of_scene():
     assert list(drawn.columns[2].cells)[2:] == ["95.3%", "97.0%", "97.1%"]
     with pytest.raises(DavidError, match="no pixel of it has pairs"):
         benchmark.measure("da2k", truth([sample(0)], ("nearness",)), [Says(of, "metric_depth_m", metres)])
+
+
+def test_kitti_from_its_published_layout_is_a_plain_loop_over_what_both_crops_and_the_range_leave(tmp_path: Path):
+    raw = layouts.kitti(tmp_path / "raw", 1, 2, (355, 1220))
+
+    def metres_of(rgb: np.ndarray) -> np.ndarray:
+        said = (rgb[..., 0].astype(np.float32) - 20) * 0.5  # from below 0 to beyond 80
+        said[200, 400:410], said[201, 400:410] = np.inf, np.nan
+        return said
+
+    class Reads:
+        name, fields = "reads", ("metric_depth_m",)
+
+        def predict(self, rgb: np.ndarray):
+            assert rgb.shape == (352, 1216, 3)
+            return {"metric_depth_m": metres_of(rgb)}
+
+    result = benchmark.measure("kitti", found(table.named("kitti"), raw), [Reads()], accept=["depth"])
+    assert len(result.keys) == 1 and "1 more image has no true depth that counts, and is left out." in result.notes
+    rgb, depth, _ = (raw / "kitti_eigen_test_files_with_gt.txt").read_text().split()[:3]
+    seen, steps = (cv2.imread(str(raw / one), cv2.IMREAD_UNCHANGED) for one in (f"raw/{rgb}", f"gts/{depth}"))
+    assert seen is not None and steps is not None
+    said, true = metres_of(seen[3:, 2:1218, ::-1]), steps[3:, 2:1218] / 256
+    pairs = [
+        (float(said[r, c]), float(true[r, c]))
+        for r in range(int(0.40810811 * 352), int(0.99189189 * 352))
+        for c in range(int(0.03594771 * 1216), int(0.96405229 * 1216))
+        if 1e-3 < true[r, c] < 80
+    ]
+    assert len(pairs) > 10_000 and true.max() > 80 and min(p for p, _ in pairs) < 0
+    for name, expected in slow(pairs, (1e-3, 80.0)).items():
+        assert result.scores[0].values[f"metric_{name}"][0] == pytest.approx(expected, rel=1e-4), name
 
 
 def test_spans_leave_out_what_is_not_strictly_within():

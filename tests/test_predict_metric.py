@@ -18,6 +18,7 @@ from david.model.predict.fields import Fields
 from david.model.predict.onnx_file import OnnxEngine
 from david.model.predict.outputs import Look, Shot
 from david.model.predict.points import Camera
+from david.model.predict.steady import Steady, reference
 from david.pack.errors import DavidError
 
 METRES = 0.6 + 6 * np.linspace(0, 1, 96 * 128, dtype=np.float32).reshape(96, 128) ** 2
@@ -141,6 +142,26 @@ def test_predict_writes_metres_as_the_network_says_them(networks: dict[str, Path
         ask(*words, "--out", tmp_path / "out", "--save", saves, "--no-progress", "--fit", "stretch")
     with pytest.raises(DavidError, match="--save alpha needs alpha, but"):
         ask(*words, "--out", tmp_path / "new", "--save", "alpha", "--no-progress")
+
+
+def test_steadied_metres_are_smoothed_and_never_brought_to_another_scale() -> None:
+    """A frame's metres are its own: no line is fitted, after a cut they are as they are said, and nothing drifts."""
+    rng = np.random.default_rng(0)
+    rgb, other = (cv2.resize(rng.integers(0, 256, (n, n, 3), np.uint8), (96, 96)) for n in (16, 96))
+    true = np.linspace(1, 4, 96 * 96, dtype=np.float32).reshape(96, 96)
+    said = [true * (1 + 0.05 * rng.standard_normal(true.shape).astype(np.float32)) for _ in range(40)]
+    keeps = Steady(reference([{"metric_depth_m": one[None]} for one in said[::8]]))
+    assert keeps.reference is not None and 0.8 < keeps.reference.low < 1.1 and 3.9 < keeps.reference.high < 4.6
+    out = [keeps(rgb, {"metric_depth_m": one[None]}, index / 24)["metric_depth_m"][0] for index, one in enumerate(said)]
+    assert np.array_equal(out[0], said[0])
+    assert all(abs(np.mean(one / true) - 1) < 0.003 for one in out)
+    assert 3 * np.abs(out[-1] - out[-2]).mean() < np.abs(said[-1] - said[-2]).mean()
+    far = 2 * true
+    cut = keeps(other, {"metric_depth_m": far[None]}, 2.0)["metric_depth_m"][0]
+    assert np.array_equal(cut, far)
+    for index in range(60):  # what lasts comes from the network: another scale without any motion
+        last = keeps(other, {"metric_depth_m": 1.2 * far[None]}, 2.0 + (index + 1) / 24)["metric_depth_m"][0]
+    assert np.median(last / far) == pytest.approx(1.2, rel=0.02)
 
 
 @pytest.mark.parametrize(

@@ -151,8 +151,9 @@ def _notes(benchmark: str, truth: Truth, measured: int, scores: Sequence[Score])
         if score.mirrored:
             of = f"depth of {score.mirrored:,} of {measured:,} images"
             notes.append(f"{score.name}: {of} does not grow with distance, and counts as flat.")
-    if measured != truth.images:
-        notes.append(f"{truth.images - measured:,} more images have no true depth that counts, and are left out.")
+    if left_out := truth.images - measured:
+        what = ("image has", "is") if left_out == 1 else ("images have", "are")
+        notes.append(f"{left_out:,} more {what[0]} no true depth that counts, and {what[1]} left out.")
     return notes
 
 
