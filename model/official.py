@@ -29,6 +29,7 @@ WRAPPED = re.compile(r"(?:module\.|_orig_mod\.)+")
 CHUNKED = re.compile(r"\bblocks\.\d+\.(\d+)\.")  # a block's own number follows its chunk's
 CORE = "core.core."
 TRUNK, HEAD = "pretrained.", "depth_head."
+LAST = "head.last."  # under our names: what says disparity, or a share of the metres
 # What ZoeDepth's distribution over K bins keeps beside its weights: 0 .. K - 1, and K - 1.
 NUMBERS, MOST = (f"conditional_log_binomial.log_binomial_transform.{name}" for name in ("k_idx", "K_minus_1"))
 JUDGED, PLAIN = 252, 0.999  # side in pixels of what a file is judged by, and the share of pixels that is plain

@@ -94,23 +94,28 @@ def load_backbone(network: Network, source: Path | None = None) -> KeyReport:
     return report
 
 
-def load_whole(network: Network, source: Path) -> KeyReport:
+def load_whole(network: Network, source: Path, told: ModelConfig | None = None) -> KeyReport:
     """Fill the network from another one's file, `save`'s, a checkpoint's or another implementation's: whatever has
     the same name and shape.
 
-    Raises DavidError, with the network as it was, where less than half of its parameters are there."""
+    told: what the file is the weights of, which is then held to all of them. What Depth Anything V2's last layer says,
+    disparity or a share of the metres, is left to be drawn where the file's is the other: a sigmoid of disparity is
+    nearly 1 everywhere, where it learns nothing.
+
+    Raises DavidError, with the network as it was, where less than half of its parameters are there, nor the whole
+    backbone."""
     readable.as_network(source)
     try:
-        if isinstance(network.config, Dinov2Config):
-            state = official.opened(source)
-            state = official.known(source, state, network.config) if official.looks_so(state) else state
-        else:
-            state = pickled.read(source) if readable.is_pickled(source) else safetensors.torch.load_file(source)
+        state, whose = _begun_with(network.config, source, told)
     except (OSError, SafetensorError) as error:
         raise DavidError(f"{source}: expected a network's weights ({foreign.first_line(error)})") from error
+    ours = network.config
+    if whose and isinstance(ours, DepthAnythingConfig) and _says_shares(whose) != _says_shares(ours):
+        state = {name: tensor for name, tensor in state.items() if not name.startswith(official.LAST)}
     state, resized = _on_grid(network.backbone.vit, state, "backbone.vit.pos_embed")
     fitting, report = match(network, "network", state, str(source), resized)
-    if report.share < LEAST_OF_WHOLE:
+    backbone = {name for name in network.state_dict() if name.startswith("backbone.")}
+    if report.share < LEAST_OF_WHOLE and not backbone <= fitting.keys():
         raise DavidError(
             f"{source}: expected weights that fill at least {LEAST_OF_WHOLE:.0%} of the network's parameters, found "
             f"{report}; take the model settings that they were trained with, and for a backbone's own weights "
@@ -118,6 +123,29 @@ def load_whole(network: Network, source: Path) -> KeyReport:
         )
     network.load_state_dict(fitting, strict=False)
     return report
+
+
+def _begun_with(
+    config: ModelConfig, source: Path, told: ModelConfig | None
+) -> tuple[foreign.State, ModelConfig | None]:
+    """A file's tensors under our names, and what they are the weights of, where that is known. Raises DavidError where
+    it isn't, and has to be."""
+    if told is not None:
+        return load_others(source, told).state_dict(), told
+    if not isinstance(config, Dinov2Config):
+        return pickled.read(source) if readable.is_pickled(source) else safetensors.torch.load_file(source), None
+    state = official.opened(source)
+    if not official.looks_so(state):
+        about = None if readable.is_pickled(source) else label.read(source)
+        return state, _config(source, about) if about else None
+    if isinstance(config, DepthAnythingConfig):
+        raise DavidError(f"{source}: {official.UNTOLD}; say {source}@da2-vitl and so on")
+    return official.known(source, state, config), None
+
+
+def _says_shares(config: ModelConfig) -> bool:
+    """Whether its last layer, through a sigmoid, says shares of the farthest depth, and not disparity."""
+    return isinstance(config, DepthAnythingConfig) and config.max_depth is not None
 
 
 def match_backbone(vit: ViT, state: foreign.State, source: str) -> tuple[foreign.State, KeyReport]:

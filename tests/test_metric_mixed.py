@@ -1,15 +1,18 @@
-"""NYU Depth V2 and SUN RGB-D train together in metres, each with its own holes: stopped, resumed, shared by ranks."""
+"""NYU Depth V2 and SUN RGB-D train together in metres, each with its own holes: stopped, resumed, shared by ranks, and
+from an official file."""
 
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from depth_anything_file import TINY, drawn
 from layouts import nyu, sunrgbd
 from safetensors.torch import load_file
 
-from david.model import build
+from david.model import build, official, weights
 from david.model.config import configure
+from david.pack.errors import DavidError
 from david.pack.work import build as packing
 from david.pack.work import plan
 from david.pipeline.loader import Loader
@@ -18,6 +21,7 @@ from david.train.distributed import World
 from david.train.journal import read
 from david.train.loop import train
 from david.train.recipe import override
+from david.train.start import Start
 from david.train.step.step import Step
 
 pytestmark = pytest.mark.usefixtures("warm")
@@ -48,8 +52,8 @@ def _source(raw: Path):
     return table.chosen(raw)
 
 
-def weights(run: Path) -> dict[str, torch.Tensor]:
-    return load_file(shelf.path_of(run / "checkpoints", 6) / shelf.MODEL)
+def weights_of(run: Path, step: int = 6) -> dict[str, torch.Tensor]:
+    return load_file(shelf.path_of(run / "checkpoints", step) / shelf.MODEL)
 
 
 def test_a_mixture_in_metres_goes_on_to_the_bit_on_one_rank_and_on_two(mixed: list[Path], tmp_path: Path):
@@ -61,7 +65,7 @@ def test_a_mixture_in_metres_goes_on_to_the_bit_on_one_rank_and_on_two(mixed: li
     one, other = (list(read(tmp_path / name / "journal.jsonl")) for name in ("through", "broken"))
     assert [line["loss"] for line in one] == [line["loss"] for line in other] and len(one) == 6
     assert all(line[name] > 0 for line in one for name in ("metric_zoe_silog", "metric_zoe_gradient"))
-    ours, theirs = weights(tmp_path / "through"), weights(tmp_path / "broken")
+    ours, theirs = weights_of(tmp_path / "through"), weights_of(tmp_path / "broken")
     assert ours.keys() == theirs.keys() and all(ours[name].equal(theirs[name]) for name in ours)
 
 
@@ -83,3 +87,61 @@ def test_both_sets_teach_metres_each_where_it_is_valid_and_within_reach(mixed: l
     batch.targets["depth"].value[beyond] *= 0.999  # still beyond
     again, _ = step.task(step.network, batch)
     assert torch.equal(terms, again)
+
+
+SIZES = {name: ",".join(map(str, value)) if isinstance(value, tuple) else value for name, value in TINY.items()}
+KIND = "da2-vits," + ",".join(f"{name}={value}" for name, value in SIZES.items())
+GUIDE = override(
+    recipes.recipe("da2-zoe-guide"),
+    [
+        *("model.backbone=vit_small_patch14_dinov2", *(f"model.{name}={value}" for name, value in SIZES.items())),
+        *("data.height=28", "data.width=42", "data.threads=1", "steps=4", "optim.every=2", "picture_every=0"),
+    ],
+)
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A relative file in Depth Anything V2's names."""
+    path = tmp_path_factory.mktemp("published") / "da2.pth"
+    torch.save(drawn(0), path)
+    return path
+
+
+def test_the_guides_recipe_goes_on_from_an_official_file_with_a_frozen_encoder_or_at_a_tenth(
+    mixed: list[Path], published: Path, tmp_path: Path
+):
+    begin = Start(Path(f"{published}@{KIND}"))
+    begin.check()
+    (said,) = begin.fill(build(GUIDE.model), GUIDE)
+    assert "of the network's parameters from" in said and "missing: pyramid.projects.0.weight" in said
+    assert "misshapen" not in said and "unexpected: pyramid.taps.0" in said
+    how = {"shards": mixed, "device": "cpu", "speaks": False}
+    train(GUIDE, out=tmp_path / "through", begin=begin, **how)
+    train(GUIDE, out=tmp_path / "broken", begin=begin, stop=2, **how)
+    train(GUIDE, out=tmp_path / "broken", begin=begin, **how)
+    through, broken = (weights_of(tmp_path / name, 4) for name in ("through", "broken"))
+    assert all(through[name].equal(broken[name]) for name in through)
+    began = official.read(published, configure("da2-vits", **TINY))
+    trunk = [name for name in began if name.startswith("backbone.")]
+    assert all(through[name].equal(began[name]) for name in trunk)
+    lines = list(read(tmp_path / "through" / "journal.jsonl"))
+    assert [line["rate"] for line in lines] == pytest.approx([1e-4, 1e-4, 1e-5, 1e-5])
+    free = override(GUIDE, ["optim.frozen_backbone=false", "steps=1"])
+    train(free, out=tmp_path / "free", begin=begin, **how)
+    moved = weights_of(tmp_path / "free", 1)
+    for part, rate in (("backbone.", 1e-5), ("head.narrow.", 1e-4)):  # AdamW's first step is as long as the rate
+        far = max(float((moved[name] - began[name]).abs().max()) for name in began if name.startswith(part))
+        assert far == pytest.approx(rate, rel=0.02), part
+
+
+def test_a_relative_file_gives_a_metric_network_all_but_what_says_disparity(published: Path):
+    metric = build("da2-vits-metric", **TINY)
+    with pytest.raises(DavidError, match="don't tell what it is: give a kind, such as da2-vitl for relative"):
+        weights.load_whole(metric, published)
+    report = weights.load_whole(metric, published, configure("da2-vits", **TINY))
+    assert report.missing == ("head.last.weight", "head.last.bias") and not report.unexpected
+    same = weights.load_whole(build("da2-vits", **TINY), published, configure("da2-vits", **TINY))
+    assert same.share == 1
+    with pytest.raises(DavidError, match="--from .*no.pth@da2-vits: no such file or folder"):
+        Start(Path(f"{published.parent}/no.pth@da2-vits")).check()
