@@ -86,6 +86,9 @@ class Distill(Task):
 
     def join(self, network: Network) -> Predict | None:
         device = next(network.parameters()).device
+        for teacher in self.teachers:
+            if teacher.network is not None:
+                teacher.network.to(device)
         if self.config.hold:
             self.began = copy.deepcopy(network).eval().requires_grad_(False)
         if not self.config.features:

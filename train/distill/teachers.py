@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from david.model import Network
+from david.model import Network, readable
 from david.model.prediction import Prediction
 from david.pack.errors import DavidError
 from david.pack.files import sha256
@@ -37,12 +37,9 @@ class Teacher:
     precision: str
 
     def __call__(self, image: torch.Tensor) -> Prediction:
-        """image: (B, 3, H, W) uint8. What it says, without a gradient. It moves to the image's device when it is first
-        asked there."""
+        """image: (B, 3, H, W) uint8, where the network is. What it says, without a gradient."""
         if self.network is None:
             return self.answer(image)
-        if next(self.network.parameters()).device != image.device:
-            self.network.to(image.device)
         with computing_in(half_precision(self.precision, image.device), image.device):
             return {name: one.detach() for name, one in self.answer(image).items()}
 
@@ -85,6 +82,7 @@ def identity(name: str) -> str:
     """The SHA-256 of a teacher's file, and behind it the kind that is told with the name."""
     path = Path(name)
     if path.suffix.lower() == ".onnx":
+        readable.as_onnx(path)
         return sha256(path)
     file = of_path(path).source
     return sha256(file) + ("" if path.exists() else name.removeprefix(str(file)))
