@@ -122,11 +122,19 @@ class Server:
             prctl(SUBREAPER, 1, 0, 0, 0)
             try:
                 socket.send_fds(self._end, [json.dumps(asked).encode()], list(handles.values()))
-                pid = self._end.recv(20)
+                return int(self._end.recv(20))
+            except ValueError as error:
+                self._end.close()
+                raise RuntimeError("the server has ended; what it said stands on the standard error stream") from error
+            except BaseException:  # as when a test has taken too long: what comes later is no answer to the next
+                self._end.close()
+                raise
             finally:
                 prctl(SUBREAPER, 0, 0, 0, 0)
-        assert pid, "the server of forked processes has ended; what it said stands on the standard error stream"
-        return int(pid)
+
+    @property
+    def ended(self) -> bool:
+        return self._end.fileno() < 0
 
 
 _own: Server | None = None
@@ -135,6 +143,7 @@ _own: Server | None = None
 def _server() -> Server | None:
     """That of this process; None in what was forked by other ways, which has none."""
     global _own
+    _own = None if _own and _own.ended else _own
     if _own is None and os.getpid() == FIRST:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:

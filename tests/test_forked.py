@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -89,3 +90,19 @@ def test_what_is_spawned_has_torch_and_so_has_what_it_spawns() -> None:
         process.start()
         process.join()
     assert process.exitcode == 3
+
+
+def test_a_start_that_was_broken_off_leaves_no_answer_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    server = forked.Server(ours)
+    monkeypatch.setattr(forked, "FIRST", 0)  # where there is none, none is made
+    monkeypatch.setattr(forked, "_own", server)
+    assert forked._server() is server
+
+    def late(*_: object) -> None:
+        raise TimeoutError
+
+    with monkeypatch.context() as patch, theirs, pytest.raises(TimeoutError):
+        patch.setattr(socket, "send_fds", late)
+        server.fork(["-c", "1"], {})
+    assert server.ended and forked._server() is None
