@@ -208,4 +208,4 @@ def test_the_kept_rows_say_what_decoder_heads_and_losses_were_and_are() -> None:
     before, now = rows[0], rows[-1]
     assert sums(now, "scatters") == sums(now, "waits") == 0 < sums(before, "scatters")
     assert sums(now, "read", "written") < 2 / 3 * sums(before, "read", "written")
-    assert sums(now, "kernels") < sums(before, "kernels")
+    assert sums(now, "kernels") < 2 / 3 * sums(before, "kernels")
