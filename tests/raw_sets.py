@@ -5,8 +5,6 @@ from pathlib import Path
 import pytest
 import starters
 
-from david.pack.work import build, plan
-
 
 @pytest.fixture(scope="session")
 def two_zips(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -14,12 +12,4 @@ def two_zips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("two_zips")
     for number in range(2):
         starters.tiny_raw(folder / f"SynthHuman_{number:04}.zip", samples=12, first=12 * number)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def packed_zips(two_zips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`two_zips` packed as `raw` is to `shards`: train and val, several shards each."""
-    folder = tmp_path_factory.mktemp("packed_zips") / "shards"
-    build.build(two_zips, folder, plan.PackOptions(val_fraction=0.25, shard_samples=7), workers=1)
     return folder
