@@ -13,6 +13,7 @@ from david.bench.counts_command import counts
 from david.bench.doctor.command import doctor
 from david.bench.keep import keep
 from david.bench.options import RESULTS, Batches, Out, RecipeName, Rounds
+from david.bench.plan.command import plan, reduce
 from david.bench.scale.command import scale
 from david.pack.errors import DavidError
 from david.pack.options import AsJson, Device, Ranks, Raw, Settings, Workers, aside
@@ -33,7 +34,8 @@ def register(app: typer.Typer) -> None:
     bench.command()(counts)
     bench.command()(campaign)
     bench.command()(compare)
-    bench.command()(scale)
+    for one in (plan, reduce, scale):
+        bench.command()(one)
     app.command()(doctor)
     app.command()(quickstart)
 

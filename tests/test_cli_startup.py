@@ -91,6 +91,7 @@ def test_wrong_names_and_paths_are_refused_before_anything_slow_is_loaded(shards
         ["bench", "campaign", "--out", "new", "--shards", nowhere],
         ["bench", "campaign", "--out", "new", "--device", "tpu"],
         ["bench", "compare", nowhere],
+        ["bench", "plan", "--gpus", "8", "--recipe", "nope"],
         ["doctor", "--disk", nowhere],
         ["pack", nowhere, "out"],
         ["verify", nowhere],

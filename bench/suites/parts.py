@@ -149,9 +149,14 @@ def all_reduce_ms(step: Step, world: World, times: int = 5) -> float:
 def flops(model: ModelConfig, batch: Batch) -> int:
     """Floating-point operations of the network's forward and backward on one image: matrix products, attention and
     convolutions, a multiplication with its addition as two. Counted on the meta device, where nothing is computed."""
+    return flops_at(model, *batch.image.shape[-2:])
+
+
+def flops_at(model: ModelConfig, height: int, width: int) -> int:
+    """The same for an image of so many pixels."""
     with torch.device("meta"):
         network = build(model)
-        image = torch.empty(1, *batch.image.shape[1:], dtype=torch.uint8)
+        image = torch.empty(1, 3, height, width, dtype=torch.uint8)
     with FlopCounterMode(display=False) as counter:
         said = network(image)
         torch.stack([x.sum() for x in said.values()]).sum().backward()
