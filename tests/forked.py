@@ -220,7 +220,6 @@ def _become(asked: dict[str, Any], handles: list[int]) -> None:
         sys.path[0] = str(Path.cwd())
         _run(partial(runpy._run_module_as_main, what))
     else:
-        sys.path[0] = ""
         _run(partial(exec, compile(what, "<string>", "exec"), main.__dict__))
 
 

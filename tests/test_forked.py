@@ -26,7 +26,8 @@ print(json.dumps({
     "streams": [(s.encoding, s.errors, s.fileno(), s.line_buffering) for s in (sys.stdin, sys.stdout, sys.stderr)],
     "read": sys.stdin.read(),
     "environment": dict(os.environ),
-    "place": [os.getcwd(), sys.path[0], os.getppid(), os.getpgrp() == os.getpid(), os.getsid(0) == os.getpid()],
+    "place": [os.getcwd(), sys.path[0], os.getppid()],
+    "group": [os.getpgrp() == os.getpid(), os.getpgrp() == os.getpgid(os.getppid()), os.getsid(0) == os.getpid()],
     "signals": [str(signal.getsignal(one)) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGCHLD)],
     "parent of what it starts": int(started.stdout) == os.getpid(),
 }))

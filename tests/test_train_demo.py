@@ -310,7 +310,7 @@ def test_the_handler_of_the_page_gives_each_component_its_part(work: Desk, settl
     assert made._queue.max_size == demo_page.WAITING
 
 
-def test_without_gradio_one_sentence_says_what_to_install(tmp_path: Path) -> None:
+def test_without_gradio_one_sentence_says_what_to_install(tmp_path: Path, warm: None) -> None:
     weights.save(network(), tmp_path / "w.safetensors")
     code = "import sys; sys.modules['gradio'] = None; from david.cli import main; main()"
     words = ["demo", "--weights", str(tmp_path / "w.safetensors")]
