@@ -85,7 +85,7 @@ def forecast(recipe: Recipe, data: Data, machine: Machine, kept: list[Kept]) -> 
     storage = f"{machine.storage / 1e9:,.3g} GB/s of each node (--storage)"
     disk = assumed(machine.storage * machine.nodes, "bytes/s", storage)
     rates["storage"] = derived(
-        disk.value / data.each.value, "samples/s", "its bytes/s over a sample's", disk, data.each
+        disk.value / data.each.value, "samples/s", f"{storage} over a sample's bytes", disk, data.each
     )
     slowest = min(rates.values(), key=lambda rate: rate.value)
     sure = list(rates.values())
