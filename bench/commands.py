@@ -196,13 +196,17 @@ def predict(
             show_default="picture",
         ),
     ] = None,
+    cores: Annotated[
+        list[int] | None,
+        typer.Option("--cores", metavar="N", min=1, help="Cores of a turn; repeatable.", show_default="1 and 2"),
+    ] = None,
     rounds: Rounds = 3,
     out: Out = RESULTS,
     as_json: AsJson = False,
 ) -> None:
     """Measure predicting beside a loop as the official demo's.
 
-    Images/s, latency and memory of each, on one and on two cores, with the same ONNX file and the same files written.
+    Images/s, latency and memory of each, with as many cores, the same ONNX file and the same files written.
     """
     from david.model.predict import outputs
 
@@ -213,7 +217,8 @@ def predict(
 
     from david.bench.suites import predict as suite
 
-    keep(lambda: suite.measure(images, onnx, count, megapixels, saves, rounds, console), out, as_json)
+    on = tuple(cores or ())
+    keep(lambda: suite.measure(images, onnx, count, megapixels, saves, rounds, console, on), out, as_json)
 
 
 @bench.command()

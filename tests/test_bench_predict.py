@@ -48,6 +48,10 @@ def test_both_are_measured_on_one_core_and_on_two(tmp_path: Path, monkeypatch: p
         assert all(figure["median"] > 0 for figure in figures.values())
     assert set(result.about["ratios"]) == {"images/s over plain", "latency under plain"}
     assert json.dumps(result.row())
+    result = suite.measure(None, file, 2, 0.02, ("picture",), 1, Console(quiet=True), (1,))
+    assert list(result.figures) == ["david, 1 core", "plain, 1 core"] and "on 1 core;" in result.verdict
+    with pytest.raises(DavidError, match=r"--cores 9999: this process may use \d+"):
+        suite.measure(None, file, 2, 0.02, ("picture",), 1, Console(quiet=True), (1, 9999))
 
 
 def test_what_the_plain_loop_does_not_write_is_refused_before_anything_is_made(tmp_path: Path) -> None:

@@ -40,36 +40,38 @@ def measure(
     saves: tuple[str, ...],
     rounds: int,
     console: Console,
+    on: tuple[int, ...] = (),
 ) -> Result:
     """Predict `count` pictures, those of the folder `images` over and over, or made ones of so many megapixels; by an
-    ONNX file of the multi-task contract, or one that is exported from an untrained `david-smoke`. Raises DavidError
-    where something of it can't be."""
+    ONNX file of the multi-task contract, or one that is exported from an untrained `david-smoke`.
+
+    on: numbers of cores; one and two, where none is given. Raises DavidError where something of it can't be."""
     if unknown := sorted(set(saves) - set(SAVES)):
         raise DavidError(f"--save {unknown[0]}: the plain loop writes {', '.join(SAVES)}")
     have = machine.cores()
+    on = tuple(dict.fromkeys(sorted(on))) or tuple(range(1, min(have, 2) + 1))
+    if on[-1] > have:
+        raise DavidError(f"--cores {on[-1]}: this process may use {have}")
     with tempfile.TemporaryDirectory() as work, console.status("making pictures") as status:
         folder = Path(work) / "in"
         folder.mkdir()
         size = _repeat(images, folder, count) if images else make(folder, count, megapixels)
         file = onnx or _exported(Path(work) / "smoke.onnx")
         contenders: dict[str, Contender] = {
-            f"{who}, {cores} {'core' if cores == 1 else 'cores'}": _turn(who, folder, file, saves, cores)
-            for cores in range(1, min(have, 2) + 1)
+            f"{who}, {_cores(cores)}": _turn(who, folder, file, saves, cores)
+            for cores in on
             for who in ("david", "plain")
         }
         figures = take_turns(contenders, rounds, told=status.update)
-    names = list(figures)
     ratios = {
         quantity: {
-            f"{cores} cores": _ratio(
-                figures[names[2 * cores - 2]][key].median, figures[names[2 * cores - 1]][key].median, key
-            )
-            for cores in range(1, min(have, 2) + 1)
+            _cores(cores): _ratio(*(figures[f"{who}, {_cores(cores)}"][key].median for who in ("david", "plain")), key)
+            for cores in on
         }
         for quantity, key in {"images/s over plain": "rate", "latency under plain": "latency"}.items()
     }
-    best = ratios["images/s over plain"][f"{min(have, 2)} cores"]
-    sentence = f"{best:.2f} times the plain loop on {min(have, 2)} cores; wanted on two: {WANTED}"
+    best = ratios["images/s over plain"][_cores(on[-1])]
+    sentence = f"{best:.2f} times the plain loop on {_cores(on[-1])}; wanted on two: {WANTED}"
     about = {
         **{"ratios": ratios, "images": count, "rounds": rounds, "saves": list(saves)},
         **{
@@ -79,6 +81,10 @@ def measure(
     }
     title = f"predicting {count} images{f' of {size[1]} x {size[0]}' if size else ''}, writing {', '.join(saves)}"
     return Result.of("predict", title, figures, verdict=sentence, about=about)
+
+
+def _cores(number: int) -> str:
+    return f"{number} {'core' if number == 1 else 'cores'}"
 
 
 def _ratio(ours: float, theirs: float, key: str) -> float:
