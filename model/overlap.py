@@ -23,7 +23,9 @@ class Sized(Protocol):
     def bytes(self) -> int: ...
 
 
-Thing, Answer, Outcome = TypeVar("Thing"), TypeVar("Answer"), TypeVar("Outcome")
+Thing = TypeVar("Thing")
+Answer = TypeVar("Answer")
+Outcome = TypeVar("Outcome")
 Read = TypeVar("Read", bound=Sized)
 
 

@@ -31,5 +31,4 @@ def assumed(value: float, unit: str, source: str) -> Told:
 
 def derived(value: float, unit: str, how: str, *parts: Told) -> Told:
     """What follows from other numbers: as sure as the least sure of them."""
-    origin = min((one.origin for one in parts), key=ORDER.index)
-    return Told(value, unit, origin, how)
+    return Told(value, unit, ORDER[min(ORDER.index(one.origin) for one in parts)], how)
