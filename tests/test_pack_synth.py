@@ -211,3 +211,10 @@ def test_zips_of_another_set_are_not_mixed_in(tmp_path):
         synth.write(tmp_path, samples=2, zips=1)
     with pytest.raises(DavidError, match="2 samples can't fill 3 zips"):
         synth.write(tmp_path / "new", samples=2, zips=3)
+    (tmp_path / "SynthHuman_0007.zip").unlink()
+    with zipfile.ZipFile(tmp_path / "SynthHuman_0000.zip", "w") as published:
+        published.writestr("rgb_0000000.png", b"real")
+    before = (tmp_path / "SynthHuman_0000.zip").read_bytes()
+    with pytest.raises(DavidError, match=r"SynthHuman_0000\.zip of another set"):
+        synth.write(tmp_path, samples=2, zips=1)
+    assert (tmp_path / "SynthHuman_0000.zip").read_bytes() == before

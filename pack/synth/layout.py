@@ -10,7 +10,7 @@ import zipfile
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -27,6 +27,7 @@ from david.pack.shards.schema import SCENARIOS
 from david.pack.sources.synthhuman import BACKGROUND, SCENARIO_ENDS
 from david.pack.synth.scene import render
 
+ENDS = "scenario_ends"  # in the comment of each zip that is drawn, and of no other
 LEAST_FOR_PROCESSES = 48  # fewer samples are made sooner than processes are started
 _FAST = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE,
         cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]  # fmt: skip
@@ -137,17 +138,25 @@ def require_seed(seed: int) -> None:
 
 
 def require_no_other(out: Path, paths: list[Path]) -> None:
-    """Raise DavidError where a folder holds other zips than those that are to be written."""
+    """Raise DavidError where a folder holds other zips than those that are to be written, or one that was not drawn: a
+    downloaded one has the same name."""
     others = sorted({path.name for path in out.glob("*.zip")} - {path.name for path in paths})
+    others += [path.name for path in paths if path.exists() and not _drawn(path)]
     if others:
         raise DavidError(f"{out}: holds {others[0]} of another set: name an empty folder, or delete it")
+
+
+def _drawn(path: Path) -> bool:
+    with suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+        return archive.comment.startswith(f'{{"{ENDS}"'.encode())
+    return False
 
 
 @contextmanager
 def zipped(path: Path, ends: tuple[int, ...]) -> Iterator[Callable[[dict[str, bytes]], None]]:
     """A zip that is whole or absent, as a function that adds a sample's members to it; ends: see `scenario_ends`."""
     with whole(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        archive.comment = json.dumps({"scenario_ends": ends}).encode()
+        archive.comment = json.dumps({ENDS: ends}).encode()
 
         def add(members: dict[str, bytes]) -> None:
             for name, data in members.items():
