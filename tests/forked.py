@@ -218,6 +218,7 @@ def _become(asked: dict[str, Any], handles: list[int]) -> None:
     sys.argv = [kind, *words]
     if kind == "-m":
         sys.path[0] = str(Path.cwd())
+        sys.modules.pop(what, None)  # which runpy would warn of
         _run(partial(runpy._run_module_as_main, what))
     else:
         _run(partial(exec, compile(what, "<string>", "exec"), main.__dict__))

@@ -80,7 +80,7 @@ def test_names_from_outside_move_no_cursor(monkeypatch, capfd) -> None:
     assert said == "david: a\\x1b[2Jb [red]c :fire: \\udcff: not there\n"
 
 
-def test_a_folder_that_cannot_be_made_is_said(raw: Path, tmp_path: Path, warm: None) -> None:
+def test_a_folder_that_cannot_be_made_is_said(raw: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "david.cli", "view", raw, "--count", "1", "--out", "/proc/nowhere/gallery.html"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 1
@@ -112,7 +112,7 @@ def test_an_ignored_ctrl_c_stays_ignored(monkeypatch, capfd) -> None:
 
 
 @pytest.mark.parametrize("words", [["--help"], ["recipes"]])
-def test_a_reader_that_goes_early_is_no_error(words: list[str], tmp_path: Path, warm: None) -> None:
+def test_a_reader_that_goes_early_is_no_error(words: list[str], tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     try:
@@ -123,7 +123,7 @@ def test_a_reader_that_goes_early_is_no_error(words: list[str], tmp_path: Path, 
     assert (done.returncode, done.stderr) == (1, "")
 
 
-def test_an_output_that_is_full_is_said(tmp_path: Path, warm: None) -> None:
+def test_an_output_that_is_full_is_said(tmp_path: Path) -> None:
     with Path("/dev/full").open("w") as full:
         command = [sys.executable, "-m", "david.cli", "--help"]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
