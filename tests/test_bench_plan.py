@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 from david.bench import rows
 from david.bench.plan import data, forecast, lookup, show
 from david.bench.plan.forecast import Machine
-from david.bench.plan.ring import Measured, Ring, errors, fit
 from david.bench.plan.told import Told, assumed, counted, derived
+from david.bench.ring import Measured, Ring, errors, fit
 from david.cli import app
 from david.pack.errors import DavidError
 from david.train import recipes

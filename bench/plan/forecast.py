@@ -7,11 +7,11 @@ a sum only what is longer than the backward adds to a step. Evaluation, pictures
 from functools import lru_cache
 from typing import NamedTuple
 
-from david.bench.plan import ring as rings
+from david.bench import ring as rings
 from david.bench.plan.data import Data
 from david.bench.plan.lookup import Kept, newest, on, same_step
-from david.bench.plan.ring import Ring
 from david.bench.plan.told import Told, assumed, counted, derived
+from david.bench.ring import Ring
 from david.bench.suites.peaks import PEAKS
 from david.model.configs.base import ModelConfig
 from david.model.size import STATE_BYTES

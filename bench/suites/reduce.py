@@ -6,8 +6,8 @@ import torch
 import torch.distributed as dist
 
 from david.bench.harness import WARM_UP, Figure, finish
-from david.bench.plan.ring import Measured, Ring, errors, fit
 from david.bench.result import Result, table
+from david.bench.ring import Measured, Ring, errors, fit
 from david.pack.errors import DavidError
 from david.train import distributed
 from david.train.distributed import World
