@@ -14,6 +14,7 @@ from david.bench.doctor.command import doctor
 from david.bench.keep import keep
 from david.bench.options import RESULTS, Batches, Out, RecipeName, Rounds
 from david.bench.plan.command import plan, reduce
+from david.bench.quickstart_command import quickstart
 from david.bench.scale.command import scale
 from david.pack.errors import DavidError
 from david.pack.options import AsJson, Device, Ranks, Raw, Settings, Workers, aside
@@ -284,20 +285,3 @@ def _scan(raw: Path) -> None:
     from david.pack.sources import synthhuman
 
     synthhuman.scan(raw)
-
-
-def quickstart(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for all that it makes.")] = Path("quickstart"),
-    samples: Annotated[int, typer.Option(metavar="N", min=40, help="Samples to make.")] = 300,
-    steps: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Training steps.", show_default="the smoke recipe's")
-    ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Another seed makes other people.")] = 0,
-) -> None:
-    """Do the main job once on drawn data, in minutes on a laptop.
-
-    That is: synth, pack, train, bench and pictures.
-    """
-    from david.bench.quickstart import run
-
-    run(out, samples, steps, seed, console)
