@@ -65,7 +65,9 @@ def measure(
         figures = take_turns(contenders, rounds, told=status.update)
     ratios = {
         quantity: {
-            _cores(cores): _ratio(*(figures[f"{who}, {_cores(cores)}"][key].median for who in ("david", "plain")), key)
+            _cores(cores): _ratio(
+                figures[f"david, {_cores(cores)}"][key].median, figures[f"plain, {_cores(cores)}"][key].median, key
+            )
             for cores in on
         }
         for quantity, key in {"images/s over plain": "rate", "latency under plain": "latency"}.items()
