@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from labelling import OfDepth, Teacher, ask, contents, said, taught
 from starters import at_once
+from test_pipeline_fields import SENSOR, packed
 from typer.testing import CliRunner
 
 from david.cli import app
@@ -217,6 +218,11 @@ def test_other_shards_labels_are_not_joined_and_say_what_they_are(
     told = f"labels of the shard set {theirs}, and {shards} is {ours}, another set or packed anew"
     with pytest.raises(DavidError, match=told):
         sets.load(f"{shards}+{whole}")
+    alike = [packed(tmp_path / name, SENSOR, [(9, 9)] * 3, seed) for name, seed in (("one", 1), ("other one", 2))]
+    its = labelling.labels(alike[0], tmp_path / "its" / "out")
+    assert sets.load(f"{alike[0]}+{its}").tables[1].belongs["shards"] == manifest.load(alike[0]).fingerprint
+    with pytest.raises(DavidError, match=f"and {alike[1]} is {manifest.load(alike[1]).fingerprint[:16]}"):
+        sets.load(f"{alike[1]}+{its}")
     with pytest.raises(DavidError, match=f"{figures}: a shard set, and no labels of {shards}"):
         sets.load(f"{shards}+{figures}")
     with pytest.raises(DavidError, match=f"nowhere: no labels there; make them: david label {figures} --teacher FILE"):
