@@ -213,10 +213,7 @@ def test_looking_in_processes_sees_what_is_there(two_zips: Path) -> None:
 @pytest.fixture(params=["synthetic", "real"])
 def odd(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, dict[str, str]]:
     """Loose samples of every oddity there is, four plain ones, and which is which."""
-    if request.param == "synthetic":
-        folder = tiny_raw(tmp_path / "persons.zip", samples=2, size=(512, 384))
-    else:
-        folder = request.getfixturevalue("samples_dir")
+    folder = request.getfixturevalue({"synthetic": "raw", "real": "samples_dir"}[request.param])
     persons = list(itertools.islice(synthhuman.samples(folder), 2))
     named = {name: f"{number:07}" for number, name in enumerate(people.ODD)}
     for number, (name, change) in enumerate(people.ODD.items()):
