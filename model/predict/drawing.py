@@ -85,8 +85,8 @@ def metres(value: float) -> str:
 
 
 def _bar(out: np.ndarray, reach: Span) -> None:
-    """Into the lower left corner: the colours from near to far, with metres at both ends and in the middle. Not into a
-    picture that is too small to read it."""
+    """Into the lower right corner, where the demo's slider shows what is drawn at first: the colours from near to far,
+    with metres at both ends and in the middle. Not into a picture that is too small to read it."""
     rows, columns = out.shape[:2]
     if rows < BAR_LEAST[0] or columns < BAR_LEAST[1]:
         return
@@ -97,13 +97,13 @@ def _bar(out: np.ndarray, reach: Span) -> None:
     wide = [cv2.getTextSize(word, FONT, size, 1)[0] for word in words]
     across = min(columns - 2 * pad, max(sum(one[0] for one in wide) + 4 * pad, columns // 3))
     tall = 3 * pad + high + max(one[1] for one in wide)
-    top = rows - tall
-    out[top:, : across + 2 * pad] = INVALID
+    top, left = rows - tall, columns - across - pad
+    out[top:, left - pad :] = INVALID
     warmth = np.rint(np.linspace(255, 1, across)).astype(np.uint8)
-    out[top + pad : top + pad + high, pad : pad + across] = cv2.applyColorMap(warmth[None], _WARM)
-    places = (pad, pad + (across - wide[1][0]) // 2, pad + across - wide[2][0])
-    for word, left in zip(words, places, strict=True):
-        cv2.putText(out, word, (left, rows - pad), FONT, size, INK, max(1, round(size)), cv2.LINE_AA)
+    out[top + pad : top + pad + high, left : left + across] = cv2.applyColorMap(warmth[None], _WARM)
+    places = (left, left + (across - wide[1][0]) // 2, left + across - wide[2][0])
+    for word, place in zip(words, places, strict=True):
+        cv2.putText(out, word, (place, rows - pad), FONT, size, INK, max(1, round(size)), cv2.LINE_AA)
 
 
 def side_by_side(rgb: np.ndarray, fields: Fields, depth_span: Span | None = None) -> np.ndarray:

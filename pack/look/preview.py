@@ -16,7 +16,7 @@ from david.pack.shards.sample import Sample
 INVALID = np.array([24, 26, 31], np.uint8)  # also the sheet's ground
 _INK, _FAINT = (232, 234, 238), (150, 156, 166)
 _ORDER = ("depth", "normals", "alpha")
-REACH_M = 10.0  # below which people read centimetres
+REACH_M = 3.0  # below which people read centimetres; rooms reach farther
 MOST_NUMBERS = 31  # bytes up to here are numbers of things, such as planes, and no shades
 CELL_PX = 256 * 192  # of a cell of a sheet
 LEAST_SHAPE, MOST_SHAPE = 1 / 3, 2.0  # of a cell: rows for each column

@@ -83,7 +83,7 @@ function score(entry) {
 
 // A length for people, in centimetres where all of the picture is within reach.
 function length(metres, depth) {
-  return depth.most_m < 10 ? `${(100 * metres).toFixed(1)} cm` : `${metres.toFixed(2)} m`;
+  return depth.most_m < 3 ? `${(100 * metres).toFixed(1)} cm` : `${metres.toFixed(2)} m`;
 }
 
 function scale(depth) {
