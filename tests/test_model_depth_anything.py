@@ -119,9 +119,8 @@ def zoe_file(seed: int, bins: str, size: tuple[int, int]) -> tuple[State, torch.
     return zoe_drawn(seed, bins) | {f"core.core.{name}": tensor for name, tensor in trunk.items()}, image, seen
 
 
-@pytest.mark.parametrize(
-    ("bins", "size"), [*((one, SIZES[0]) for one in BINS_KINDS), ("softplus", SIZES[1]), ("normed", SIZES[2])]
-)
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("bins", BINS_KINDS)
 def test_a_file_of_zoedepth_says_what_a_plain_restatement_says(
     bins: str, size: tuple[int, int], tmp_path: Path
 ) -> None:
