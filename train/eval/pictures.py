@@ -125,7 +125,7 @@ def _in_metres(said: torch.Tensor, target: Target, label: str) -> list[Column]:
         )
     ]
     share = np.abs(predicted - true) / true.clip(1e-6)
-    return [*shown, errors(share, 0.25, valid, "error 0 to {:.0%} of depth", "mean {:.1%}")]
+    return [*shown, errors(share, 0.25, valid, "error 0 to {:.0%} of depth", "mean {:.1%}", points=True)]
 
 
 def normals(output: torch.Tensor, target: Target, batch: Batch) -> list[Column]:
@@ -181,14 +181,16 @@ def together(maps: Mapping[str, torch.Tensor]) -> list[Column]:
     return columns
 
 
-def errors(error: np.ndarray, most: float, valid: np.ndarray, label: str, caption: str) -> Column:
+def errors(error: np.ndarray, most: float, valid: np.ndarray, label: str, caption: str, points: bool = False) -> Column:
     """The error (B, H, W) as a column, with each image's mean over its valid pixels.
 
-    most: what is shown as brightest; label, caption: take that, and the mean"""
+    most: what is shown as brightest; label, caption: take that, and the mean; points: single valid pixels are drawn as
+    large as they show"""
+    show = preview.grown if points else lambda share, there: (share, there)
     means = [float(one[there].mean()) if there.any() else None for one, there in zip(error, valid, strict=True)]
     return Column(
         label.format(most),
-        [colour_error(*preview.grown(one / most, there)) for one, there in zip(error, valid, strict=True)],
+        [colour_error(*show(one / most, there)) for one, there in zip(error, valid, strict=True)],
         ["nothing valid" if mean is None else caption.format(mean) for mean in means],
     )
 
