@@ -72,12 +72,17 @@ def ask(shards: object, weights: Path, out: Path, *more: object) -> str:
 
 def labels(shards: Path, out: Path, teacher: Engine | None = None) -> Path:
     """A sidecar of a set."""
-    from david.train.labels import work
-
     out.parent.mkdir(parents=True, exist_ok=True)
     with taught(out.parent, teacher or Teacher()) as weights:
-        place = loading.found(weights)
-        told = work.label(work.Work(shards, place, out, "", size=SIDE, batch_size=3, part=Part()))
+        return labelled(shards, weights, out)
+
+
+def labelled(shards: Path, weights: Path, out: Path) -> Path:
+    """The same where a network is `taught` already."""
+    from david.train.labels import work
+
+    place = loading.found(weights)
+    told = work.label(work.Work(shards, place, out, "", size=SIDE, batch_size=3, part=Part()))
     assert told.whole is not None
     return out
 

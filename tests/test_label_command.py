@@ -127,10 +127,10 @@ def test_parts_together_are_the_whole_also_at_once(figures: Path, whole: Path, t
     assert "0 samples labelled, 24 were there" in ask(figures, W, Path("out"), "--batch-size", 3)
     assert contents(Path("out")) == contents(whole)
 
-    def job() -> object:
-        return labelling.labels(figures, Path("twice/out").absolute())
-
-    outcomes = at_once([job, job, job])
+    out = Path("twice/out").absolute()
+    out.parent.mkdir()
+    with labelling.taught(out.parent, labelling.Teacher()) as weights:
+        outcomes = at_once([lambda: labelling.labelled(figures, weights, out)] * 3)
     told = [str(one) for one in outcomes if isinstance(one, Exception)]
     assert all("another david label is at work on" in one for one in told) and len(told) < 3
     assert contents(Path("twice/out")) == contents(whole)
