@@ -62,7 +62,7 @@ class Pulse:
                 silent[rank] = 0 if said != last[rank] or said == OVER else silent[rank] + 1
                 last[rank] = said
                 if silent[rank] >= BEATS:
-                    self._kill(said)
+                    self._wake(said)
                     self._end(self._sentence(f"rank {rank}{' on ' + said.split()[1] if said else ''}"))
                     return
 
@@ -79,11 +79,12 @@ class Pulse:
             "same command goes on from the last checkpoint"
         )
 
-    def _kill(self, said: str) -> None:
-        """Let nobody wait for a rank that is stopped on this machine."""
+    def _wake(self, said: str) -> None:
+        """Let a rank that is stopped on this machine end with the others: a launcher's SIGTERM would wait for it. Not by
+        SIGKILL, as its death would be seen before this rank's, which knows why."""
         if said and said.split()[1] == socket.gethostname():
             with suppress(ProcessLookupError, PermissionError):
-                os.kill(int(said.split()[2]), signal.SIGKILL)
+                os.kill(int(said.split()[2]), signal.SIGCONT)
 
 
 def end_process(sentence: str) -> None:

@@ -1,6 +1,7 @@
 """How long it takes to sum so many bytes over the ranks here: gloo on CPUs, NCCL on GPUs."""
 
 import time
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -33,9 +34,10 @@ def measure(rounds: int, device: str) -> Result:
         name: {"bytes": one, "time": found["time"].as_json()}
         for one, (name, found) in zip(SIZES, figures.items(), strict=True)
     }
-    about = {"ranks": size, "rounds": rounds, "backend": "nccl" if kind == "cuda" else "gloo"}
+    about: dict[str, Any] = {"ranks": size, "rounds": rounds, "backend": "nccl" if kind == "cuda" else "gloo"}
     drawn = table(f"a sum over {size} x {kind}", figures)
-    return Result("reduce", kept, drawn, sentence(ring, middles), about | {"fit": ring._asdict()})
+    about |= {"data": {"folder": "none: zeros"}, "fit": ring._asdict()}
+    return Result("reduce", kept, drawn, sentence(ring, middles), about)
 
 
 def seconds(size: int, world: World) -> float:
