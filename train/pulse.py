@@ -80,7 +80,7 @@ class Pulse:
         )
 
     def _wake(self, said: str) -> None:
-        """Let a rank that is stopped on this machine end with the others: a launcher's SIGTERM would wait for it. Not by
+        """Let a rank that is stopped here end with the others, as a launcher's SIGTERM would wait for it. Not by
         SIGKILL, as its death would be seen before this rank's, which knows why."""
         if said and said.split()[1] == socket.gethostname():
             with suppress(ProcessLookupError, PermissionError):
