@@ -66,6 +66,17 @@ def unbroken(shards: Path, tmp_path_factory: pytest.TempPathFactory, drawn) -> P
     return out
 
 
+SMOOTH = ["seed=8"]  # of this seed's first steps none turns a ReLU by a last bit, which Adam would make a thousandth of
+
+
+@pytest.fixture(scope="module")
+def begun(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three steps whose gradients are summed exactly."""
+    out = tmp_path_factory.mktemp("begun") / "run"
+    go(shards, out, override(TINY, SMOOTH), stop=3)
+    return out
+
+
 def assert_same_run(run: Path, unbroken: Path) -> None:
     """Every loss, every sample, every weight, to the bit."""
     assert [record["step"] for record in read(run / "journal.jsonl")] == list(range(1, 15))
@@ -171,14 +182,13 @@ def test_ranks_may_change_in_the_middle_of_an_epoch(shards: Path, unbroken: Path
 
 
 @pytest.mark.parametrize("how", [["micro_batch=1"], ["micro_batch=none"]])
-def test_two_ranks_of_ddp_begin_as_one_process(shards: Path, unbroken: Path, tmp_path: Path, how: list[str]):
+def test_two_ranks_of_ddp_begin_as_one_process(shards: Path, begun: Path, tmp_path: Path, how: list[str]):
     """DDP averages over ranks, the loss is a mean over the global batch: the gradient's norm shows a wrong factor."""
-    out, recipe = tmp_path / "run", override(TINY, ["parallel=ddp", *how])
+    out, recipe = tmp_path / "run", override(TINY, ["parallel=ddp", *SMOOTH, *how])
     distributed.launch(2, train, recipe=recipe, shards=shards, out=out, stop=3, device="cpu", speaks=False)
-    ours, theirs = (list(read(run / "journal.jsonl"))[:3] for run in (out, unbroken))
-    for name, steps in (("loss", 3), ("norm", 2)):  # Adam makes much of a last bit where a gradient is nearly 0
-        found, expected = ([line[name] for line in lines[:steps]] for lines in (ours, theirs))
-        assert found == pytest.approx(expected, rel=1e-4)
+    ours, theirs = (list(read(run / "journal.jsonl")) for run in (out, begun))
+    for name in ("loss", "norm"):
+        assert [line[name] for line in ours] == pytest.approx([line[name] for line in theirs], rel=1e-5)
 
 
 def test_torchrun_joins_and_equals_one_process(shards: Path, unbroken: Path, tmp_path: Path, cold: None):
@@ -191,10 +201,10 @@ def test_torchrun_joins_and_equals_one_process(shards: Path, unbroken: Path, tmp
 
 
 @pytest.mark.parametrize("how", [["micro_batch=3"], ["micro_batch=none"]])
-def test_the_faster_summation_begins_as_the_exact_one(shards: Path, unbroken: Path, tmp_path: Path, how: list[str]):
+def test_the_faster_summation_begins_as_the_exact_one(shards: Path, begun: Path, tmp_path: Path, how: list[str]):
     """Micro-batches of any size, and none: the first steps agree; later ones differ as rounding does."""
-    go(shards, tmp_path / "run", override(TINY, ["parallel=ddp", *how]), stop=3)
-    assert losses(tmp_path / "run") == pytest.approx(losses(unbroken)[:3], rel=3e-5)
+    go(shards, tmp_path / "run", override(TINY, ["parallel=ddp", *SMOOTH, *how]), stop=3)
+    assert losses(tmp_path / "run") == pytest.approx(losses(begun), rel=1e-6)
 
 
 def test_a_run_leaves_what_it_promises(shards: Path, unbroken: Path):
