@@ -16,6 +16,7 @@ from david.bench.options import RESULTS, Batches, Out, RecipeName, Rounds
 from david.bench.plan.command import plan, reduce
 from david.bench.quickstart_command import quickstart
 from david.bench.scale.command import scale
+from david.bench.tune.command import tune
 from david.pack.errors import DavidError
 from david.pack.options import AsJson, Device, Ranks, Raw, Settings, Workers, aside
 
@@ -35,7 +36,7 @@ def register(app: typer.Typer) -> None:
     bench.command()(counts)
     bench.command()(campaign)
     bench.command()(compare)
-    for one in (plan, reduce, scale):
+    for one in (plan, reduce, scale, tune):
         bench.command()(one)
     app.command()(doctor)
     app.command()(quickstart)

@@ -19,13 +19,17 @@ def samples_of(raw: Path, count: int) -> list[tuple[str, Kinds]]:
 def repeated(raw: Path, out: Path, count: int) -> Path:
     """Fill the new folder `out` with `count` loose samples: links under new ids to what `raw` holds, unpacked once."""
     out.mkdir()
+    unpacked: dict[tuple[Path, str], Path] = {}
     for number, (_, kinds) in enumerate(samples_of(raw, count)):
         for kind, member in kinds.items():
-            name = out / f"{kind}_{number:07d}{Path(member.name).suffix}"
+            name, there = out / f"{kind}_{number:07d}{Path(member.name).suffix}", (member.archive, member.name)
             if member.archive.is_dir():
                 name.symlink_to((member.archive / member.name).resolve())
+            elif there in unpacked:
+                name.symlink_to(unpacked[there].name)
             else:
                 name.write_bytes(archive.read(member))
+                unpacked[there] = name
     return out
 
 

@@ -9,14 +9,11 @@ import platform
 import subprocess
 from contextlib import suppress
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import david
 from david.pack import machine
-
-PACKAGES = ("david-train", "torch", "timm", "nvidia-dali-cuda130", "opencv-python-headless", "lz4", "numpy")
 
 
 def hardware() -> dict[str, Any]:
@@ -25,34 +22,13 @@ def hardware() -> dict[str, Any]:
 
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
-        "processor": processor(),
+        "processor": machine.processor(),
         "cores": machine.cores(),
         "memory_gb": round(memory / 1e9, 1),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "gpus": torch.cuda.device_count(),
         "system": f"{platform.system()} {platform.machine()}",
     }
-
-
-def processor() -> str:
-    """This machine's, by name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next(
-        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor()
-    )
-
-
-def versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def commit() -> str | None:
@@ -67,7 +43,7 @@ def commit() -> str | None:
 
 def here() -> dict[str, Any]:
     """What every row of this machine and this david says: commit, hardware, versions."""
-    return {"commit": commit(), "hardware": hardware(), "versions": versions()}
+    return {"commit": commit(), "hardware": hardware(), "versions": machine.versions()}
 
 
 def row(suite: str, figures: dict[str, Any], known: dict[str, Any] | None = None, **about: Any) -> dict[str, Any]:

@@ -18,6 +18,10 @@ Raw = Annotated[
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change a field of the recipe; repeatable.")
 ]
+TunedFile = Annotated[
+    Path | None,
+    typer.Option("--tuned", metavar="FILE", help="Take what `david bench tune` found; what is said here wins."),
+]
 Workers = Annotated[
     int | None,
     typer.Option("--workers", metavar="N", min=1, help="Processes to work in.", show_default="all cores"),

@@ -12,10 +12,10 @@ import typer
 from rich.console import Console
 
 from david.pack import source_options as told
-from david.pack import tables
+from david.pack import tables, tuned
 from david.pack.errors import DavidError, shown
 from david.pack.look import report_page
-from david.pack.options import Workers
+from david.pack.options import TunedFile, Workers
 from david.pack.part import Part
 from david.pack.shards.manifest import NAME, Manifest, require_folder
 from david.pack.sources.table import SOURCES, chosen
@@ -97,6 +97,7 @@ def pack(
         str, typer.Option(metavar="local|ray", help="Pack in processes here, or as Ray tasks.")
     ] = "local",
     workers: Workers = None,
+    tuned_file: TunedFile = None,
     restart: Annotated[bool, typer.Option("--restart", help="Remove first what an earlier pack wrote.")] = False,
     plain: Annotated[
         bool, typer.Option("--no-progress", help="Print a line every few seconds, no live display.")
@@ -125,6 +126,9 @@ def pack(
         shard_samples=shard_samples,
         max_pixels=max_pixels,
     )
+    if tuned_file:
+        workers, said = tuned.workers(tuned_file, workers)
+        console.print(said, soft_wrap=True, markup=False, highlight=False)
     how: dict[str, Any] = {"bad": BadPolicy.parse(on_bad, max_bad), "part": Part.parse(part), "workers": workers}
     how |= {"source": chosen(raw, source, given), "accept": accept or ()}
     if dry_run:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from david.pack import tables
 from david.pack.files import require_place
-from david.pack.options import AsJson, Device, Ranks, Settings
+from david.pack.options import AsJson, Device, Ranks, Settings, TunedFile
 from david.pipeline.options import DEFAULT_CACHE_GB, CacheFolder, CacheGB, MaybeShardNames
 from david.train.labels.command import register as register_label
 from david.train.replay import register as register_replay
@@ -63,6 +63,7 @@ def train(
             show_default="the recipe's",
         ),
     ] = None,
+    tuned_file: TunedFile = None,
     nproc: Ranks = 1,
     backbone_weights: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A file of timm weights to begin with.")
@@ -102,10 +103,12 @@ def train(
     """
     context.with_resource(BetweenSteps())
 
+    from david.pack import tuned as tuned_files
     from david.pipeline.reading import sets
     from david.train import first_look, recipes, run, writers
     from david.train.start import Start
 
+    tuned = tuned_files.read(tuned_file) if tuned_file else None
     chosen = recipes.recipe(recipe) if recipe else None
     fit, assignments = batch_size == "auto", assignments or []
     if batch_size and not fit:
@@ -124,6 +127,7 @@ def train(
     from david.train.metrics import table
     from david.train.recipe import to_json
     from david.train.signals import EXIT_STOPPED, Stopped
+    from david.train.step import tuned as tuning
     from david.train.step.gradients import settled
     from david.train.tasks import table as tasks
 
@@ -131,8 +135,15 @@ def train(
         cache = Path(context.with_resource(tempfile.TemporaryDirectory()))
     folders = run.shards_of(out, shards, cache, cache_gb) if out else sets.located(shards or (), cache, cache_gb)
     folder, resolved, fit = identity.resolve(out, chosen, default, assignments, steps or 1, folders, begin, fit)
-    resolved = replace(settled(resolved, distributed.device_of(device, 0)), objective=tasks.settled(resolved.objective))
-    notes, begins = [], run.stored(folder) is None
+    on, place = distributed.device_of(device, 0), distributed.place(os.environ)
+    resolved = replace(settled(resolved, on), objective=tasks.settled(resolved.objective))
+    begun, notes = run.stored(folder), []
+    begins = begun is None
+    if tuned:
+        given = [one.partition("=")[0].strip() for one in assignments] + ["micro_batch"] * fit
+        where = tuning.Place(max(nproc, place.size), on, sets.load(folders).fingerprint)
+        resolved, said = tuning.applied(tuned, resolved, given, begun.recipe if begun else None, where)
+        notes.append(said)
     if begins and chosen is None and start_from is None:
         notes.append("no --recipe: this trains `smoke`, a toy for a first look; `david recipes` lists the others")
     if fit and resolved.parallel == "exact":
@@ -141,7 +152,6 @@ def train(
     if out is None:
         notes.append(f"no --out: the run's folder is {folder}; the same command goes on there")
     if dry_run:
-        place = distributed.place(os.environ)
         found = forecast(resolved, folders, folder, steps, max(nproc, place.size))
         if place.rank == 0:
             typer.echo("".join(f"{line}\n" for line in ("A dry run: nothing is written.", *notes)), nl=False)
@@ -166,7 +176,7 @@ def train(
     except Stopped as stopped:
         typer.echo(str(stopped), err=True)
         raise typer.Exit(EXIT_STOPPED) from stopped
-    if distributed.place(os.environ).rank == 0:
+    if place.rank == 0:
         if finished.metrics:
             tables.show(Console(), table.table(finished.metrics))
         typer.echo(f"step {finished.step}: {finished.out}")

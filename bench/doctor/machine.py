@@ -27,7 +27,7 @@ def david(asked: Asked) -> Said:
 def system(asked: Asked) -> Said:
     cores, quota = machine.cores(), cpu_quota()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    found = f"{rows.processor()}, {cores} cores, {memory:,.0f} GB; {platform.system()} {platform.release()}"
+    found = f"{machine.processor()}, {cores} cores, {memory:,.0f} GB; {platform.system()} {platform.release()}"
     if quota is not None and quota < cores - 0.5:
         return Said(
             f"{found}; this container may use {quota:.1f} of the cores at a time",

@@ -1,7 +1,10 @@
 """Loader alone, step alone and in parts, both together, and a plain trainer: each by david's own path, in turns."""
 
+import math
 import tempfile
 import time
+import warnings
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -148,11 +151,13 @@ def load_alone(recipe: Recipe, shards: Path, world: World, batches: int) -> Meas
     return figures | {name: ((after[name] - before[name]) / elapsed_s, "share") for name in NAMES}
 
 
-def make_step(recipe: Recipe, world: World) -> Step:
-    """The recipe's step as `david train` makes it, on weights drawn from its seed: values do not change the time."""
+def make_step(recipe: Recipe, world: World, tell: Callable[[str], None] = warnings.warn) -> Step:
+    """The recipe's step as `david train` makes it, on weights drawn from its seed: values do not change the time.
+
+    tell: as of `Step`"""
     torch.manual_seed(recipe.seed)
     network = build(recipe.model).to(world.device).to(memory_format=torch.channels_last)
-    return Step(network, recipe, world)
+    return Step(network, recipe, world, tell)
 
 
 def one_batch(recipe: Recipe, shards: Path, world: World) -> Batch:
@@ -175,21 +180,28 @@ def step_alone(step: Step, batch: Batch, steps: int) -> Measured:
     return {"rate": (samples / (time.perf_counter() - begin), "samples/s")}
 
 
-def both(step: Step, recipe: Recipe, shards: Path, world: World, steps: int) -> Measured:
-    """Samples/s of loader and step together, as training runs, and the share of the time that the step waited."""
+def both(
+    step: Step, recipe: Recipe, shards: Path, world: World, steps: int | None, most_s: float = math.inf
+) -> Measured:
+    """Samples/s of loader and step together, as training runs, and the share of the time that the step waited.
+
+    steps: None for as many as `most_s` seconds hold, and `WARM_UP` at least"""
     device = world.device
     with open_loader(recipe, shards, world) as loader:
         for number in range(1, 1 + WARM_UP):
             step(next(loader), number)
         finish(device)
-        waited_s, begin = 0.0, time.perf_counter()
-        for number in range(1, 1 + steps):
+        waited_s, taken, begin = 0.0, 0, time.perf_counter()
+        while taken != steps:
             batch = next(loader)
             waited_s += loader.wait_s
-            step(batch, number)
+            taken += 1
+            step(batch, min(taken, recipe.steps))  # the schedule knows no other
+            if steps is None and taken >= WARM_UP and world.any(time.perf_counter() - begin > most_s):
+                break
         finish(device)
         elapsed_s = time.perf_counter() - begin
     return {
-        "rate": (steps * recipe.batch_size / elapsed_s, "samples/s"),
+        "rate": (taken * recipe.batch_size / elapsed_s, "samples/s"),
         "waited": (waited_s / elapsed_s, "share"),
     }

@@ -23,6 +23,7 @@ SOAKS = {
     "caches": ["fetch.py", "caches"],
     "train-starters": ["train_starters.py"],
     "train-kills": ["train_kills.py"],
+    "tune": ["tune.py"],
 }
 
 
