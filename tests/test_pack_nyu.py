@@ -102,3 +102,64 @@ def test_it_is_recognised_and_what_is_missing_is_named(
         NyuLabeled().scan(nyu)
     with pytest.raises(DavidError, match="no HDF5 file, .*: it begins with b'no HDF5'"):  # before h5py is asked for
         NyuLabeled().scan(tmp_path / "other.mat")
+
+
+def landscape(count: int = 4) -> tuple[np.ndarray, np.ndarray]:
+    """images (N, 3, W, H) and depths (N, W, H), as the file has them."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (count, 3, 8, 6), np.uint8)
+    return images, rng.uniform(1, 5, (count, 8, 6)).astype(np.float32)
+
+
+HOLDS = {  # what a file holds instead of images and depths, and what is told of it
+    "shares of 1": (lambda i, d: ((i / 255).astype(np.float32), d), "images are float32 and rawDepths float32; expec"),
+    "16 bits": (lambda i, d: (i.astype(np.uint16), d), "images are uint16 and"),
+    "turned back": (lambda i, d: (i.swapaxes(2, 3), d.swapaxes(1, 2)), "would be 8 rows x 6 columns, .* turned back"),
+    "channels last": (lambda i, d: (i.transpose(0, 2, 3, 1), d), r"images of \(4, 8, 6, 3\) and rawDepths .* don't"),
+    "one number": (lambda i, d: (np.uint8(3), d), r"images of \(\) and rawDepths of \(4, 8, 6\) don't agree"),
+    "texts": (lambda i, d: (np.array([b"x"] * 4), d), r"images of \(4,\) and"),
+    "fewer depths": (lambda i, d: (i, d[:3]), r"rawDepths of \(3, 8, 6\) don't agree"),
+    "depth as text": (lambda i, d: (i, d.astype("S8")), "images are uint8 and rawDepths .S8; expected"),
+}
+
+
+@pytest.mark.parametrize("fault", HOLDS)
+def test_a_file_of_other_numbers_or_axes_is_refused_with_what_it_holds(fault: str, tmp_path: Path) -> None:
+    change, told = HOLDS[fault]
+    images, depths = change(*landscape())
+    with h5py.File(tmp_path / nyu_labeled.FILE, "w", userblock_size=512) as file:
+        file["images"], file["rawDepths"] = images, depths
+    with pytest.raises(DavidError, match=told):
+        NyuLabeled().scan(tmp_path)
+
+
+def test_a_file_that_declares_more_than_a_picture_can_be_and_one_that_leads_nowhere_are_refused(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "huge.mat", "w", userblock_size=512) as file:
+        file.create_dataset("images", (2, 3, 100_000, 90_000), np.uint8, chunks=(1, 1, 64, 64))
+        file.create_dataset("rawDepths", (2, 100_000, 90_000), np.float32, chunks=(1, 64, 64))
+    with pytest.raises(DavidError, match=r"images of \(2, 3, 100000, 90000\); at most [0-9,]+ pixels"):
+        NyuLabeled().scan(tmp_path / "huge.mat")
+    with h5py.File(tmp_path / "loop.mat", "w", userblock_size=512) as file:
+        file["images"] = h5py.SoftLink("/images")
+    with pytest.raises(DavidError, match="no HDF5 file with an array `images`"):
+        NyuLabeled().scan(tmp_path / "loop.mat")
+
+
+SPLIT = {  # numbers to train on and to test on, of four samples
+    "in both": ([1, 2, 3], [3, 4]),
+    "from 0": ([0, 1], [2, 3]),
+    "no whole numbers": ([1.5, 2.5], [3, 4]),
+    "no numbers": ([np.nan, 2], [3, 4]),
+    "too few": ([1, 2], [4]),
+    "twice": ([1, 2, 2], [3, 4]),
+}
+
+
+@pytest.mark.parametrize("fault", SPLIT)
+def test_a_split_that_is_none_is_refused(fault: str, tmp_path: Path) -> None:
+    with h5py.File(tmp_path / nyu_labeled.FILE, "w", userblock_size=512) as file:
+        file["images"], file["rawDepths"] = landscape()
+    train, test = (np.array(numbers)[:, None] for numbers in SPLIT[fault])
+    scipy_io.savemat(tmp_path / nyu_labeled.SPLITS, {"trainNdxs": train, "testNdxs": test})
+    with pytest.raises(DavidError, match="does not split the 4 samples of the data, 1 to 4, each of them once"):
+        NyuLabeled().scan(tmp_path)

@@ -55,14 +55,8 @@ class NyuLabeled(Source):
         if not isinstance(path, Path) or not path.is_file():
             raise DavidError(f"{raw}: no {FILE} there")
         kinds = {"rgb": "images", "depth": DEPTHS[self.depth_kind]}
-        shapes = {kind: self._shape(path, name) for kind, name in kinds.items()}
-        (count, channels, *size), (depths, *depth_size) = shapes["rgb"], shapes["depth"]
-        if (channels, depths, depth_size) != (3, count, size):
-            raise DavidError(f"{path}: images of {shapes['rgb']} and {kinds['depth']} of {shapes['depth']} don't agree")
-        splits = _official(self.splits or path.with_name(SPLITS))
-        if sorted(splits) != list(range(1, count + 1)):
-            raise DavidError(f"{self.splits or path.with_name(SPLITS)}: does not split the {count} samples of {path}")
-        area = size[0] * size[1]
+        count, area = _sizes(path, kinds["depth"])
+        splits = _official(self.splits or path.with_name(SPLITS), count)
         sizes = {"rgb": 3 * area, "depth": 4 * area}
         return {
             f"{number:04}": Entry(
@@ -74,13 +68,6 @@ class NyuLabeled(Source):
             )
             for number in range(1, count + 1)
         }
-
-    @staticmethod
-    def _shape(path: Path, name: str) -> tuple[int, ...]:
-        try:
-            return tuple(_opened(path)[name].shape)
-        except (OSError, KeyError, AttributeError) as error:
-            raise DavidError(f"{path}: no HDF5 file with an array `{name}` ({error})") from error
 
     def fields(self, found: Found) -> Fields:
         return (RGB, Field("depth", "f16-affine"))
@@ -137,6 +124,31 @@ def _require_hdf5(path: Path) -> None:
     raise DavidError(f"{path}: no HDF5 file, as {FILE} is: it begins with {begin!r}; download it again")
 
 
+def _sizes(path: Path, depth: str) -> tuple[int, int]:
+    """How many samples the file holds, and each one's pixels. Raises DavidError where its arrays `images` and `depth`
+    are not those of NYU Depth V2: other numbers or axes would make pictures all the same."""
+    held = {}
+    for name in ("images", depth):
+        try:
+            held[name] = (tuple(_opened(path)[name].shape), _opened(path)[name].dtype)
+        except (OSError, KeyError, AttributeError, RuntimeError) as error:
+            raise DavidError(f"{path}: no HDF5 file with an array `{name}` ({error})") from error
+    (images, colours), (depths, metres) = held.values()
+    if len(images) != 4 or images[1] != 3 or depths != (images[0], *images[2:]):
+        raise DavidError(f"{path}: images of {images} and {depth} of {depths} don't agree")
+    if colours != np.uint8 or metres.kind not in "fiu":
+        raise DavidError(f"{path}: images are {colours} and {depth} {metres}; expected uint8 and float32")
+    count, _, width, height = images
+    if height > width:
+        raise DavidError(
+            f"{path}: images of {images} would be {height} rows x {width} columns, but NYU Depth V2's are 480 x 640 and "
+            "lie transposed in its file, as MATLAB has them: were they turned back already?"
+        )
+    if height * width > MAX_PIXELS:
+        raise DavidError(f"{path}: images of {images}; at most {MAX_PIXELS:,} pixels each are read")
+    return count, height * width
+
+
 def _array(member: Member) -> np.ndarray:
     """One sample's part of an array. Raises BadSample where it can't be read."""
     name, _, number = member.name.partition("/")
@@ -146,16 +158,21 @@ def _array(member: Member) -> np.ndarray:
         raise BadSample(member.where, f"can't be read: {error}") from error
 
 
-def _official(path: Path) -> dict[int, str]:
-    """Number, from 1, to `train` or `test`. Raises DavidError where the file is none."""
+def _official(path: Path, count: int) -> dict[int, str]:
+    """Number, from 1, to `train` or `test`. Raises DavidError where the file is none, or does not split so many."""
     if not path.is_file():
         raise DavidError(f"{path}: the official split is not there; download splits.mat beside the data, or --splits")
     content = matlab.load(path)
     try:
-        return {
-            int(number): split
+        both = {
+            split: np.ravel(content[name]).astype(np.float64).tolist()
             for split, name in (("train", "trainNdxs"), ("test", "testNdxs"))
-            for number in np.ravel(content[name])
         }
     except (ValueError, KeyError, TypeError) as error:
         raise DavidError(f"{path}: no split of NYU Depth V2 ({type(error).__name__}: {error})") from error
+    if sorted(number for numbers in both.values() for number in numbers) != list(range(1, count + 1)):
+        raise DavidError(
+            f"{path}: does not split the {count} samples of the data, 1 to {count}, each of them once: it has "
+            f"{len(both['train'])} to train on and {len(both['test'])} to test on"
+        )
+    return {int(number): split for split, numbers in both.items() for number in numbers}
