@@ -120,7 +120,7 @@ def nyu(
         picture(folder / inside / names[1], steps(view, per_metre))
         slash = "/" if split == "train" else ""
         lists[split] += NYU_LINE.format(*(slash + name for name in names))
-    for split, text in lists.items():
+    for split, text in filter(lambda one: one[1], lists.items()):
         (folder / f"nyudepthv2_{split}_files_with_gt.txt").write_text(text)
     return folder
 
@@ -326,6 +326,6 @@ def kitti(folder: Path, train: int = 2, test: int = 2, size: tuple[int, int] = S
             row = f"{fx} 0 {cx - 0.5} 44.8 0 {fy} {cy - 0.5} 0.2 0 0 1 0.003"
             text = f"calib_time: 09-Jan-2012 13:57:47\nP_rect_00: {' '.join('0' * 12)}\nP_rect_02: {row}\n"
             (folder / "raw" / KITTI_DAY / "calib_cam_to_cam.txt").write_text(text)
-    for split, text in lists.items():
+    for split, text in filter(lambda one: one[1], lists.items()):
         (folder / f"kitti_eigen_{split}_files_with_gt.txt").write_text(text)
     return folder

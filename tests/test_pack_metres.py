@@ -153,6 +153,13 @@ def test_a_wrong_line_is_named(fault: str, tmp_path: Path) -> None:
     assert {one.split for one in Nyu().scan(raw, bad).values()} >= {"test"} and len(bad) == 1
 
 
+def test_an_empty_list_is_no_set_without_training_samples(tmp_path: Path) -> None:
+    raw = layouts.nyu(tmp_path / "raw", 2, 1)
+    (raw / "nyudepthv2_train_files_with_gt.txt").write_text("\n")
+    with pytest.raises(DavidError, match="train_files_with_gt.txt: an empty list; expected lines of rgb, depth and fo"):
+        Nyu().scan(raw)
+
+
 def test_a_folder_without_lists_and_another_cameras_list_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DavidError, match="none of nyudepthv2_train_files_with_gt.txt and .* --train-list, --test-list"):
         Nyu().scan(tmp_path)
@@ -252,7 +259,7 @@ def test_raw_depth_in_the_decoded_layout_is_refused_and_so_is_plain_depth_in_the
     raw = layouts.sunrgbd(tmp_path / "b", 1)
     layouts.picture(raw / layouts.SUN_SCENES[0] / "depth" / "0000000_abs.png", steps(views(1)[0]))
     with pytest.raises(
-        BadSample, match=r"8[0-9]% of its depths are beyond 8 m if .* bits rotated.* and 0% if as plain"
+        BadSample, match=r"8[0-9]% of its depths are beyond 8 m if .* bits are rotated, and 0% if as plain"
     ):
         packed(raw)
 
@@ -285,6 +292,17 @@ WRONG_SUN = {
         "NYU0002: is in no split of .*allsplit.mat",
     ),
 }
+
+
+def test_a_scene_of_sunrgbd_in_both_splits_is_refused(tmp_path: Path) -> None:
+    raw = layouts.sunrgbd(tmp_path / "raw")
+    both = np.array([f"/n/fs/SUNRGBD/{scene}/" for scene in layouts.SUN_SCENES], object).reshape(1, -1)
+    path = raw / "SUNRGBDtoolbox/traintestSUNRGBD/allsplit.mat"
+    pytest.importorskip("scipy.io").savemat(path, {"alltrain": both, "alltest": both[:, :1]})
+    with pytest.raises(
+        DavidError, match="allsplit.mat: has 1 scenes to train on and to test on, the first kv1/NYUdata"
+    ):
+        SunRgbd().scan(raw)
 
 
 @pytest.mark.parametrize("fault", WRONG_SUN)
@@ -354,6 +372,38 @@ def test_raw_depth_of_sunrgbd_read_as_plain_is_refused_unless_it_is_said_to_be_p
         packed(tmp_path, Folder(**told))
     (samples,) = packed(tmp_path, Folder(**told, depth_bits="plain")).values()
     assert 8 < np.nanmedian(samples[0].depth_m) < 50
+
+
+def test_plain_depth_that_is_said_to_be_rotated_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "train.json").write_text(json.dumps(listed_rooms(tmp_path)))
+    source = Folder(list=Path("train.json"), columns="rgb=image,depth=depth", depth_scale=0.001, depth_bits="rotated")
+    with pytest.raises(BadSample, match=r"depth/0.png: [89].% of its depths are beyond 8 m .* leave out --depth-bits"):
+        packed(tmp_path, source)
+
+
+def test_depth_of_8_bits_in_millimetres_is_asked_about(tmp_path: Path) -> None:
+    for number, view in enumerate(views(3)):
+        layouts.picture(tmp_path / f"rgb/{number}.png", view.rgb)
+        layouts.picture(tmp_path / f"depth/{number}.png", (view.depth_m * 25.5).astype(np.uint8))
+    source = Folder(rgb="rgb/*.png", depth="depth/*.png", depth_scale=0.001)
+    found = source.scan(tmp_path)
+    seen = [evidence.examine(source.load(*one), source.fields(found))[2] for one in found.items()]
+    (doubt,) = conventions.doubts([Seen(tmp_path, one) for one in seen], source.checks)
+    assert "depth is 0.0" in str(doubt) and "is --depth-scale, metres a step, right?" in str(doubt)
+
+
+def test_a_json_lists_lines_end_where_json_says_and_its_shape_is_told(tmp_path: Path) -> None:
+    (entry, *_), path = listed_rooms(tmp_path), tmp_path / "train.json"
+    (tmp_path / entry["image"]).rename(tmp_path / "a\u2028b\x85c.png")
+    one = {"rgb": "a\u2028b\x85c.png", "depth": entry["depth"]}
+    for text in (json.dumps(one, ensure_ascii=False), json.dumps(one, indent=1), json.dumps([one])):
+        path.write_text(text)
+        assert len(Folder(list=path, depth_scale=0.001).scan(tmp_path)) == 1
+    path.write_text(json.dumps({"train": [one], "val": [one]}, indent=1))
+    with pytest.raises(
+        DavidError, match="expected a list of objects, found one object with lists in train, val; write"
+    ):
+        Folder(list=path, depth_scale=0.001).scan(tmp_path)
 
 
 WRONG_COLUMNS = {

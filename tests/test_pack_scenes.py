@@ -206,6 +206,10 @@ WRONG_PAIRS = {
         {"images/indoor/picture_0.jpg": [{"point1": [60, 20], "point2": [1, 1], "closer_point": "point1"}]},
         r"lies at row 60, column 20 .* but the picture is 48 rows x 64 columns: are they \[row, column\]\?",
     ),
+    "one point": (
+        {"images/indoor/picture_0.jpg": [{"point1": [6, 20], "point2": [6, 20], "closer_point": "point1"}]},
+        "no pair of points: .*both points are the same",
+    ),
     "no picture": (
         {"images/indoor/a.jpg": [{"point1": [1, 2], "point2": [3, 4], "closer_point": "point2"}]},
         "rgb `images/indoor/a.jpg` is not there",
@@ -260,6 +264,14 @@ def test_hypersims_table_decides_what_is_public_and_whose_split(tmp_path: Path) 
     assert 0.03 < share < 0.07
     path.write_text("scene_name,camera_name\nai_001_001,cam_00\n")
     with pytest.raises(DavidError, match="has no column frame_id; expected metadata_images_split_scene_v1.csv"):
+        Hypersim().scan(raw)
+
+
+def test_a_split_of_hypersim_that_is_none_is_named_by_its_line(tmp_path: Path) -> None:
+    raw = layouts.hypersim(tmp_path)
+    path = raw / "metadata_images_split_scene_v1.csv"
+    path.write_text(path.read_text().replace(",val", ",Val Set"))
+    with pytest.raises(DavidError, match=f"{path}, line 3: the split is `Val Set`, expected a-z, 0-9 and _"):
         Hypersim().scan(raw)
 
 

@@ -98,6 +98,8 @@ def _row(where: str, name: str, pairs: Any, split: str) -> Row | BadSample:
             first, second = (one[point] for point in (closer, _POINTS[closer == _POINTS[0]]))
             if closer not in _POINTS or any(type(n) is not int or n < 0 for n in (*first, *second)):
                 raise ValueError("a point's row and column are whole numbers from 0 on")
+            if first == second:
+                raise ValueError("both points are the same")
             (row, column), (other_row, other_column) = first, second
         except (KeyError, TypeError, ValueError) as error:
             return BadSample(where, f"no pair of points: {str(one)[:120]} ({type(error).__name__}: {error})")

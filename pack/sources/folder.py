@@ -62,7 +62,7 @@ class Folder(Source):
             "marked by --depth-invalid",
             smooth=False,
             option="--depth-scale",
-            likely_m=(0.01, 200.0),
+            likely_m=(0.1, 200.0),
         ),
     )
 
@@ -255,15 +255,14 @@ class Folder(Source):
     def _steps(self, member: Member, data: bytes, max_pixels: int) -> np.ndarray:
         """(H, W) whole steps, their bits turned back where that is said. Raises BadSample where it should be said."""
         if self.depth_bits == "rotated":
-            return metres.unrotated(metres.steps(member, data, max_pixels))
+            stored = metres.steps(member, data, max_pixels)
+            if seen := metres.misread(stored, as_rotated=True):
+                raise BadSample(member.where, f"{seen}: leave out --depth-bits rotated")
+            return metres.unrotated(stored)
         steps = picture.steps(member, data, max_pixels)
-        if self.depth_bits is None and steps.dtype == np.uint16 and metres.rotated(steps):
-            raise BadSample(
-                member.where,
-                f"its depths, {steps[steps > 0].min()} to {steps.max()}, are multiples of 8, as in SUN RGB-D's raw "
-                "files, whose bits are rotated: --depth-bits rotated; or --depth-bits plain, if they are right as they "
-                "are",
-            )
+        if self.depth_bits is None and steps.dtype == np.uint16 and (seen := metres.turned(steps)):
+            told = "--depth-bits rotated; or --depth-bits plain, if they are right as they are"
+            raise BadSample(member.where, f"{seen}: {told}")
         return steps
 
     def _normals(self, member: Member, data: bytes, max_pixels: int) -> np.ndarray:

@@ -30,7 +30,7 @@ from david.pack.errors import BadSample, DavidError
 from david.pack.raw import archive, matlab, picture
 from david.pack.raw.archive import MAX_PIXELS, Entry, Found, Member
 from david.pack.shards.sample import Sample
-from david.pack.shards.schema import RGB, Field, Fields
+from david.pack.shards.schema import RGB, SPLIT_NAME, Field, Fields
 from david.pack.sources import listing, metres
 from david.pack.sources.source import Raw, Source
 
@@ -131,5 +131,8 @@ def _official(path: Path) -> dict[tuple[str, str, str], str]:
     for row in reader:
         public = (row["included_in_public_release"] or "").strip().lower() == "true"
         frame = (row["frame_id"] or "").strip().zfill(4)
-        splits[row["scene_name"], row["camera_name"], frame] = row["split_partition_name"].strip() if public else ""
+        split = (row["split_partition_name"] or "").strip() if public else ""
+        if public and not SPLIT_NAME.fullmatch(split):
+            raise DavidError(f"{path}, line {reader.line_num}: the split is `{split[:40]}`, expected a-z, 0-9 and _")
+        splits[row["scene_name"], row["camera_name"], frame] = split
     return splits

@@ -155,7 +155,7 @@ def _plane(where: str, name: str, taken: dict[str, np.ndarray]) -> tuple[np.ndar
     if rows.size and (rows.ndim != 2 or rows.shape[1] < 7 or not np.isfinite(rows).all()):
         raise BadSample(where, f"mask_{name}_paras is of shape {rows.shape}, expected 7 numbers or more a plane")
     count = len(rows) if rows.size else 0
-    if not count <= 255 or mask.min() < 0 or mask.max() > 255:
+    if not count <= 255 or mask.min() < 0 or mask.max() > 255 or not np.array_equal(mask, np.rint(mask)):
         raise BadSample(
             where, f"mask_{name} holds {mask.min()} to {mask.max()}, expected the numbers of {count} planes"
         )

@@ -158,7 +158,15 @@ def _entries(path: Path, text: str) -> Iterator[tuple[str, dict[str, Any] | Valu
         for number, one in enumerate(content, start=1):
             yield f"{path}, entry {number}", one if isinstance(one, dict) else ValueError("it is no object")
         return
-    for number, line in enumerate(text.splitlines(), start=1):
+    if isinstance(content, dict) and (lists := [name for name, one in content.items() if _is_list(one)]):
+        raise DavidError(
+            f"{path}: expected a list of objects, found one object with lists in {', '.join(lists)[:200]}; write each "
+            "to a file of its own"
+        )
+    if isinstance(content, dict):
+        yield f"{path}, entry 1", content
+        return
+    for number, line in enumerate(io.StringIO(text), start=1):
         if not line.strip():
             continue
         try:
@@ -171,6 +179,11 @@ def _entries(path: Path, text: str) -> Iterator[tuple[str, dict[str, Any] | Valu
             yield f"{path}, line {number}", ValueError("it is nested too deep")
         else:
             yield f"{path}, line {number}", one
+
+
+def _is_list(content: Any) -> bool:
+    """Of samples, as a list is, and not of numbers, as a camera may be."""
+    return isinstance(content, list) and any(isinstance(one, dict) for one in content)
 
 
 def checked(where: str, cells: dict[str, str]) -> Row | BadSample:
@@ -193,8 +206,11 @@ def lines(path: Path, split: str) -> Iterator[Row | BadSample]:
     """The rows of a text of `rgb depth focal` a line, as those have it who train on NYU Depth V2 and KITTI: a name may
     begin with a slash, and `None` says that there is no depth. What is `told` of a row is its focal length.
 
-    Raises DavidError where the file can't be read."""
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
+    Raises DavidError where the file can't be read or has no line."""
+    text = read_text(path)
+    if not text.strip():
+        raise DavidError(f"{path}: an empty list; expected lines of rgb, depth and focal length")
+    for number, line in enumerate(io.StringIO(text), start=1):
         where, words = f"{path}, line {number}", line.split()
         if not words:
             continue

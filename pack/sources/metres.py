@@ -22,6 +22,9 @@ _PIXEL_BYTES = 16  # more than a pixel of any of these pictures takes in a file
 _ROOM_BYTES = 1 << 20  # for headers and profiles
 ENOUGH_STEPS = 64  # different ones, from which on their low bits tell something
 MM = 0.001
+FARTHEST_MM = 8000  # what SUN RGB-D's sensors see at most
+_MOST_FAR, _FEW_FAR = 0.5, 0.1  # of the depths beyond that, by the wrong reading and by the right one
+_READ = {True: "SUN RGB-D's raw depth, whose bits are rotated", False: "plain millimetres"}
 LISTED_IN = ("", "train_test_inputs")  # folders that lists of those who followed BTS lie in
 
 Places = Mapping[str, Sequence[str]]  # by kind: folders of the raw data that its files may lie in, "" for itself
@@ -140,6 +143,29 @@ def rotated(stored: np.ndarray) -> bool:
     bits, which any other sensor's fill, are those of steps beyond 8,191, that is nearly always 0."""
     known = np.flatnonzero(np.bincount(stored.ravel(), minlength=1 << 16)[1:]) + 1
     return bool(known.size >= ENOUGH_STEPS and np.count_nonzero(known & 7) < known.size / ENOUGH_STEPS)
+
+
+def turned(stored: np.ndarray) -> str | None:
+    """What shows that whole steps (uint16) are `rotated`, as a sentence; None where nothing does."""
+    if not rotated(stored):
+        return None
+    least, most = stored[stored > 0].min(), stored.max()
+    return f"its depths, {least} to {most}, are multiples of 8, as in SUN RGB-D's raw files, whose bits are rotated"
+
+
+def misread(stored: np.ndarray, as_rotated: bool) -> str | None:
+    """What shows that whole steps (uint16) make sense only if their bits are read the other way, as a sentence; None
+    where nothing does. as_rotated: whether they are read as SUN RGB-D's raw files are, or as plain millimetres
+
+    The wrong reading puts nearly all of them beyond what those sensors see, the right one hardly any."""
+    if not (stored > 0).any():
+        return None
+    plain, other = (float(np.mean(one[stored > 0] > FARTHEST_MM)) for one in (stored, unrotated(stored)))
+    ours, theirs = (other, plain) if as_rotated else (plain, other)
+    if not (ours > _MOST_FAR and theirs < _FEW_FAR):
+        return None
+    told = f"{ours:.0%} of its depths are beyond 8 m if they are read as {_READ[as_rotated]}"
+    return f"{told}, and {theirs:.0%} if as {_READ[not as_rotated]}"
 
 
 def require_size(entry: Entry, kind: str, values: np.ndarray, rgb: np.ndarray) -> None:

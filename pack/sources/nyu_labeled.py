@@ -141,8 +141,8 @@ def _sizes(path: Path, depth: str) -> tuple[int, int]:
     count, _, width, height = images
     if height > width:
         raise DavidError(
-            f"{path}: images of {images} would be {height} rows x {width} columns, but NYU Depth V2's are 480 x 640 and "
-            "lie transposed in its file, as MATLAB has them: were they turned back already?"
+            f"{path}: images of {images} would be {height} rows x {width} columns, but NYU Depth V2's are 480 x 640 "
+            "and lie transposed in its file, as MATLAB has them: were they turned back already?"
         )
     if height * width > MAX_PIXELS:
         raise DavidError(f"{path}: images of {images}; at most {MAX_PIXELS:,} pixels each are read")

@@ -34,10 +34,8 @@ from david.pack.sources.source import Raw, Source
 SENSORS = ("kv1", "kv2", "realsense", "xtion")
 SPLITS = "SUNRGBDtoolbox/traintestSUNRGBD/allsplit.mat"
 DEPTHS = ("depth", "depth_bfx")
-FARTHEST_MM = 8000
 DECODED = Layout({"rgb": Place("rgb/rgb", (".jpg", ".jpeg", ".png")), "depth": Place("gt/gt", (".png",))})
 _ANCHOR = "SUNRGBD/"  # what the official splits' paths are told apart by
-_MOST_FAR, _FEW_FAR = 0.5, 0.1  # of the depths beyond 8 m, by the wrong reading and by the right one
 
 
 @dataclass(frozen=True)
@@ -134,30 +132,16 @@ class SunRgbd(Source):
         camera = None
         if "camera" in members:
             camera = intrinsics(members["camera"].where, data["camera"], *rgb.shape[:2]) - HALF
-        known = (mm > 0) & (mm <= FARTHEST_MM)
+        known = (mm > 0) & (mm <= metres.FARTHEST_MM)
         return metres.sample(key, entry, data, rgb, mm, known, step_m=metres.MM, intrinsics=camera)
 
 
 def _require_reading(member: Member, stored: np.ndarray, published: bool) -> None:
     """Raises BadSample where depth makes sense only if its bits are read the other way."""
-    if not (stored > 0).any():
-        return
-    plain, turned = (float(np.mean(one[stored > 0] > FARTHEST_MM)) for one in (stored, metres.unrotated(stored)))
-    ours, other = (turned, plain) if published else (plain, turned)
-    if ours > _MOST_FAR and other < _FEW_FAR:
-        said = "bits rotated, as SUN RGB-D publishes it" if published else "plain millimetres"
-        seen = "plain millimetres" if published else "SUN RGB-D's raw depth, whose bits are rotated"
-        raise BadSample(
-            member.where,
-            f"{ours:.0%} of its depths are beyond 8 m if they are read as {said}, and {other:.0%} if as {seen}: it is "
-            "not what its folder says",
-        )
-    if not published and metres.rotated(stored):
-        raise BadSample(
-            member.where,
-            f"its depths, {stored[stored > 0].min()} to {stored.max()}, are multiples of 8, as in SUN RGB-D's raw "
-            "files, whose bits are rotated; expected plain millimetres in gt/gt",
-        )
+    if seen := metres.misread(stored, published):
+        raise BadSample(member.where, f"{seen}: it is not what its folder says")
+    if not published and (seen := metres.turned(stored)):
+        raise BadSample(member.where, f"{seen}; expected plain millimetres in gt/gt")
 
 
 def _root(raw: Path) -> Path | None:
@@ -170,13 +154,12 @@ def _official(path: Path) -> dict[str, str]:
     """Scene folder to `train` or `test`. Raises DavidError where the file is none."""
     content = matlab.load(path)
     try:
-        return {
-            scene: split
-            for split, name in (("train", "alltrain"), ("test", "alltest"))
-            for scene in _paths(content[name].ravel())
-        }
+        both = {split: list(_paths(content[f"all{split}"].ravel())) for split in ("train", "test")}
     except (KeyError, AttributeError, TypeError, IndexError, ValueError) as error:
         raise DavidError(f"{path}: no split of SUN RGB-D ({type(error).__name__}: {error})") from error
+    if twice := sorted(set(both["train"]) & set(both["test"])):
+        raise DavidError(f"{path}: has {len(twice)} scenes to train on and to test on, the first {twice[0]}")
+    return {scene: split for split, scenes in both.items() for scene in scenes}
 
 
 def _paths(cells: Iterable[object]) -> Iterable[str]:

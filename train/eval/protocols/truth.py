@@ -48,7 +48,8 @@ def found(protocol: Protocol, root: Path, told: dict[str, Any] | None = None, ac
 
     Raises DavidError where it is not there, not whole, or of other units or axes than is said."""
     if (root / manifest.NAME).is_file():
-        return _packed(protocol, root, (told or {}) | {"accept": accept or None})
+        seen = [one for one in accept if one != "depth" or protocol.span is None]  # else of what a network says, too
+        return _packed(protocol, root, (told or {}) | {"accept": seen or None})
     known = (one for one in protocol.others if sources.SOURCES[one].recognises(root))
     source = sources.chosen(root, next(known, protocol.source), told)
     accepted = conventions.to_accept(accept, source.checks, source.name)
