@@ -2,6 +2,7 @@
 
 import io
 import json
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 import david
 from david.bench import quickstart
 from david.cli import app
+from david.pack.synth import layout
 from david.train import recipes
 from david.train.recipe import override
 from david.train.use.desk import Desk
@@ -26,7 +28,8 @@ def done(tmp_path_factory: pytest.TempPathFactory, drawn) -> tuple[Path, str]:
     out = tmp_path_factory.mktemp("quickstart") / "q"
     with pytest.MonkeyPatch.context() as patch, drawn():
         patch.setattr(recipes, "recipe", lambda name: small)
-        quickstart.run(out, samples=40, steps=2, seed=0, console=Console(file=said, width=200))
+        patch.setattr(layout, "render", partial(layout.render, height=96, width=72))
+        quickstart.run(out, samples=24, steps=2, seed=0, console=Console(file=said, width=200))
     return out, said.getvalue()
 
 
