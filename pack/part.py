@@ -31,5 +31,9 @@ class Part:
             raise DavidError(f"part `{text}`: a part is i/n, such as 3/16")
         return cls(int(number), int(of))
 
+    def share(self, number: int, of: int) -> "Part":
+        """The `number`-th, from 0 on, of so many shares of this part."""
+        return Part(self.number + self.of * number, self.of * of)
+
     def of_all(self, things: Sequence[Thing]) -> list[Thing]:
         return list(things[self.number - 1 :: self.of])

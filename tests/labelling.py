@@ -46,7 +46,7 @@ class OfDepth(Teacher):
 def taught(folder: Path, teacher: Engine) -> Iterator[Path]:
     """Meanwhile every network that is loaded is this one; the file that can be named as its weights."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loading, "_engine", lambda place, device, precision: (teacher, {}))
+        patch.setattr(loading, "_engine", lambda *_: (teacher, {}))
         weights = folder / "w.onnx"
         weights.write_bytes(OUTLINE)
         yield weights

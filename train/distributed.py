@@ -190,7 +190,12 @@ def joined(device: str = "auto", patience_s: float = PATIENCE_S) -> Iterator[Wor
 
 
 def launch(ranks: int, function: Callable[..., Any], **arguments: Any) -> Any:
-    """What `function(**arguments)` returns on rank 0 of `ranks` processes of this machine, under torchrun's agent.
+    """What `function(**arguments)` returns on rank 0, see `of_each`."""
+    return of_each(ranks, function, **arguments)[0]
+
+
+def of_each(ranks: int, function: Callable[..., Any], **arguments: Any) -> dict[int, Any]:
+    """What `function(**arguments)` returns on each of `ranks` processes of this machine, under torchrun's agent.
 
     Any rank's end in an error ends all. A DavidError or Stopped of a rank, and an OSError that says of what, comes back
     as this process's own. Signals go to the ranks, and this process waits until they have saved, however long that
@@ -212,7 +217,7 @@ def launch(ranks: int, function: Callable[..., Any], **arguments: Any) -> Any:
     passing = Passing()
     try:
         with passing:
-            return elastic_launch(config, _reporting)(function, arguments)[0]
+            return elastic_launch(config, _reporting)(function, arguments)
     except SignalException as error:
         raise Stopped(f"stopped by {error.sigval.name}; the same command goes on from the last checkpoint") from error
     except ChildFailedError as error:

@@ -19,7 +19,8 @@ class Engine:
 
     fields: what it says, by name (see `fields.py`); side: of the square that it sees, None where any size will do
     batch: how many images it takes at once, None for any number; precision: that it computes in; on_gpu: where
-    kind: of network, or of file; versions: of the libraries that compute"""
+    kind: of network, or of file; versions: of the libraries that compute; threads: of one call, where their number may
+    change its last bits, on a CPU"""
 
     fields: tuple[str, ...]
     side: int | None = None
@@ -28,6 +29,7 @@ class Engine:
     on_gpu: bool = False
     kind: str = ""
     versions: Mapping[str, str] = {}
+    threads: int | None = None
 
     def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """images: (B, H, W, 3) RGB, uint8 or float32 0 .. 1. Gives (B, C, H, W) float32 by name."""
@@ -41,6 +43,7 @@ class TorchEngine(Engine):
         self.network = network.to(device).eval()
         self.device, self.half = torch.device(device), half
         self.precision, self.on_gpu = str(half or torch.float32).removeprefix("torch."), self.device.type == "cuda"
+        self.threads = None if self.on_gpu else torch.get_num_threads()
         self.kind = network.config.kind
         self.versions = {"torch": str(torch.__version__), "timm": version("timm")}
         self.heads = [HEADS[name] for name in network.config.heads]

@@ -31,12 +31,13 @@ INSTALL = 'pip install -c constraints.txt -e ".[onnx]"'
 
 
 class OnnxEngine(Engine):
-    """A file of the official contract. device: auto, cpu or cuda; threads: of one image, all cores by default"""
+    """A file of the official contract. device: auto, cpu or cuda; threads: of one image, all cores by default; gpu: the
+    number of the one that computes, where there are several"""
 
     precision = "the file's"
     kind = "onnx"
 
-    def __init__(self, path: Path, device: str = "cpu", threads: int | None = None):
+    def __init__(self, path: Path, device: str = "cpu", threads: int | None = None, gpu: int = 0):
         ort = runtime()
         options = ort.SessionOptions()
         options.log_severity_level = 3  # errors; they are raised too
@@ -48,11 +49,15 @@ class OnnxEngine(Engine):
             raise DavidError("--device cuda: this onnxruntime computes on the CPU alone; install onnxruntime-gpu")
         readable.as_onnx(path)
         try:
-            self.session: Any = ort.InferenceSession(path, options, [name for name in wanted if name in there])
+            providers = [
+                (name, {"device_id": gpu} if name.startswith("CUDA") else {}) for name in wanted if name in there
+            ]
+            self.session: Any = ort.InferenceSession(path, options, providers)
         except Exception as error:  # onnxruntime's own, which share no base that it names
             raise DavidError(f"{path}: no ONNX file that onnxruntime can read ({_short(error)})") from error
         self.path, self.versions = path, {"onnxruntime": ort.__version__}
         self.on_gpu = self.session.get_providers()[0].startswith("CUDA")
+        self.threads = None if self.on_gpu else options.intra_op_num_threads
         said: dict[str, str] = self.session.get_modelmeta().custom_metadata_map
         self.about: dict[str, Any] = {name: _content(text) for name, text in said.items()}
         self.input = self._input()

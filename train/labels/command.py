@@ -11,7 +11,7 @@ from rich.console import Console
 
 from david.pack.errors import DavidError, many, shown
 from david.pack.files import require_place
-from david.pack.options import AsJson, Device, aside
+from david.pack.options import AsJson, Device, Ranks, aside
 from david.pack.part import Part
 from david.pack.shards import manifest, sidecar
 from david.pipeline.options import DEFAULT_CACHE_GB, CacheFolder, CacheGB, ShardSet
@@ -42,6 +42,7 @@ def label(
     ] = None,
     precision: Annotated[str, typer.Option(metavar="NAME", help="Compute in auto, fp32, bf16 or fp16.")] = "auto",
     device: Device = "auto",
+    nproc: Ranks = 1,
     part: Annotated[str, typer.Option(metavar="I/N", help="Do the I-th of N shares of the shards.")] = "1/1",
     cache: CacheFolder = None,
     cache_gb: CacheGB = DEFAULT_CACHE_GB,
@@ -52,8 +53,8 @@ def label(
     """Have a network say its depth of each sample of a set, once.
 
     What it says lies in a folder of its own, which `david train --shards SHARDS+DIR` joins to the set as the field
-    `teacher_depth`: relative, growing with nearness. Run it again to go on; jobs on several GPUs or machines take
-    --part 1/n .. n/n of the same call, and the last to end writes the manifest.
+    `teacher_depth`: relative, growing with nearness. Run it again to go on. --nproc N labels on N GPUs of this machine,
+    and jobs on several machines take --part 1/n .. n/n of the same call; the last to end writes the manifest.
     """
     from david.pack.pack_command import ends_on_sigterm
     from david.pack.progress import progress_bar
@@ -78,14 +79,17 @@ def label(
     words = [shards, "--teacher", teacher, "--out", str(out)]
     words += [str(word) for name, value in given.items() if value is not None for word in (name, value)]
     with aside(as_json):
-        from david.train.labels import work  # torch and timm: seconds, that no refusal waits for
+        from david.train.labels import ranks, work  # torch and timm: seconds, that no refusal waits for
 
         asked = work.Work(
             folder, place, out, shlex.join(words), fit, size, precision, device, batch_size, share, restart
         )
-        bar = nullcontext(lambda done, total: None) if no_progress or as_json else progress_bar(Console(), "label")
-        with ends_on_sigterm(), bar as tell:
-            told = work.label(asked, tell)
+        shows = not (no_progress or as_json)
+        if nproc > 1:
+            told = ranks.label(asked, nproc, shows)
+        else:
+            with ends_on_sigterm(), progress_bar(Console(), "label") if shows else nullcontext(work.silent) as tell:
+                told = work.label(asked, tell)
     if as_json:
         found = {"out": str(out), "samples": told.samples, "labelled": told.labelled, "whole": told.whole is not None}
         typer.echo(json.dumps(found | {"fingerprint": told.whole.fingerprint if told.whole else None}, indent=2))

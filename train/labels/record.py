@@ -79,8 +79,10 @@ class Record(Claims):
             self.clear()
         return written
 
-    def remove(self, base: Manifest) -> None:
-        """Take away what earlier runs wrote, and nothing else. Call it under `alone`."""
+    def begin_anew(self, base: Manifest) -> None:
+        """Take away what earlier runs wrote, and nothing else. Call it under `alone`. Raises DavidError where another
+        job is at work."""
+        self.refuse_others()
         there = sidecar.plan(self.shards)
         names = {name for _, name, _ in there["shards"]} if there else set()
         names |= {one.name for shards in base.splits.values() for one in shards}

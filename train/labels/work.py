@@ -33,7 +33,8 @@ Tell = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Work:
-    """What was asked for. shards: the folder of the set; words: of the command that goes on"""
+    """What was asked for. shards: the folder of the set; words: of the command that goes on; gpu: the number of the one
+    that computes, where there are several"""
 
     shards: Path
     teacher: Found
@@ -46,6 +47,7 @@ class Work:
     batch_size: int | None = None
     part: Part = field(default_factory=Part)
     restart: bool = False
+    gpu: int = 0
 
 
 @dataclass(frozen=True)
@@ -58,13 +60,17 @@ class Told:
     whole: Manifest | None
 
 
-def label(work: Work, tell: Tell = lambda done, total: None) -> Told:
+def silent(done: int, total: int) -> None:
+    """A `Tell` that says nothing."""
+
+
+def label(work: Work, tell: Tell = silent) -> Told:
     """Write the labels of a part of a set. tell: hears the samples done and those in all.
 
     Raises DavidError where the teacher says no depth, what is there was begun otherwise, or another is at work on it;
     BadSample where a sample can't be had; OSError where the system refuses."""
     base = manifest.load(work.shards)
-    predictor = load.loaded([work.teacher], work.device, work.precision, work.fit, work.size)
+    predictor = load.loaded([work.teacher], work.device, work.precision, work.fit, work.size, work.gpu)
     teaching = _teaching(work, base, predictor)
     asked = _asked(work, base, teaching)
     record = Record(work.out)
@@ -74,8 +80,7 @@ def label(work: Work, tell: Tell = lambda done, total: None) -> Told:
         with record.alone():
             record.require_own()
             if work.restart:
-                record.refuse_others()
-                record.remove(base)
+                record.begin_anew(base)
             there = sidecar.load(work.out) if (work.out / manifest.NAME).exists() else None
             if there:
                 compare(work.out, {"belongs": there.belongs, "libraries": there.libraries}, asked)
@@ -114,6 +119,7 @@ def _asked(work: Work, base: Manifest, teaching: Teaching) -> dict[str, Any]:
         **{"name": work.teacher.name, "sha256": load.fingerprint(work.teacher, engine), "kind": engine.kind},
         **{"says": teaching.says, "fit": predictor.fit, "size": predictor.side},
         **{"precision": engine.precision, "batch_size": teaching.batch_size},
+        **({"threads": engine.threads} if engine.threads else {}),
     }
     return {
         "belongs": {"shards": base.fingerprint, "teacher": teacher},

@@ -120,14 +120,15 @@ def loaded(
     precision: str = "auto",
     fit: str | None = None,
     size: int | None = None,
+    gpu: int = 0,
 ) -> "Predictor":
-    """As `load`, of what `found` found."""
+    """As `load`, of what `found` found. gpu: the number of the one to take, where there are several"""
     from david.model.predict.hub import reached
     from david.model.predict.predictor import SIDE, Predictor
 
     if not places:
         raise DavidError(f"nothing to load; expected {EXPECTED}")
-    opened = [_engine(place, device, precision) for place in places]
+    opened = [_engine(place, device, precision, gpu) for place in places]
     kept = [reached(about) for _, about in opened]
     sides = [
         engine.side or one.get("side") or _trained_at(about) for (engine, about), one in zip(opened, kept, strict=True)
@@ -162,19 +163,19 @@ def fingerprint(place: Found, engine: "Engine") -> str:
     return made.hexdigest()
 
 
-def _engine(place: Found, device: str, precision: str) -> "tuple[Engine, dict[str, Any]]":
+def _engine(place: Found, device: str, precision: str, gpu: int) -> "tuple[Engine, dict[str, Any]]":
     """What computes, and what is known of what made it."""
     if place.onnx:
         from david.model.predict.onnx_file import OnnxEngine
 
-        engine = OnnxEngine(place.onnx, device)
+        engine = OnnxEngine(place.onnx, device, gpu=gpu)
         return engine, engine.about
 
     from david.model.predict.engine import TorchEngine
     from david.train.distributed import device_of
     from david.train.step.precision import half_precision
 
-    where = device_of(device)
+    where = device_of(device, gpu)
     if place.hub:
         from david.model.predict import hub
 
