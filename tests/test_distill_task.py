@@ -273,4 +273,4 @@ def test_a_teacher_may_be_an_onnx_file(tmp_path: Path, teachers: list[Path]):
 
 def test_a_file_that_does_not_say_what_it_is_is_told_with_its_kind(teachers: list[Path]):
     with pytest.raises(DavidError):
-        load(f"{teachers[0]}@da2-smoke", "auto", tokens=False)  # it says so itself
+        load(f"{teachers[0]}@da2-smoke", "auto", False, ALONE.device)  # it says so itself

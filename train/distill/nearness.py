@@ -3,7 +3,7 @@
 B images, H rows, W columns.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 
@@ -20,7 +20,13 @@ NEARNESS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {  # by the output
 
 def nearness(prediction: Prediction, who: str = "the network") -> torch.Tensor:
     """(B, 1, H, W) float32, of a scale and a shift of its own. Raises DavidError where nothing is said of depth."""
-    for output, change in NEARNESS.items():
-        if output in prediction:
-            return change(prediction[output].float())
-    raise DavidError(f"{who} says {', '.join(prediction)}, and nothing of depth; expected one of {', '.join(NEARNESS)}")
+    output = of_depth(prediction, who)
+    return NEARNESS[output](prediction[output].float())
+
+
+def of_depth(outputs: Iterable[str], who: str) -> str:
+    """The output that is taken. Raises DavidError where none of them is of depth."""
+    said = list(outputs)
+    if found := next((output for output in NEARNESS if output in said), None):
+        return found
+    raise DavidError(f"{who} says {', '.join(said)}, and nothing of depth; expected one of {', '.join(NEARNESS)}")

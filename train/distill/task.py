@@ -74,7 +74,7 @@ class Distill(Task):
     def __init__(self, config: DistillConfig, model: ModelConfig):
         super().__init__({name: getattr(config, name) for name in config.terms} | dict.fromkeys(WATCHED, 0.0))
         self.config = config = config.alike()
-        self.teachers = tuple(teachers.load(name, config.precision, config.features > 0) for name in config.teachers)
+        self.teachers: tuple[Teacher, ...] = ()  # until `join` tells where they compute
         self.projections = nn.ModuleDict()
         self.began: Network | None = None
         self.truth = TERMS[TRUTH[model.heads[0]]]
@@ -85,10 +85,10 @@ class Distill(Task):
         self.judge = self.judged
 
     def join(self, network: Network) -> Predict | None:
-        device = next(network.parameters()).device
-        for teacher in self.teachers:
-            if teacher.network is not None:
-                teacher.network.to(device)
+        config, device = self.config, next(network.parameters()).device
+        self.teachers = tuple(
+            teachers.load(name, config.precision, config.features > 0, device) for name in config.teachers
+        )
         if self.config.hold:
             self.began = copy.deepcopy(network).eval().requires_grad_(False)
         if not self.config.features:

@@ -11,10 +11,12 @@ from typing import Any
 import torch
 
 from david.model import Network, readable
+from david.model.heads.table import HEADS
 from david.model.prediction import Prediction
 from david.pack.errors import DavidError
 from david.pack.files import sha256
 from david.pipeline.sampling.philox import words
+from david.train.distill.nearness import of_depth
 from david.train.distill.tokens import with_tokens
 from david.train.step.precision import computing_in, half_precision
 from david.train.subject import of_path
@@ -48,18 +50,22 @@ class Teacher:
             self.answer = compiler(self.answer, f"the teacher {self.name} runs", vital=False)
 
 
-def load(name: str, precision: str, tokens: bool) -> Teacher:
-    """The teacher FILE or FILE@KIND. tokens: whether its ViT's are asked for. Raises DavidError where it is none."""
+def load(name: str, precision: str, tokens: bool, device: torch.device) -> Teacher:
+    """The teacher FILE or FILE@KIND, on a device. tokens: whether its ViT's are asked for. Raises DavidError where it
+    is none, or says nothing of depth."""
     path = Path(name)
     if path.suffix.lower() == ".onnx":
         from david.model.predict.onnx_file import OnnxEngine
         from david.model.predict.predictor import SIDE, Predictor
         from david.train.eval.answers import Answers
 
-        engine = OnnxEngine(path, "auto")
-        return Teacher(path.name, None, Answers(Predictor((engine,), side=engine.side or SIDE, name=path.name)), "")
+        engine = OnnxEngine(path, "cpu" if device.type == "cpu" else "auto", gpu=device.index or 0)
+        answers = Answers(Predictor((engine,), side=engine.side or SIDE, name=path.name))
+        of_depth([head.output for head in answers.heads], path.name)
+        return Teacher(path.name, None, answers, "")
     subject = of_path(path)
-    network = subject.network().eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    network = subject.network().eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)
+    of_depth([HEADS[head].output for head in network.config.heads], subject.name)
     return Teacher(subject.name, network, with_tokens(network) if tokens else network, precision)
 
 
