@@ -15,10 +15,13 @@ from david.cli import app
 from david.model import label
 from david.pack.errors import DavidError
 from david.pack.files import sha256
+from david.pipeline.loader import Loader
 from david.train import distributed, run, shelf
 from david.train.distill.teachers import drawn
 from david.train.journal import read
 from david.train.loop import train
+from david.train.recipe import override
+from david.train.step import micro_batch
 
 pytestmark = [pytest.mark.usefixtures("warm"), pytest.mark.timeout(900)]  # where others share the machine
 __all__ = ["teachers"]
@@ -84,6 +87,28 @@ def test_a_student_predicts_as_any_network_and_is_pictured_beside_its_teacher(th
     picture = torch.randint(0, 256, (60, 40, 3), dtype=torch.uint8).numpy()
     assert david.load(through, device="cpu").predict(picture)["relative_disparity"].shape == (60, 40)
     assert len(list((through / "pictures").glob("*.png"))) == 2
+
+
+def test_a_batch_is_cut_to_what_fits_beside_the_teachers_and_teaches_the_same(
+    how: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    recipe = override(how["recipe"], ["parallel=ddp", "objective.hold=0.1", "steps=2"])
+    with Loader(how["shards"], "train", recipe.data, batch_size=1, seed=0) as loader:
+        sample = next(loader)
+    monkeypatch.setattr(micro_batch, "free_bytes", lambda: 16 << 20)
+    most = [
+        micro_batch.largest(micro_batch.fits_cpu(override(recipe, [f"objective.local_global={weight}"]), sample), 4096)
+        for weight in (0.5, 0)
+    ]
+    assert 0 < most[0] < most[1]  # a window is a second image that a student keeps
+    monkeypatch.setattr(micro_batch, "fits_cpu", lambda recipe, sample: lambda size: size <= 1)
+    train(out=tmp_path / "whole", **{**how, "recipe": recipe})
+    train(out=tmp_path / "fitted", fit=True, **{**how, "recipe": recipe})
+    stored = run.stored(tmp_path / "fitted")
+    assert stored and (stored[0].micro_batch, stored[0].batch_size) == (1, 2)
+    one, other = kept(tmp_path / "whole"), kept(tmp_path / "fitted")
+    for name in ("loss", "median", "spread", "spread_moved", "features", "local_global", "hold", "teacher"):
+        assert [line[name] for line in other] == pytest.approx([line[name] for line in one], rel=1e-4), name
 
 
 def test_another_teacher_is_refused_with_both_values_and_code_2(

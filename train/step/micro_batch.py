@@ -94,7 +94,7 @@ def fits_cpu(recipe: Recipe, sample: Batch) -> Callable[[int], bool]:
     network = build(recipe.model).to(memory_format=torch.channels_last)
     step = Step(network, replace(recipe, micro_batch=None, compile="off"), World(0, 1, torch.device("cpu")))
     kept: dict[int, int] = {}  # bytes of each storage, by address; parameters are kept anyway
-    own = {p.untyped_storage().data_ptr() for p in network.parameters()}
+    own = {p.untyped_storage().data_ptr() for part in (network, step.task) for p in part.parameters()}
 
     def note(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
@@ -104,7 +104,7 @@ def fits_cpu(recipe: Recipe, sample: Batch) -> Callable[[int], bool]:
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         step.gradients(sample, torch.ones((), dtype=torch.int64), torch.ones(()))
-    fixed = ADAMW * sum(p.numel() * p.element_size() for p in network.parameters())
+    fixed = ADAMW * sum(p.numel() * p.element_size() for p in step.parameters)
     available = (1 - SPARE) * free_bytes()
     return lambda size: fixed + size * sum(kept.values()) <= available
 
