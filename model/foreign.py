@@ -8,7 +8,7 @@ import pickle
 import sys
 import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ State = dict[str, torch.Tensor]
 ASK_S = 5.0  # for the hub to answer
 # Weights are noise to a compressor: a zip that says it grows by more than this is not weights.
 MOST_GROWTH = 4
+_LONGEST_NAME = 100  # of a tensor, in an error
 # Where checkpoints keep the weights among other things; averages come first, as in timm.
 INSIDE = ("state_dict_ema", "model_ema", "state_dict", "model", "model_state_dict")
 
@@ -116,8 +117,11 @@ def _pickle(path: Path, *_: Any) -> State:
     if not isinstance(content, dict):
         raise DavidError(f"{path}: expected a dict of tensors, found {type(content).__name__}")
     for key, value in content.items():
-        if isinstance(value, torch.Tensor) and (value.layout != torch.strided or not str(key).isprintable()):
-            raise DavidError(f"{path}: expected dense tensors under plain names, found {str(key)!r}, {value.layout}")
+        if isinstance(value, torch.Tensor) and not (
+            value.layout == torch.strided and not value.is_meta and str(key).isprintable()
+        ):
+            form = "one without values" if value.is_meta else value.layout
+            raise DavidError(f"{path}: expected dense tensors under plain names, found {str(key)[:80]!r}, {form}")
     return {str(key): value for key, value in content.items() if isinstance(value, torch.Tensor)}
 
 
@@ -149,6 +153,22 @@ def _refuse_bomb(path: Path) -> None:
                 f"{path}: expected weights, which do not compress; found {path.stat().st_size} bytes that say they "
                 f"unpack to {unpacked}"
             )
+
+
+def require_floats(source: object, state: Mapping[str, torch.Tensor]) -> None:
+    """Raise DavidError where a tensor holds anything but finite floats, which would be cast to them without a word."""
+    for name, tensor in state.items():
+        if not tensor.is_floating_point():
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise DavidError(f"{source}: {name} holds {kind}, expected floats; the file is another's, or damaged")
+        if not tensor.isfinite().all():
+            raise DavidError(f"{source}: {name} holds values that are not finite; the file is damaged")
+
+
+def some(names: Sequence[str], most: int = 4) -> str:
+    """The first of these names, cut where they are without end, and how many there are besides."""
+    told = ", ".join(name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}..." for name in names[:most])
+    return told + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def first_line(error: Exception) -> str:

@@ -69,10 +69,9 @@ def read(path: Path, config: Dinov2Config) -> State:
     ]
     if missing or unexpected or misshapen:
         lists = {"missing": missing, "unexpected": unexpected, "of another shape": misshapen}
-        found = "; ".join(f"{name}: {_some(entries)}" for name, entries in lists.items() if entries)
+        found = "; ".join(f"{name}: {foreign.some(entries)}" for name, entries in lists.items() if entries)
         raise DavidError(f"{path}: expected {_what(config)}, all of its tensors{_size(state, config)}; found {found}")
-    if sick := next((name for name, tensor in state.items() if not tensor.isfinite().all()), None):
-        raise DavidError(f"{path}: {sick} holds values that are not finite; the file is damaged")
+    foreign.require_floats(path, state)
     return {ours: state[official] for official, (ours, _) in names.items()}
 
 
@@ -221,7 +220,7 @@ def _other(state: State, config: Dinov2Config) -> str | None:
         return None if isinstance(config, ZoeConfig) else "ZoeDepth's head on it; give a kind such as da2-zoe-vitl"
     if any(name.removeprefix(TRUNK) == "patch_embed.proj.weight" for name in state):
         return "a DINOv2 by itself; training takes it with --backbone-weights"
-    return f"tensors called {_some(list(state), most=2)}"
+    return f"tensors called {foreign.some(list(state), most=2)}"
 
 
 def _what(config: Dinov2Config) -> str:
@@ -232,7 +231,7 @@ def _what(config: Dinov2Config) -> str:
 def _size(state: State, config: Dinov2Config) -> str:
     """Which encoder a file is of, where it is another."""
     token = next((tensor for name, tensor in state.items() if name.endswith(f"{TRUNK}cls_token")), None)
-    if token is None or token.shape[-1] == config.encoder.width:
+    if token is None or not token.ndim or token.shape[-1] == config.encoder.width:
         return ""
     others = [name for name, encoder in ENCODERS.items() if encoder.width == token.shape[-1]]
     return f" ({token.shape[-1]} channels a token here{', as ' + others[0] + ' has' if others else ''})"
@@ -252,7 +251,3 @@ def _take_constants(path: Path, state: State, config: ZoeConfig) -> None:
                 f"{path}: expected the numbers of {config.n_bins} bins in {name}, found {tuple(found.shape)} others; "
                 "tell n_bins as the file was trained with"
             )
-
-
-def _some(entries: list[str], most: int = 4) -> str:
-    return ", ".join(entries[:most]) + (f" and {len(entries) - most} more" if len(entries) > most else "")

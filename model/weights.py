@@ -60,7 +60,7 @@ class KeyReport:
 
     def __str__(self) -> str:
         parts = [f"{self.share:.1%} of the {self.part}'s parameters from {self.source}"]
-        return "; ".join(parts + [f"{name}: {_some(entries)}" for name, entries in self.lists().items()])
+        return "; ".join(parts + [f"{name}: {foreign.some(entries)}" for name, entries in self.lists().items()])
 
     def __rich__(self) -> Table:
         table = Table(
@@ -68,7 +68,7 @@ class KeyReport:
         )
         table.add_row("matched", str(len(self.matched)), f"{self.share:.1%} of the {self.part}'s parameters")
         for name, entries in self.lists().items():
-            table.add_row(name, str(len(entries)), _some(entries, most=8))
+            table.add_row(name, str(len(entries)), foreign.some(entries, most=8))
         return table
 
 
@@ -160,9 +160,7 @@ def match(
     """The tensors of `state` that fit `module` under its own names, and the report about all of them."""
     target = module.state_dict()
     fitting = {name: state[name] for name in target if name in state and state[name].shape == target[name].shape}
-    sick = next((name for name, tensor in fitting.items() if not tensor.isfinite().all()), None)
-    if sick:
-        raise DavidError(f"{source}: {sick} holds values that are not finite; the file is damaged")
+    foreign.require_floats(source, {name: one for name, one in fitting.items() if target[name].is_floating_point()})
     return fitting, KeyReport(
         source=source,
         part=part,
@@ -203,10 +201,6 @@ def _on_grid(vit: ViT, state: foreign.State, name: str) -> tuple[foreign.State, 
     return state | {name: pos_embed}, (f"pos_embed {side} x {side} to {grid[0]} x {grid[1]}",)
 
 
-def _some(names: tuple[str, ...], most: int = 4) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
 def save(network: Network, path: Path, **more: Any) -> None:
     """Write the network's weights and its configuration to one safetensors file, whole or absent.
 
@@ -229,7 +223,7 @@ def load(path: Path, device: torch.device | str = "cpu") -> Network:
         expected = {name: list(tensor.shape) for name, tensor in build(config).state_dict().items()}
     wrong = tuple(name for name in expected | shapes if expected.get(name) != shapes.get(name))
     if wrong:
-        raise DavidError(f"{path}: the tensors are not those of its own configuration: {_some(wrong)}")
+        raise DavidError(f"{path}: the tensors are not those of its own configuration: {foreign.some(wrong)}")
     network = build(config)
     network.load_state_dict(safetensors.torch.load_file(path))
     return network.to(device).eval()

@@ -273,6 +273,12 @@ def test_an_npz_without_one_of_its_arrays_is_refused_by_name(vit, network, tmp_p
         weights.load_backbone(network, path)
 
 
+def test_numbers_that_are_no_floats_are_refused(vit, network, tmp_path):
+    state = vit.state_dict() | {"blocks.2.mlp.fc1.bias": torch.ones(768, dtype=torch.int64)}
+    with pytest.raises(DavidError, match=r"blocks\.2\.mlp\.fc1\.bias holds int64, expected floats"):
+        weights.load_backbone(network, store(state, tmp_path / "vit.safetensors"))
+
+
 def test_values_that_are_not_finite_are_refused(vit, network, tmp_path):
     state = vit.state_dict() | {"blocks.2.mlp.fc1.bias": torch.full((768,), torch.nan)}
     with pytest.raises(DavidError, match=r"blocks\.2\.mlp\.fc1\.bias holds values that are not finite"):

@@ -4,6 +4,7 @@ import csv
 import json
 import threading
 import weakref
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -20,6 +21,7 @@ import david
 from david.cli import app
 from david.model import weights
 from david.pack import DavidError, Sample
+from david.pack.shards import manifest
 from david.pack.work import build, plan
 from david.train.eval.protocols import band, benchmark, report, table, truth
 from david.train.eval.protocols.ahead import ahead
@@ -274,6 +276,11 @@ def test_a_packed_benchmark_measures_as_its_files_do(tmp_path: Path) -> None:
     of = [found("p3m-500-np", root) for root in (raw, shards)]
     scores = [benchmark.measure("p3m-500-np", one, [Says(one, noisy)]) for one in of]
     assert scores[0].keys == scores[1].keys and scores[0].scores[0].values == scores[1].scores[0].values
+    for name, of in {"hi4d": "rendered", "p3m-500-p": "p3m-500-p", "nyu": "nyu or nyu_labeled"}.items():
+        with pytest.raises(DavidError, match=f"shards: a set of p3m-500-np, and this benchmark is measured on {of}$"):
+            found(name, shards)
+    whole = manifest.load(shards)
+    replace(whole, options=whole.options | {"source": "mine"}).write()  # of a source that is nobody else's
     with pytest.raises(DavidError, match="holds alpha, rgb, trimap; this benchmark needs depth, normals"):
         found("hi4d", shards)
     with pytest.raises(DavidError, match="--depth-scale: .* is a shard set, packed with what it was told then"):

@@ -15,6 +15,8 @@ from david.pack.errors import DavidError
 from david.pack.shards import manifest
 from david.pack.shards.sample import Sample
 from david.pack.sources import table as sources
+from david.pack.sources.folder import Folder
+from david.pack.sources.synthhuman import SynthHuman
 from david.train.eval.protocols.figures import IN_META, TARGETS
 from david.train.eval.protocols.table import Protocol
 
@@ -81,6 +83,10 @@ def _packed(protocol: Protocol, root: Path, told: dict[str, Any]) -> Truth:
     if given := [name for name, value in told.items() if value is not None]:
         raise DavidError(f"--{given[0].replace('_', '-')}: {root} is a shard set, packed with what it was told then")
     dataset = manifest.load(root)
+    of = dataset.options.get("source", SynthHuman.name)
+    able = (protocol.source, *protocol.others)
+    if of in sources.SOURCES and of not in (*able, Folder.name):
+        raise DavidError(f"{root}: a set of {of}, and this benchmark is measured on {' or '.join(able)}")
     splits = [one for one in dataset.splits if one == (protocol.split or one)]
     if not splits:
         there = ", ".join(dataset.splits)
