@@ -11,6 +11,7 @@ from david.bench.campaign.command import campaign
 from david.bench.compare.command import compare
 from david.bench.counts_command import counts
 from david.bench.doctor.command import doctor
+from david.bench.explain.command import explain
 from david.bench.keep import keep
 from david.bench.options import RESULTS, Batches, Out, RecipeName, Rounds
 from david.bench.plan.command import plan, reduce
@@ -36,7 +37,7 @@ def register(app: typer.Typer) -> None:
     bench.command()(counts)
     bench.command()(campaign)
     bench.command()(compare)
-    for one in (plan, reduce, scale, tune):
+    for one in (explain, plan, reduce, scale, tune):
         bench.command()(one)
     app.command()(doctor)
     app.command()(quickstart)

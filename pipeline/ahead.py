@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
+from david.pipeline import trace
 from david.pipeline.stages import Stages
 
 Item = TypeVar("Item")
@@ -31,7 +32,7 @@ class Ahead(Generic[Item]):
                     self._slots.acquire()
                 if self._closing.is_set():
                     return
-                self._ready.put((next(items), None))
+                self._ready.put((_made(items, stages), None))
         except BaseException as end:  # whatever ends this thread goes to the one that iterates and would wait for ever
             self._ready.put((None, end))
 
@@ -50,3 +51,8 @@ class Ahead(Generic[Item]):
         self._slots.release()
         self._thread.join()
         self._end = RuntimeError("the loader is closed")
+
+
+def _made(items: Iterator[Item], stages: Stages) -> Item:
+    with trace.span("batch", stages):
+        return next(items)

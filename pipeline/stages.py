@@ -22,6 +22,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from time import perf_counter
 
+from david.pipeline import trace
+
 NAMES = ("read", "inflate", "join", "decode", "augment", "prepare", "hold", "wait")
 
 
@@ -42,7 +44,8 @@ class Stages:
             self.add((name, perf_counter() - start))
 
     def add(self, *spent: tuple[str, float]) -> None:
-        """Add seconds to stages."""
+        """Add seconds to stages: what this thread has just done, one after the other."""
+        trace.spent(self, spent)
         with self._adding:
             for name, seconds in spent:
                 self._seconds[name] += seconds

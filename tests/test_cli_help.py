@@ -30,7 +30,7 @@ def shown(words: tuple[str, ...], width: int) -> str:
 
 
 def test_every_command_says_what_it_does_in_one_line_of_a_list() -> None:
-    assert len(COMMANDS) == 34
+    assert len(COMMANDS) == 35
     for words, command in COMMANDS.items():
         first, *rest = command.help.split("\n\n")
         assert SENTENCE.fullmatch(first) and len(first) <= (64 if words else 76), (words, first)

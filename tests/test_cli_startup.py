@@ -96,6 +96,8 @@ def test_wrong_names_and_paths_are_refused_before_anything_slow_is_loaded(shards
         ["bench", "tune", "--shards", there, "--raw", nowhere],
         ["train", "--shards", there, "--tuned", nowhere],
         ["pack", there, "out", "--tuned", nowhere],
+        ["bench", "explain", "--shards", nowhere],
+        ["bench", "explain", "--shards", there, "--recipe", "nope"],
         ["doctor", "--disk", nowhere],
         ["pack", nowhere, "out"],
         ["verify", nowhere],

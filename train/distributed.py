@@ -26,6 +26,7 @@ from torch.distributed.tensor import DTensor
 
 from david.pack import machine
 from david.pack.errors import DavidError
+from david.pipeline import trace
 from david.train.pulse import Pulse, report
 from david.train.signals import EXIT_STOPPED, PATIENCE_S, Passing, Stopped
 
@@ -102,9 +103,10 @@ class World:
         """The sum over all ranks; `values` itself is left as it is."""
         if self.size == 1:
             return values
-        values = values.clone()
-        dist.all_reduce(values)
-        return values
+        with trace.span("all-reduce"):
+            values = values.clone()
+            dist.all_reduce(values)
+            return values
 
     def any(self, flag: bool) -> bool:
         """Whether any rank says so. Every rank gets the same answer."""

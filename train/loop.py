@@ -14,6 +14,7 @@ import torch
 from david import __version__
 from david.model import Network, build, label
 from david.pack.errors import DavidError
+from david.pipeline import trace
 from david.pipeline.loader import Loader
 from david.pipeline.reading import sets
 from david.pipeline.reading.sets import Shards
@@ -129,15 +130,15 @@ def train(
             last = number == stop
             stopping = not last and number % recipe.log_every == 0 and world.any(signals.requested)
             if last or due(number, recipe.evaluate_every):
-                with recorder.aside():
+                with recorder.aside(), trace.span("evaluation"):
                     metrics = measure()
                     recorder.measured(number, metrics)
                 best = world.from_leader(recorder.best())
             if last or due(number, recipe.picture_every):
-                with recorder.aside():
+                with recorder.aside(), trace.span("pictures"):
                     picture(number)
             if last or stopping or best == number or due(number, recipe.checkpoint_every):
-                with recorder.aside():
+                with recorder.aside(), trace.span("checkpoint"):
                     save(number, best)
             if stopping:
                 saver.wait()

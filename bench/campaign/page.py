@@ -16,7 +16,7 @@ NAME = "campaign.html"
 APART = "encoder and decoder of "  # what the names of parts about both begin with
 Row = dict[str, Any]
 
-_STYLE = """
+STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:72rem;padding:0 1rem;background:#fafaf8}
 h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2rem}small,.note{color:#666}
 .wide{overflow-x:auto}table{border-collapse:collapse}
@@ -91,7 +91,7 @@ def write(out: Path, parts: list[Part], found: dict[str, Row]) -> Path:
     body = "".join(f"<h2>{title}</h2>{content}" for title, content in sections if content)
     html = (
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
-        f"<title>What {escape(where)} can do</title><style>{_STYLE}</style><h1>{escape(where)}</h1>"
+        f"<title>What {escape(where)} can do</title><style>{STYLE}</style><h1>{escape(where)}</h1>"
         f"<p><small>commit {escape(str(first.get('commit')))}; {escape(told)}</small></p>"
         f"<p>{done} of {len(parts)} parts are done. Each figure is a row of rows.jsonl beside this page.</p>"
         f"{_parts(parts, found)}{body}"

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from david.pipeline import trace
 from david.pipeline.batch import Batch
 from david.pipeline.engines.buffers import Arena, Shapes
 from david.pipeline.engines.cpu import CpuEngine
@@ -55,7 +56,8 @@ class CpuToGpuEngine(CpuEngine):
         for name, one in numbers.views(blocks[1]).items():
             one.copy_(known[name])
         self._give_back(MOST_CROSSING - 1)
-        there = [self._streams.copy(block, self._stream) for block in blocks]
+        with trace.span("copy", self.stages, stream=self._stream):
+            there = [self._streams.copy(block, self._stream) for block in blocks]
         event = self._streams.event(self._stream)
         self._crossing.append((event, blocks))
         self._crossed.append((event, there))

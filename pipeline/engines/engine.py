@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from itertools import count
 from operator import itemgetter
 from typing import Any, NamedTuple, cast
 
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 
 from david.pack.errors import BadSample
+from david.pipeline import trace
 from david.pipeline.batch import Batch
 from david.pipeline.engines.layout import Ranges
 from david.pipeline.reading.reader import Encoded, Reader
@@ -46,9 +48,11 @@ class Prepared(NamedTuple):
 class Work:
     """A batch in the making, of which threads take one sample after another.
 
+    number: of the engine's batches, from 0 on
     fields: tensors that its samples are written to, where they are on the CPU"""
 
-    def __init__(self, picks: Picks, draws: Draws, fields: dict[str, torch.Tensor]):
+    def __init__(self, number: int, picks: Picks, draws: Draws, fields: dict[str, torch.Tensor]):
+        self.number = number
         self.picks, self.draws, self.fields = picks, draws, fields
         self.arrays = {name: tensor.numpy() for name, tensor in fields.items()}
         self.recoloured, self.degraded = draws.recoloured().tolist(), draws.degraded().tolist()
@@ -94,6 +98,7 @@ class Engine(ABC):
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="david-read")
         self._working: deque[Work] = deque()
+        self._counted = count()
 
     @abstractmethod
     def _lend(self) -> dict[str, torch.Tensor]:
@@ -118,9 +123,14 @@ class Engine(ABC):
 
     def submit(self, picks: Picks, draws: Draws) -> None:
         """Start on a batch."""
-        work = Work(picks, draws, self._lend())
-        work.tasks = [self._pool.submit(work.run, self._prepare) for _ in range(min(self._threads, len(work.ids)))]
+        work = Work(next(self._counted), picks, draws, self._lend())
+        trace.mark("submit", self.stages, work.number)
+        work.tasks = [self._pool.submit(work.run, self._traced) for _ in range(min(self._threads, len(work.ids)))]
         self._working.append(work)
+
+    def _traced(self, work: Work, slot: int) -> Prepared:
+        with trace.span("sample", self.stages, work.number):
+            return self._prepare(work, slot)
 
     def close(self) -> None:
         """Drop what is under way and end the threads."""

@@ -25,6 +25,7 @@ from david.model import Network, build
 from david.model import tensors as tensor_file
 from david.pack.errors import DavidError
 from david.pack.files import sync, write_whole
+from david.pipeline import trace
 from david.pipeline.batch import TARGETS, Batch
 from david.train import recipe as recipes
 from david.train.distributed import World, whole
@@ -57,6 +58,7 @@ class Watch:
         if self._sent:
             self._sent.record()
 
+    @trace.spanned("log")
     def look(self) -> None:
         """Keep a bundle of the step that was noted last, if it was not finite."""
         if self._held is None:

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from david.pack.errors import DavidError
+from david.pipeline import trace
 from david.pipeline.batch import Batch
 from david.train import ledger
 from david.train import recipe as recipes
@@ -68,6 +69,7 @@ class Recorder:
             self._files = [Journal(out / name) for name in names]
             self._writers = writers(track, out, start, recipes.to_json(recipe))
 
+    @trace.spanned("log")
     def take(self, outcome: Outcome, batch: Batch, wait_s: float) -> None:
         """Note a step and this rank's batch; flushes by itself every `log_every` steps."""
         self._read()
@@ -80,6 +82,7 @@ class Recorder:
             else:
                 self.flush()
 
+    @trace.spanned("log")
     def flush(self) -> None:
         """Write down what is pending. All ranks come here together. Raises DavidError where the run has diverged."""
         self._read()

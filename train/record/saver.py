@@ -8,6 +8,8 @@ import threading
 from collections.abc import Callable
 from types import TracebackType
 
+from david.pipeline import trace
+
 
 class Saver:
     """What is begun before it is left is written before it is left, unless somebody is in a hurry."""
@@ -27,7 +29,8 @@ class Saver:
 
     def _run(self, write: Callable[[], object]) -> None:
         try:
-            write()
+            with trace.span("write"):
+                write()
         except BaseException as error:
             self._error = error
 

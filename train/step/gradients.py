@@ -26,6 +26,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from david.model.networks.network import Network
 from david.model.prediction import Prediction
+from david.pipeline import trace
 from david.pipeline.batch import Batch
 from david.train.distributed import World
 from david.train.recipe import Recipe
@@ -73,6 +74,7 @@ class Learner(nn.Module):
         if self.compiler.on:
             task.compile_with(self.compiler)
 
+    @trace.spanned("losses")
     def forward(self, batch: Batch, count: torch.Tensor) -> torch.Tensor:
         """(T + 1,) float32: the sum of each term over the images of `batch` that it counts, divided by `count`; then
         what is descended. Over all batches that share one `count` they add up to those of the whole."""
@@ -88,6 +90,7 @@ class Learner(nn.Module):
         total = self.task.total(shares, images.sum(1) / count) * sound
         return torch.cat([shares, total.unsqueeze(0)])
 
+    @trace.spanned("forward")
     def predict(self, image: torch.Tensor) -> Prediction:
         with computing_in(self.reduced, image.device), self.halves.in_place() if self.halves else nullcontext():
             return (self.answer or self.asked or self.network)(image)
@@ -119,7 +122,8 @@ class Ddp:
         for index, part in enumerate(parts):
             with self.summing(last=index == len(parts) - 1):
                 share = self.learner(part, count)
-                (share[-1] * scale * self.size).backward()
+                with trace.span("backward"):
+                    (share[-1] * scale * self.size).backward()
             losses.append(share[:-1].detach())
         return torch.stack(losses).sum(0)
 
@@ -162,24 +166,28 @@ class Exact:
         self.sums += [Sum(self.parameters) for _ in shares[len(self.sums) :]]
         torch.set_num_threads(1)  # inside an operator, whose sums would depend on it
         try:
-            losses = list(self.pool.map(lambda share, into: self.of(share, into, count, scale), shares, self.sums))
+            with trace.span("images"):
+                losses = list(self.pool.map(lambda share, into: self.of(share, into, count, scale), shares, self.sums))
         finally:
             torch.set_num_threads(self.threads)
-        first, *others = self.sums[:threads]
-        for other in others:
-            first.flat += other.flat
-        first.flat.copy_(self.world.sum(first.flat))
-        for parameter, values in zip(self.parameters, first.parts, strict=True):
-            parameter.grad = torch.empty_like(parameter).copy_(values)
+        with trace.span("backward"):
+            first, *others = self.sums[:threads]
+            for other in others:
+                first.flat += other.flat
+            first.flat.copy_(self.world.sum(first.flat))
+            for parameter, values in zip(self.parameters, first.parts, strict=True):
+                parameter.grad = torch.empty_like(parameter).copy_(values)
         return sum_wide([losses[n % threads][n // threads] for n in range(len(images))])
 
+    @trace.spanned("share")
     def of(self, images: list[Batch], into: "Sum", count: torch.Tensor, scale: torch.Tensor) -> list[torch.Tensor]:
         """The losses (T,) of each of these batches of one; the sum of their gradients goes into `into`."""
         found = []
         for number, image in enumerate(images):
             losses = self.learner(image, count)
-            gradients = torch.autograd.grad(losses[-1] * scale, self.parameters)
-            (torch._foreach_add_ if number else torch._foreach_copy_)(into.parts, gradients)
+            with trace.span("backward"):
+                gradients = torch.autograd.grad(losses[-1] * scale, self.parameters)
+                (torch._foreach_add_ if number else torch._foreach_copy_)(into.parts, gradients)
             found.append(losses[:-1].detach())
         return found
 

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from david.model.networks.network import Network
+from david.pipeline import trace
 from david.pipeline.batch import Batch
 from david.train.distributed import World, whole
 from david.train.recipe import Recipe
@@ -85,6 +86,7 @@ class Step:
         self.unscaled = torch.ones((), device=world.device)
         self.draws = may_draw(learner) or self.task.draws
 
+    @trace.spanned("step")
     def __call__(self, batch: Batch, step: int, between: Callable[[], None] = lambda: None) -> Outcome:
         """The step numbered `step` (1 is the first) on this rank's `batch`.
 
@@ -99,6 +101,13 @@ class Step:
         if self.task.listens:
             self.task.heard(self.world.sum(losses))
         between()
+        norm, factor = self.descend(step)
+        seen = torch.stack([batch.ids, batch.epochs, batch.real.long()])
+        return Outcome(step, losses, norm, factor, seen, count, self.extras())
+
+    @trace.spanned("optimiser")
+    def descend(self, step: int) -> tuple[torch.Tensor, float]:
+        """Change the weights by the gradient that is there; its norm and the schedule's factor, see `Outcome`."""
         if self.scaling:
             self.scaling.unscale(p.grad for p in self.parameters if p.grad is not None)
         norm = whole(nn.utils.clip_grad_norm_(self.parameters, self.recipe.optim.clip))
@@ -112,8 +121,7 @@ class Step:
             self.scaling.update(finite)
         if self.ema:
             self.ema.update(step)
-        seen = torch.stack([batch.ids, batch.epochs, batch.real.long()])
-        return Outcome(step, losses, norm, factor, seen, count, self.extras())
+        return norm, factor
 
     def extras(self) -> Tensors:
         """See `Outcome`; copies of what it is now."""

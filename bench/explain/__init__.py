@@ -1,0 +1,1 @@
+"""`david bench explain`: what training waits for, step by step, and what would change that."""

@@ -1,0 +1,131 @@
+"""What a recorded run's work took by itself: time on a core, and time without one, of each sample, image and step.
+
+Time that a thread waited for a core is left out: it is not the work's, and a replay finds its own.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from statistics import mean
+from typing import NamedTuple
+
+from david.bench.explain.run import Ran
+from david.bench.explain.tracks import WHOLE, Tracks, outer_first
+from david.pipeline.trace import Span
+
+BESIDE = "images"  # in a step's work: here images are computed on threads of their own
+
+
+class Work(NamedTuple):
+    """core_ns: on a core; aside_ns: without one: of a disk, a device, a sleep, Python's lock"""
+
+    name: str
+    core_ns: float
+    aside_ns: float = 0.0
+
+    def times(self, factor: float) -> "Work":
+        return Work(self.name, self.core_ns * factor, self.aside_ns * factor)
+
+
+@dataclass(frozen=True)
+class Costs:
+    """samples: of each, its stages in their order; steps: of each, the trainer's own work; images: of each, where they
+    are computed side by side; ask, give: of a batch, what the loader's own thread does before and after its samples are
+    made"""
+
+    samples: list[list[Work]]
+    steps: list[list[Work]]
+    images: list[list[Work]]
+    ask: Work
+    give: Work
+
+
+def of(ran: Ran) -> Costs:
+    """From the steps that count."""
+    tracks, bounds = ran.tracks, ran.tracks.steps()
+    begin = bounds[ran.first]
+    made = (span for spans in tracks.samples.values() for span in spans if span.start_ns >= begin)
+    shares = (share for _, shares in tracks.beside() for share in shares if share.start_ns >= begin)
+    trainer = {id(one.span): one.span for one in tracks.pieces[tracks.trainer]}
+    own = alone(trainer.values())
+    steps = [
+        _step(tracks, own, wait.end_ns, end)
+        for wait, end in list(zip(tracks.waits, bounds[1:], strict=True))[ran.first : -1]  # what comes last is more
+    ]
+    ask, give = _loader(tracks, begin)
+    return Costs(
+        [_sample(tracks, one) for one in made],
+        steps,
+        [one for share in shares for one in _images(tracks, share)],
+        ask,
+        give,
+    )
+
+
+def alone(spans: Iterable[Span]) -> dict[int, Work]:
+    """What one thread's spans took without those within them, by their ids; of those that tell their time on a core."""
+    own: dict[int, Work] = {}
+    open_: list[Span] = []
+    for span in outer_first(spans):
+        if span.cpu_ns < 0:
+            continue
+        while open_ and open_[-1].end_ns <= span.start_ns:
+            open_.pop()
+        took = Work(span.name, span.cpu_ns, max(0, span.end_ns - span.start_ns - span.cpu_ns - span.core_ns))
+        own[id(span)] = took
+        if open_:
+            around = own[id(open_[-1])]
+            own[id(open_[-1])] = Work(around.name, around.core_ns - took.core_ns, around.aside_ns - took.aside_ns)
+        open_.append(span)
+    return {key: Work(one.name, max(0.0, one.core_ns), max(0.0, one.aside_ns)) for key, one in own.items()}
+
+
+def _sample(tracks: Tracks, sample: Span) -> list[Work]:
+    """Its stages, each on a core for the same part of its time."""
+    pieces = list(tracks.overlapping(sample.thread, sample.start_ns, sample.end_ns))
+    whole = sum(one.end_ns - one.start_ns for one in pieces)
+    (took,) = alone([sample]).values()
+    return [Work(one.span.name, *took.times((one.end_ns - one.start_ns) / whole)[1:]) for one in pieces]
+
+
+def _images(tracks: Tracks, share: Span) -> list[list[Work]]:
+    """Of each image that a thread computed: all up to the end of its backward."""
+    pieces = list(tracks.overlapping(share.thread, share.start_ns, share.end_ns))
+    spans = {id(one.span): one.span for one in pieces}
+    own, found = alone(spans.values()), [[]]
+    for key, span in sorted(spans.items(), key=lambda one: one[1].end_ns):
+        if span.name != "share":
+            found[-1].append(own[key])
+        if span.name == "backward":
+            found.append([])
+    return found[:-1]
+
+
+def _step(tracks: Tracks, own: dict[int, Work], start_ns: int, end_ns: int) -> list[Work]:
+    """The trainer's work from one batch to its wait for the next. What has no span is on a core."""
+    length: dict[int, int] = defaultdict(int)
+    pieces = list(tracks.overlapping(tracks.trainer, start_ns, end_ns))
+    for piece in pieces:
+        length[id(piece.span)] += piece.end_ns - piece.start_ns
+    found, at = [], start_ns
+    for start, end, span in pieces:
+        if start > at:
+            found.append(Work("step", start - at))
+        at = end
+        if span.name == BESIDE:
+            found.append(Work(BESIDE, 0))
+        elif span.name not in WHOLE or span.name == "log":
+            found.append(own[id(span)].times((end - start) / length[id(span)]))
+    return [*found, Work("step", end_ns - at)] if end_ns > at else found
+
+
+def _loader(tracks: Tracks, begin_ns: int) -> tuple[Work, Work]:
+    """What the loader's own thread does before it waits for a batch's samples, and after, in the mean."""
+    asks, gives = [], []
+    for prepare, whole in zip(tracks.prepares, tracks.batches, strict=False):
+        if whole.start_ns >= begin_ns and whole.cpu_ns >= 0:
+            before, after = prepare.start_ns - whole.start_ns, whole.end_ns - prepare.end_ns
+            share = before / max(1, before + after)
+            asks.append(whole.cpu_ns * share)
+            gives.append(whole.cpu_ns * (1 - share))
+    return Work("batch", mean(asks or [0.0])), Work("batch", mean(gives or [0.0]))
