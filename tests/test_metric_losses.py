@@ -1,18 +1,25 @@
 """Losses of metric depth against slow float64 twins, finite differences, and their manners with masks and ranges."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from rooms import room as draw_room
 from test_train_losses import case
 
+from david.model import build
 from david.pipeline.batch import Batch, Target
+from david.train import recipes
+from david.train.distributed import World
 from david.train.losses.da2_silog import da2_silog
 from david.train.losses.table import TERMS
 from david.train.losses.views import disparity, metres
 from david.train.losses.zoe_gradient import zoe_gradient
 from david.train.losses.zoe_silog import zoe_silog
+from david.train.recipe import override
+from david.train.step.step import Step
 from david.train.tasks.supervised import compare, within
 
 ALL = {"zoe_silog": zoe_silog, "da2_silog": da2_silog, "zoe_gradient": zoe_gradient}
@@ -162,3 +169,26 @@ def test_what_a_network_cannot_say_is_not_asked_of_it():
     assert torch.equal(narrowed.valid, valid & (true >= 2) & (true <= 3)) and 0 < narrowed.valid.sum() < valid.sum()
     assert not narrowed.value[~narrowed.valid].any()
     assert torch.equal(within(batch, (0.0, math.inf)).targets["depth"].valid, valid)
+
+
+@pytest.mark.parametrize("recipe", ["da2-metric-indoor", "zoedepth-nyu"])
+def test_a_silog_alone_teaches_a_network_how_many_metres_there_are(recipe: str):
+    """Each has a term of the scale; without it the shape is learnt as well, and metres stay whatever they were."""
+    objective = recipes.recipe(recipe).objective
+    small = ["data.height=28", "data.width=42", "optim.warmup=1", "steps=16", "model.max_depth=20"]
+    chosen = override(replace(recipes.recipe("metric-smoke"), objective=objective), small)
+    views = [draw_room(0, number, 28, 42) for number in range(8)]
+    depth_m = torch.from_numpy(np.stack([one.depth_m for one in views]))[:, None].float()
+    image = torch.from_numpy(np.stack([one.rgb for one in views])).permute(0, 3, 1, 2).contiguous()
+    batch = replace(batch_of(depth_m, depth_m > 0), image=image)
+    torch.manual_seed(0)
+    step = Step(build(chosen.model), chosen, World(0, 1, torch.device("cpu")))
+
+    def off() -> float:
+        with torch.inference_mode():
+            return float((step.network(image)["metric_depth_m"] / depth_m).log().mean())
+
+    assert abs(off()) > 0.8
+    for number in range(1, 17):
+        step(batch, number)
+    assert abs(off()) < 0.2
