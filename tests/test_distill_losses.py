@@ -119,6 +119,15 @@ def test_images_of_few_valid_pixels_and_flat_ones_have_finite_losses_and_gradien
 
 
 @pytest.mark.parametrize("name", [name for name in ALL if name != "hold"])
+@pytest.mark.parametrize("flat", [1.0, 1e-3, 1e-5, 1e-6, 1e-9, 0.0])
+def test_a_student_that_is_all_but_flat_costs_no_more_than_one_that_is_wrong(name: str, flat: float):
+    """Each context's mean distance is at most (M + 1) / M of its own unit, whatever epsilon is."""
+    student, teacher, valid = case(1, seed=3, size=(28, 28))
+    assert ALL[name](0.1 + flat * student, teacher, valid).max() < 2.1
+    assert (ALL[name](0.1 + 0 * student, teacher, valid) - 1).abs().max() < 0.1  # a constant misses the teacher whole
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if name != "hold"])
 def test_scale_and_shift_of_neither_depth_are_seen_but_their_order_is(name: str):
     student, teacher, valid = case(1, size=(20, 24))
     loss = ALL[name]

@@ -82,6 +82,14 @@ def test_a_file_that_takes_one_image_at_a_time_gets_one() -> None:
     assert engine.calls == [1, 1]
 
 
+def test_a_file_that_takes_so_many_images_at_a_time_gets_no_fewer() -> None:
+    engine, pictures = Echo(batch=3), [soft(32, 32, seed) for seed in range(4)]
+    said = Predictor((engine,), side=32).predict_all(pictures)
+    assert engine.calls == [3, 3]
+    for rgb, out in zip(pictures, said, strict=True):
+        assert np.allclose(out.relative_depth, rgb[..., 0] / 255)
+
+
 def test_a_predictor_says_what_the_network_says_at_its_own_size() -> None:
     model = network()
     rgb = np.random.default_rng(1).integers(0, 256, (64, 64, 3), np.uint8)

@@ -81,7 +81,9 @@ class Predictor(OnHub):
                 most = engine.batch or len(places)
                 for start in range(0, len(places), most):
                     some = places[start : start + most]
-                    answer = engine(np.stack([prepared[place].image for place in some]))
+                    images = [prepared[place].image for place in some]
+                    images += images[-1:] * ((engine.batch or 0) - len(images))  # it takes no fewer
+                    answer = engine(np.stack(images))
                     for row, place in enumerate(some):
                         said[place] |= {name: values[row] for name, values in answer.items()}
         return said

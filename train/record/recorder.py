@@ -131,8 +131,11 @@ class Recorder:
             record |= {name: values[place].item() for name, values in zip(outcome.extras, extras, strict=True)}
             self._write(record, row)
         if self._skipped > self._recipe.max_skipped:
+            last = losses[-1].isfinite().tolist()
+            odd = ", ".join(name for name, sound in zip(self._step.task.terms, last, strict=True) if not sound)
             raise DavidError(
-                f"step {outcomes[-1].step}: the gradient was not finite in {self._skipped} steps in a row "
+                f"step {outcomes[-1].step}: the gradient was not finite in {self._skipped} steps in a row"
+                f"{odd and f', as {odd} were not'} "
                 f"(max_skipped is {self._recipe.max_skipped}); lower optim.rate, or take precision=fp32"
             )
 
