@@ -10,12 +10,15 @@ import torch
 from smallest import SMALLEST
 from typer.testing import CliRunner
 
+from david.bench.suites import training
 from david.bench.tune.packing import Enough, Pace, packing
+from david.bench.tune.training import Training
 from david.cli import app
 from david.pack import tuned
 from david.pack.errors import DavidError
 from david.pipeline.reading import sets
 from david.train import loop, recipes, run
+from david.train.distributed import World
 from david.train.journal import read
 from david.train.recipe import Recipe, override, to_json
 from david.train.step.gradients import settled
@@ -170,3 +173,22 @@ def test_a_turn_of_packing_is_the_products_own_build(raw: Path, warm: None, monk
     monkeypatch.setattr("david.bench.tune.packing.SAMPLES", 10)
     with packing(raw, most=2) as made:
         assert 0 < made.seconds(2, 0.0) < 10
+
+
+def test_what_memory_or_a_compiler_refuses_is_dropped(figures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ddp = settled(override(TINY, ["parallel=ddp"]), CPU)
+    made, out_of_memory = Training(ddp, figures, World(0, 1, CPU)), torch.OutOfMemoryError("of 80 GB")
+    usual = made.groups[0][0] | made.groups[1][0]
+
+    def refuses(*_: Any) -> None:
+        raise out_of_memory
+
+    monkeypatch.setattr(training, "both", refuses)
+    with pytest.raises(DavidError, match="it takes more memory than there is"):
+        made.seconds(usual, 0.0)
+    step, said = made.step(ddp)
+    said.append("torch.compile failed, so the network runs uncompiled (no compiler)")
+    monkeypatch.setattr(training, "both", lambda *_: {"rate": (100.0, "samples/s")})
+    with pytest.raises(DavidError, match="no compiler"):
+        made.seconds(usual, 0.0)
+    assert made.seconds(usual, 0.0) == 0.01 and made.step(ddp)[0] is not step  # made anew, with its memory given back

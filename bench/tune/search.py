@@ -19,7 +19,7 @@ Told = Callable[[str], None]
 
 ROUNDS, LEAST_ROUNDS = 5, 3  # turns at the end; the fewest that can tell anything from noise, where time is short
 FINAL = 0.3  # of the time, for the turns at the end
-EACH_S, EACH_ROUNDS = 5.0, 2  # of every candidate, where all are measured
+EACH_S, EACH_ROUNDS = 3.0, 2  # of every candidate, where all are measured
 DEFAULTS, TUNED = "defaults", "tuned"
 TAKEN, BEST = "taken, again", "best of all"  # where all are measured
 
