@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from unittest import mock
 
+import torch
 from smallest import SMALLEST
 
 from david.bench import rows
@@ -28,6 +29,7 @@ BAD = ("data.threads=1", "data.prefetch=1")
 
 
 def main() -> int:
+    torch.set_num_threads(1)  # threads of a step wait for each other, for long where others use the cores too
     minutes, kept = float((sys.argv[1:2] or ["5"])[0]), sys.argv[2:3]
     recipe = override(recipes.recipe("smoke"), [*SMALLEST, *BAD, "parallel=ddp"])
     read = Reader.read
