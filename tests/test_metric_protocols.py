@@ -155,6 +155,14 @@ def test_pictures_without_truth_that_counts_are_left_out_and_told():
         benchmark.measure("nyu", empty, [Says(empty, "metric_depth_m", metres)])
 
 
+def test_a_file_of_truth_that_is_all_holes_is_left_out_wherever_it_stands(tmp_path: Path):
+    raw = layouts.nyu(tmp_path / "raw", 0, 2)
+    layouts.picture(sorted(raw.rglob("*.png"))[0], np.zeros(layouts.WIDE, np.uint16))
+    of = found(table.named("nyu"), raw)
+    result = benchmark.measure("nyu", of, [Says(of, "metric_depth_m", metres)], accept=["depth"])
+    assert len(result.keys) == 1 and "1 more image has no true depth that counts, and is left out." in result.notes
+
+
 def test_what_is_infinite_or_no_number_is_clipped_in_metres_and_refused_of_a_fit():
     one = sample(0)
     of, at = truth([one]), counted(one)

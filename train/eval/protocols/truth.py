@@ -61,7 +61,9 @@ def found(protocol: Protocol, root: Path, told: dict[str, Any] | None = None, ac
     fields = source.fields(listed)
     keys = list(listed)
     spread = dict.fromkeys(keys[place * len(keys) // LOOKED_AT] for place in range(LOOKED_AT))
-    looked = (evidence.examine(source.load(key, listed[key], MOST_PIXELS), fields)[2] for key in spread)
+    some = (source.load(key, listed[key], MOST_PIXELS) for key in spread)
+    told_of = (one for one in some if protocol.span is None or "depth" not in one.values or one.depth_valid.any())
+    looked = (evidence.examine(one, fields)[2] for one in told_of)  # the others will be left out
     faults = conventions.faults([Seen(root, one) for one in looked], source.checks)
     for fault in faults:
         if fault.convention not in accepted:
