@@ -128,6 +128,9 @@ def test_a_dry_run_of_training_writes_nothing_and_tells_where_it_goes_on(
     assert "ranks 2, each with 2 samples" in said
     code, said = david(*words, "--nproc", 3)
     assert code == 2 and contents(tmp_path) == before
+    for setting, told in {"data.decode=gpu": "this run is on a CPU", "attention=flash": "a kernel of GPUs"}.items():
+        code, said = david(*words, "--set", setting)
+        assert code == 2 and told in said
     recipe = override(recipes.recipe("smoke"), SMALL)
     train(recipe, shards, tmp_path / "run", stop=3, device="cpu", speaks=False)
     before = contents(tmp_path)

@@ -127,6 +127,7 @@ def train(
     from david.train.metrics import table
     from david.train.recipe import to_json
     from david.train.signals import EXIT_STOPPED, Stopped
+    from david.train.step import attention, decoding
     from david.train.step import tuned as tuning
     from david.train.step.gradients import settled
     from david.train.tasks import table as tasks
@@ -144,6 +145,8 @@ def train(
         where = tuning.Place(max(nproc, place.size), on, sets.load(folders).fingerprint)
         resolved, said = tuning.applied(tuned, resolved, given, begun.recipe if begun else None, where)
         notes.append(said)
+    decoding.require(resolved, on)
+    attention.require(resolved, on)
     if begins and chosen is None and start_from is None:
         notes.append("no --recipe: this trains `smoke`, a toy for a first look; `david recipes` lists the others")
     if fit and resolved.parallel == "exact":

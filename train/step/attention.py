@@ -44,6 +44,15 @@ def only(kernel: SDPBackend | None) -> AbstractContextManager:
     return nullcontext() if kernel is None else sdpa_kernel(kernel)
 
 
+def require(recipe: Recipe, device: torch.device) -> None:
+    """Raise DavidError where the recipe names a kernel and the device is a CPU."""
+    if recipe.attention != "auto" and device.type != "cuda":
+        raise DavidError(
+            f"recipe: attention is {recipe.attention}, a kernel of GPUs, and this is a {device.type}; leave it out, or "
+            "give --set attention=auto"
+        )
+
+
 def settled(
     recipe: Recipe,
     network: Network,
@@ -55,12 +64,8 @@ def settled(
 
     tell: hears what was measured, in a sentence; time_ms: see `measured_ms`, in whose place it stands. Raises
     DavidError where the recipe names a kernel and the device is a CPU, or none of them can compute this size."""
+    require(recipe, world.device)
     if world.device.type != "cuda":
-        if recipe.attention != "auto":
-            raise DavidError(
-                f"recipe: attention is {recipe.attention}, a kernel of GPUs, and this is a {world.device.type}; "
-                "leave it out, or give --set attention=auto"
-            )
         return None
     if recipe.attention != "auto":
         return KERNELS[recipe.attention]

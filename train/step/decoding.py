@@ -23,13 +23,18 @@ CLEARLY = 1.2  # times as many samples a second
 WAYS: tuple[Decode, ...] = ("auto", "cpu", "gpu")  # by the number that ranks tell each other
 
 
+def require(recipe: Recipe, device: torch.device) -> None:
+    """Raise DavidError where the recipe asks for what this device has not."""
+    if recipe.data.decode == "gpu" and device.type != "cuda":
+        raise DavidError("data.decode is `gpu`, and this run is on a CPU; take --set data.decode=auto or a GPU")
+
+
 def settled(recipe: Recipe, shards: Shards, out: Path | None, world: World) -> tuple[Recipe, list[str]]:
     """The recipe with a `data.decode` that is not `auto`, and a sentence about it where something was measured.
 
     out: the run's folder: a run keeps what it began with. Every rank comes here. Raises DavidError where the recipe
     asks for what this device has not."""
-    if recipe.data.decode == "gpu" and world.device.type != "cuda":
-        raise DavidError("data.decode is `gpu`, and this run is on a CPU; take --set data.decode=auto or a GPU")
+    require(recipe, world.device)
     way, told = recipe.data.decode, []
     if way == "auto" and world.device.type != "cuda":
         way = "cpu"
