@@ -13,8 +13,10 @@ from browser import CHROMIUM, chromium
 from smallest import SMALLEST
 from typer.testing import CliRunner
 
-from david.bench.explain import tracks
+from david.bench import rows
+from david.bench.explain import ifs, tracks
 from david.bench.explain.account import Account, account, hundred, verdict
+from david.bench.explain.cores import Core, Disk, Machine, Sleep
 from david.bench.explain.costs import BESIDE, Costs, Work
 from david.bench.explain.path import by_stage, walk
 from david.bench.explain.replay import Setup, replay
@@ -204,8 +206,10 @@ def test_in_a_run_the_loader_is_seen_to_wait_for_the_stage_that_was_slowed(
 def explained(figures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the command leaves of a small run."""
     out = tmp_path_factory.mktemp("explained")
-    settings = [word for one in (*SMALLEST, "batch_size=4") for word in ("--set", one)]
-    words = ["bench", "explain", "--shards", str(figures), "--steps", "6", "--out", str(out), *settings]
+    settings = [word for one in (*SMALLEST, "batch_size=1") for word in ("--set", one)]
+    ifs = [word for one in ("decode=+400", "batch=4,ranks=4", "forward=x0.5,threads=2") for word in ("--if", one)]
+    words = ["bench", "explain", "--shards", str(figures), "--steps", "4", "--out", str(out), *settings, *ifs]
+    words += ["--check", "--rounds", "1"]
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.output
     assert "bounds training here" in done.output
@@ -218,7 +222,7 @@ def test_a_run_is_explained_whole(explained: Path) -> None:
     assert {"forward", "losses", "backward", "optimiser", "log", "evaluation", "pictures", "checkpoint"} <= set(
         told["shares"]
     )
-    assert len(told["steps"]) == 6 and told["verdict"].count(".") >= 1
+    assert len(told["steps"]) == 4 and told["verdict"].count(".") >= 1
     for step in told["steps"]:
         assert sum(step["path_ns"].values()) == pytest.approx(1e6 * step["ms"])
     assert 0 < told["recording"]["share"] < 0.01
@@ -226,6 +230,18 @@ def test_a_run_is_explained_whole(explained: Path) -> None:
         "seconds": pytest.approx(told["occasional"]["checkpoint"]["seconds"]),
         "every": 100,
     }
+
+
+def test_what_if_is_predicted_and_run_where_it_can_be(explained: Path) -> None:
+    """400 ms more a sample, in one thread: some 2.5 samples a second, whatever the machine."""
+    told = json.loads((explained / "explain.json").read_text())
+    slowed, ranks, faster = told["ifs"]
+    assert slowed["bound"] == "decode" and 2 < slowed["samples_per_s"] < 2.8
+    assert 2 < slowed["measured"] < 2.8 and abs(slowed["error"]) < 0.25 and len(slowed["rounds"]) == 1
+    assert ranks["measured"] is None and ranks["samples_per_s"] > told["samples_per_s"]
+    assert faster["measured"] is None and faster["samples_per_s"] > told["samples_per_s"]
+    (kept,) = rows.read(explained / "rows.jsonl")
+    assert kept["suite"] == "explain" and kept["figures"]["decode=+400"]["measured"]["median"] == slowed["measured"]
 
 
 def test_the_trace_keeps_to_the_format(explained: Path) -> None:
@@ -259,8 +275,80 @@ def test_the_page_shows_it_in_a_browser(explained: Path, tmp_path: Path) -> None
         shares = "[...document.querySelectorAll('#shares td.n')].map((one) => parseFloat(one.textContent))"
         assert round(sum(browser.run(shares)), 2) == 100.0
         assert browser.run("document.querySelectorAll('#times rect').length") >= 1
+        assert browser.run("document.querySelectorAll('#ifs tr').length") == 4
         names = browser.run("[...document.querySelectorAll('.timeline .row b')].map((one) => one.textContent)")
         assert names[:2] == ["critical path", "trainer"] and "loader" in names
         wide = browser.run("document.querySelector('.path rect').getBoundingClientRect().width")
         assert wide > 0 and browser.run("document.documentElement.scrollWidth <= innerWidth")
         assert len(browser.requests) == 1 and browser.problems == []
+
+
+def clocked(cores: float, *threads: list[Any]) -> list[float]:
+    """When each of these threads is over, on so many cores."""
+    machine, over = Machine(cores), {}
+
+    def thread(number: int, wants: list[Any]) -> Any:
+        yield from wants
+        over[number] = machine.now
+
+    for number, wants in enumerate(threads):
+        machine.start(thread(number, wants))
+    machine.run(lambda: len(over) == len(threads))
+    return [over[number] for number in range(len(threads))]
+
+
+def test_cores_are_shared_and_a_disk_serves_one_at_a_time() -> None:
+    assert clocked(2, [Core(10)], [Core(10)]) == [10, 10]
+    assert clocked(1, [Core(10)], [Core(10)]) == [20, 20]
+    assert clocked(1, [Core(10)], [Core(30)]) == [20, 40]
+    assert clocked(0.5, [Core(10)]) == [20]
+    assert clocked(1, [Sleep(10), Core(5)], [Core(10)]) == [15, 10]
+    assert clocked(2, [Core(10, 2)], [Core(10)]) == [15, 15]  # three thirds of two cores
+    assert clocked(1, [Disk(10)], [Disk(10)], [Sleep(10)]) == [10, 20, 10]
+
+
+def test_a_replay_has_the_rate_that_follows_by_hand() -> None:
+    """A batch of 4 takes a thread 16 ms, a step 7."""
+    sample, step = {"read": 1.0, "decode": 3.0}, {"forward": 2.0, "backward": 4.0, "optimiser": 1.0}
+
+    def rate(**how: Any) -> float:
+        return played(sample, step, **how).rate
+
+    assert rate() == pytest.approx(4 / 0.016)
+    assert rate(threads=2) == pytest.approx(4 / 0.008)
+    assert rate(threads=4) == pytest.approx(4 / 0.007)  # the step bounds it
+    assert rate(threads=4, cores=1) == pytest.approx(4 / 0.023)  # the one core does
+    assert rate(threads=4, batch=8, cores=1) == pytest.approx(8 / 0.039)
+    assert rate(threads=4, factors=(("forward", 0.5),)) == pytest.approx(4 / 0.006)
+    assert rate(threads=2, delays_ns=(("read", 2.0 * MS),)) == pytest.approx(4 / 0.012)
+    assert rate(threads=4, disk_ns=5.0 * MS) == pytest.approx(4 / 0.020)  # one sample in 5 ms
+    assert rate(threads=4, sum_ns=3.0 * MS, hidden=True) == pytest.approx(4 / 0.007)
+    assert rate(threads=4, sum_ns=5.0 * MS, hidden=True) == pytest.approx(4 / 0.008)
+    assert rate(threads=1, prefetch=1, in_flight=1) == pytest.approx(4 / 0.016)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "threads", "threads=x2", "threads=0", "threads=1.5", "decode=2", "batch=+4", "storage=0", "nope=1", "a=1,"],
+)
+def test_what_is_no_change_is_refused_with_what_there_is(text: str) -> None:
+    with pytest.raises(DavidError, match=r"is no change; write NAME=N for threads"):
+        ifs.parse([text])
+
+
+def test_a_change_says_what_it_is_and_whether_it_can_be_run() -> None:
+    (one,) = ifs.parse(["threads=4, decode=x2,augment=+0.5"])
+    assert (one.counts, one.factors, one.delays_ms) == ({"threads": 4}, {"decode": 2.0}, {"augment": 0.5})
+    can = {
+        "threads=9": True,
+        "cores=1": True,
+        "cores=3": False,
+        "decode=x0.5": False,
+        "forward=x2": False,
+        "ranks=2": False,
+    }
+    assert {text: ifs.parse([text])[0].runs(2) for text in can} == can
+    with pytest.raises(DavidError, match="can't be shared by 3 ranks"):
+        ifs.parse(["ranks=3"])[0].recipe(RECIPE)
+    with pytest.raises(DavidError, match="parallel=exact computes one sample at a time"):
+        ifs.parse(["micro_batch=2"])[0].recipe(RECIPE)

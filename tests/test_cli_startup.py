@@ -98,6 +98,8 @@ def test_wrong_names_and_paths_are_refused_before_anything_slow_is_loaded(shards
         ["pack", there, "out", "--tuned", nowhere],
         ["bench", "explain", "--shards", nowhere],
         ["bench", "explain", "--shards", there, "--recipe", "nope"],
+        ["bench", "explain", "--shards", there, "--if", "threads=none"],
+        ["bench", "explain", "--shards", there, "--check"],
         ["doctor", "--disk", nowhere],
         ["pack", nowhere, "out"],
         ["verify", nowhere],

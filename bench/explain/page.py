@@ -8,8 +8,10 @@ from typing import Any
 
 from david.bench.campaign.page import STYLE
 from david.bench.explain.account import Account, slowest, verdict
+from david.bench.explain.check import Checked
 from david.bench.explain.chrome import name_of
 from david.bench.explain.path import STAGES, stage
+from david.bench.explain.show import errors, numbers
 from david.pack.errors import shown
 
 SHOWN = 3  # steps of a timeline
@@ -38,21 +40,22 @@ _MORE = """
 """
 
 
-def page(found: Account, facts: str, more: str = "") -> str:
-    """facts: what it was measured on; more: sections that come last, as HTML"""
+def page(found: Account, facts: str, checked: list[Checked]) -> str:
+    """facts: what it was measured on"""
     recipe = found.ran.recipe
     said = f"{recipe.name}: {recipe.batch_size} samples a step, {found.samples_per_s:,.1f} samples/s"
     sections = [
         ("Shares of the critical path", _shares(found.shares)),
         ("What the trainer waited for", _waits(found)),
         ("Times of steps", _times(found)),
+        *([("What if", _ifs(checked))] if checked else []),
         *_timelines(found),
     ]
     body = "".join(f"<section><h2>{escape(title)}</h2>{content}</section>" for title, content in sections)
     return (
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
         f"<title>What bounds training here</title><style>{STYLE}{_MORE}</style><h1>{escape(said)}</h1>"
-        f"<p id=verdict>{escape(verdict(found))}</p><p><small>{escape(shown(facts))}</small></p>{body}{more}"
+        f"<p id=verdict>{escape(verdict(found))}</p><p><small>{escape(shown(facts))}</small></p>{body}"
         f"<p><small>{len(found.steps)} steps. Recording took {found.cost:.2%} of their time. trace.json beside this "
         "page opens in Perfetto.</small></p>"
     )
@@ -113,6 +116,19 @@ def _slow(one: dict[str, Any]) -> str:
     return (
         f"<tr><td class=n>{one['step']}</td><td class=n>{one['ms']:,.1f}</td><td class=n>{one['times']:.2f} times</td>"
         f"<td>{escape(more)}</td></tr>"
+    )
+
+
+def _ifs(checked: list[Checked]) -> str:
+    lines = "".join(
+        f"<tr><td>{escape(one.what.text)}</td>{''.join(f'<td class=n>{number}</td>' for number in numbers(one))}"
+        f"<td>{escape(one.predicted.bound)}</td></tr>"
+        for one in checked
+    )
+    return (
+        f"<p>Samples/s by replaying the record with something else. {errors(checked)}</p><div class=wide><table id=ifs>"
+        "<tr><th>if</th><th class=n>predicted</th><th class=n>measured</th><th class=n>error</th><th>bound by</th></tr>"
+        f"{lines}</table></div>"
     )
 
 

@@ -30,7 +30,7 @@ class Setup:
     disk_ns: that a sample takes of a disk which all threads share; sum_ns: a sum over ranks in each step
     hidden: whether the backward goes on beside it"""
 
-    cores: int
+    cores: float
     threads: int
     prefetch: int
     batch: int

@@ -1,0 +1,114 @@
+"""Predictions, and what can be run of them beside what was predicted, in turns: before each a run as it is, of which
+alone it is predicted, for a machine that others use too drifts."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from statistics import mean, median
+from typing import Any
+
+import torch
+
+from david.bench.explain.account import account
+from david.bench.explain.ifs import OF_SAMPLES, If
+from david.bench.explain.predict import Predicted, Predictor
+from david.bench.explain.run import Ran, run
+from david.bench.explain.slower import slower
+from david.pack import machine
+from david.pipeline.reading import sets
+from david.pipeline.reading.sets import Shards
+from david.train.recipe import Recipe
+
+SPLIT = "train"
+
+
+@dataclass(frozen=True)
+class Checked:
+    """predicted: samples/s, and what would bound it; of each round the prediction and what was measured after it"""
+
+    what: If
+    predicted: Predicted
+    rounds: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def measured(self) -> float | None:
+        return median(one for _, one in self.rounds) if self.rounds else None
+
+    @property
+    def error(self) -> float | None:
+        """Of the prediction, as a share of what was measured; the median over the rounds."""
+        return median(told / one - 1 for told, one in self.rounds) if self.rounds else None
+
+    def as_json(self) -> dict[str, Any]:
+        told = {"if": self.what.text, "samples_per_s": self.predicted.rate, "bound": self.predicted.bound}
+        return told | {"measured": self.measured, "error": self.error, "rounds": [list(one) for one in self.rounds]}
+
+
+class Checks:
+    """recipe: as it was settled; told: hears what runs"""
+
+    def __init__(self, recipe: Recipe, shards: Shards, steps: int, device: str, told: Callable[[str], None]):
+        self.recipe, self.shards, self.steps, self.device, self.told = recipe, shards, steps, device, told
+        each = [(one.bytes, one.samples) for found in sets.load(shards).manifests for one in found.splits[SPLIT]]
+        self.bytes_each = sum(size for size, _ in each) / sum(count for _, count in each)
+
+    def predictor(self, ran: Ran, whats: list[If]) -> Predictor:
+        """Of a run; where the size of what is computed at once will change, another of half that is recorded too."""
+        half = None
+        if self.recipe.parallel != "exact" and any(
+            {"batch", "micro_batch", "ranks"} & set(one.counts) for one in whats
+        ):
+            self.told("half as many images at once")
+            half = run(
+                replace(self.recipe, batch_size=max(1, self.recipe.batch_size // 2)),
+                self.shards,
+                self.steps,
+                self.device,
+            )
+        return Predictor(ran, self.bytes_each, half)
+
+    def all(self, ran: Ran, whats: list[If], rounds: int) -> list[Checked]:
+        """What is predicted of a run, and in so many rounds checked."""
+        if not whats:
+            return []
+        predictor = self.predictor(ran, whats)
+        return [self.check(what, predictor.predict(what), rounds) for what in whats]
+
+    def check(self, what: If, predicted: Predicted, rounds: int) -> Checked:
+        """Run it so many times, each time after a run as it is."""
+        found = []
+        if not what.runs(machine.cores()):
+            rounds = 0
+        for number in range(rounds):
+            self.told(f"{what.text}: round {number + 1} of {rounds}")
+            before = self.predictor(run(self.recipe, self.shards, self.steps, self.device), [what])
+            found.append((before.predict(what).rate, self.measure(what, before)))
+        return Checked(what, predicted, tuple(found))
+
+    def measure(self, what: If, before: Predictor) -> float:
+        """Samples/s of a run with it."""
+        usual = {name: [] for name in OF_SAMPLES}
+        for sample in before.costs.samples:
+            for work in sample:
+                usual.get(work.name, []).append(work.core_ns)
+        core_ns = {name: (factor - 1) * mean(usual[name]) for name, factor in what.factors.items()}
+        setup = before.changed(what)
+        with slower(core_ns, dict(setup.delays_ns), setup.disk_ns), on_cores(what.counts.get("cores")):
+            return account(run(what.recipe(self.recipe), self.shards, self.steps, self.device)).rate
+
+
+@contextmanager
+def on_cores(count: int | None) -> Iterator[None]:
+    """Meanwhile this process has no more cores than so many."""
+    if count is None:
+        yield
+        return
+    there, threads = os.sched_getaffinity(0), torch.get_num_threads()
+    os.sched_setaffinity(0, sorted(there)[:count])
+    torch.set_num_threads(max(1, round(threads * count / len(there))))
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, there)
+        torch.set_num_threads(threads)

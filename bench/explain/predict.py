@@ -1,0 +1,154 @@
+"""What a run would have been: its replay with something else, beside its replay as it was."""
+
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from statistics import mean
+
+import torch
+
+from david.bench import ring as rings
+from david.bench.explain.account import account
+from david.bench.explain.costs import Costs, of
+from david.bench.explain.ifs import If
+from david.bench.explain.replay import Setup, replay
+from david.bench.explain.run import Ran
+from david.bench.plan import lookup
+from david.bench.ring import Ring
+from david.model import build
+from david.model.configs.base import ModelConfig
+from david.pack import machine
+from david.pipeline.loader import cores
+from david.train.recipe import Recipe
+
+NETWORK = Ring(1e-5, 25e9)  # where no row tells of sums over ranks: what `bench plan` assumes between nodes
+HALVINGS = 10  # of the interval in which the cores lie that others left
+LEAST = 0.05  # of the cores, that others leave at the least
+SIZED = ("forward", "losses", "backward")  # what takes longer for more images
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """rate: samples/s between evaluations, of all ranks; bound: the stage that has most of its critical path"""
+
+    rate: float
+    bound: str
+
+
+class Predictor:
+    """ran: what was recorded; half: the same with half as many images at once, where that matters; bytes_each: of a
+    sample in its shard
+
+    cores: those that the run had, as its replay with them takes as long as it took: others use the machine, too"""
+
+    def __init__(self, ran: Ran, bytes_each: float, half: Ran | None = None):
+        self.ran, self.half, self.bytes_each = ran, half, bytes_each
+        self.costs, self.measured = of(ran), account(ran).rate
+        whole = setup_of(ran.recipe)
+        self.cores = self._left(whole)
+        self.setup = replace(whole, cores=self.cores)
+        self.before = self._rate(self.setup)
+
+    def predict(self, what: If) -> Predicted:
+        found = account(replay(self.costs, self.changed(what), self.ran))
+        rate = self.measured * found.rate / self.before * what.counts.get("ranks", 1)
+        shares = found.shares
+        return Predicted(rate, max(shares, key=shares.__getitem__))
+
+    def changed(self, what: If) -> Setup:
+        """How the run would have been set up."""
+        counts, setup, recipe = what.counts, self.setup, what.recipe(self.ran.recipe)
+        ranks, exact = counts.get("ranks", 1), recipe.parallel == "exact"
+        more = counts["cores"] / machine.cores() if "cores" in counts else 1.0
+        batch = recipe.batch_size // ranks
+        size = min(at_once(recipe), batch)
+        factors = dict(what.factors)
+        if not exact and (size, batch) != (at_once(self.ran.recipe), self.ran.recipe.batch_size):
+            for name, factor in self._sizes(size, batch).items():
+                factors[name] = factor * factors.get(name, 1.0)
+        return replace(
+            setup,
+            cores=setup.cores * more,
+            beside=max(1, round(setup.beside * more)),
+            threads=counts.get("threads", setup.threads),
+            prefetch=counts.get("prefetch", setup.prefetch),
+            batch=batch,
+            factors=tuple(factors.items()),
+            delays_ns=tuple((name, 1e6 * ms) for name, ms in what.delays_ms.items()),
+            disk_ns=1e3 * self.bytes_each / what.storage if what.storage else 0.0,
+            sum_ns=1e9 * ring().seconds(ranks, (8 if exact else 4) * parameters(recipe.model)) if ranks > 1 else 0.0,
+            hidden=not exact,
+        )
+
+    def _left(self, setup: Setup) -> float:
+        """The cores that others left."""
+        most = float(setup.cores)
+        if self._rate(setup) <= self.measured:
+            return most
+        least = LEAST * most
+        for _ in range(HALVINGS):
+            middle = (least + most) / 2
+            least, most = (
+                (least, middle) if self._rate(replace(setup, cores=middle)) > self.measured else (middle, most)
+            )
+        return (least + most) / 2
+
+    def _rate(self, setup: Setup) -> float:
+        ran = replay(self.costs, setup, self.ran)
+        bounds = ran.tracks.steps()[ran.first : -1]
+        return 1e9 * setup.batch * (len(bounds) - 1) / (bounds[-1] - bounds[0])
+
+    def _sizes(self, size: int, batch: int) -> dict[str, float]:
+        """How many times as long a step's parts take with so many images at once: a part takes some time whatever its
+        size, and some for each image, as two sizes tell."""
+        assert self.half is not None
+        (own, parts, images), (less, its_parts, its_images) = (
+            (spent(of(ran)), -(-ran.recipe.batch_size // at_once(ran.recipe)), ran.recipe.batch_size)
+            for ran in (self.ran, self.half)
+        )
+        found = {}
+        for name in (name for name in SIZED if own.get(name)):
+            one, other, more = own[name] / parts, less[name] / its_parts, images / parts - its_images / its_parts
+            each = max(0.0, (one - other) / more)
+            fixed = max(0.0, one - each * images / parts)
+            found[name] = (-(-batch // size) * fixed + batch * each) / own[name]
+        return found
+
+
+def at_once(recipe: Recipe) -> int:
+    """Images that a rank computes at once."""
+    return min(recipe.micro_batch or recipe.batch_size, recipe.batch_size)
+
+
+def spent(costs: Costs) -> dict[str, float]:
+    """Nanoseconds of a step's parts, in the mean."""
+    found: dict[str, list[float]] = defaultdict(list)
+    for step in costs.steps:
+        whole: dict[str, float] = defaultdict(float)
+        for work in step:
+            whole[work.name] += work.core_ns + work.aside_ns
+        for name, ns in whole.items():
+            found[name].append(ns)
+    return {name: mean(ns) for name, ns in found.items()}
+
+
+def setup_of(recipe: Recipe) -> Setup:
+    """As this process runs a recipe."""
+    return Setup(
+        cores=machine.cores(),
+        threads=recipe.data.threads or cores(1),
+        prefetch=recipe.data.prefetch,
+        batch=recipe.batch_size,
+        beside=torch.get_num_threads(),
+    )
+
+
+def ring() -> Ring:
+    """Fitted to kept rows of sums over ranks on such devices, where there are any."""
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    rows = [one.row for one in lookup.read(None) if one.row["suite"] == "reduce" and lookup.on(one.row, gpu)]
+    return rings.fit(rings.of_rows(rows)) if rows else NETWORK
+
+
+def parameters(model: ModelConfig) -> int:
+    with torch.device("meta"):
+        return sum(one.numel() for one in build(model).parameters())
