@@ -107,6 +107,21 @@ def spread(values: list[float]) -> dict[str, Any]:
     return {"median": statistics.median(values), "least": min(values), "most": max(values), "each": values}
 
 
+WHO = {"teacher": "the teacher", "global": "its global loss alone", "whole": "the whole recipe"}
+WHO |= {"global, twice": "its global loss alone, twice as long"}
+
+
+def lines(row: dict[str, Any]) -> list[str]:
+    """What docs/distillation.md shows of a row: medians over the seeds."""
+    found = []
+    for name in ("teacher", *row["students"]):
+        steps = row["students"][name]["steps"] if name in row["students"] else row["teacher"]["steps"]
+        middle = {figure: one["median"] for figure, one in row["figures"][name].items()}
+        shown = (f"{middle[f'abs_rel{at}']:.3f} | {middle[f'a1{at}']:.1%}" for at in ("", f"_at_{SIDE}"))
+        found.append(f"| {WHO[name]} | {steps} | {middle['cpu_s']:.0f} | {' | '.join(shown)} |")
+    return found
+
+
 def main(work: Path, students: list[str]) -> None:
     from rich.console import Console
 

@@ -11,7 +11,7 @@ from david.pipeline.config import DataConfig
 from david.pipeline.sampling.augment import AugmentConfig
 from david.train.config import OptimConfig
 from david.train.recipe import Recipe
-from david.train.recipes.metric import NYU, UNCLIPPED, steps
+from david.train.recipes.metric import NYU, steps
 from david.train.tasks.distill_config import DistillConfig
 
 FLIP = AugmentConfig(flip=0.5, brightness=0, contrast=0, saturation=0, hue=0)
@@ -40,7 +40,7 @@ def guide() -> Recipe:
     0.8 hierarchical; batches of 16 for 100 epochs of NYU, 1e-4 falling along a cosine to 0, decay 1e-5, no warm-up.
 
     Its losses are not copied: `docs/distillation.md` tells which were wrong, and what stands in their place. Chosen
-    here: one rate for all, nothing clipped, squares of 308 pixels and more, windows of 224, as it tells none."""
+    here: one rate for all, gradients clipped to 1, squares of 308 pixels and more, windows of 224, as it tells none."""
     return Recipe(
         name="distill-guide",
         model=configure("da2-vitb"),
@@ -57,7 +57,7 @@ def guide() -> Recipe:
             gradient=0.2,
             hdn=0.8,
         ),
-        optim=OptimConfig(rate=1e-4, backbone_scale=1.0, weight_decay=1e-5, warmup=0, final=0.0, clip=UNCLIPPED),
+        optim=OptimConfig(rate=1e-4, backbone_scale=1.0, weight_decay=1e-5, warmup=0, final=0.0),
         batch_size=16,
         steps=steps(100, NYU, 16),
     )
