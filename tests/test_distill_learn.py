@@ -34,6 +34,12 @@ def test_the_page_shows_what_the_newest_row_says_and_the_recipe_is_still_the_row
     )
 
 
+def test_the_page_says_what_a_step_costs_as_the_newest_row_has_it() -> None:
+    row = json.loads((ROWS.parent / "distill-cpu.jsonl").read_text().splitlines()[-1])
+    assert row["verdict"] in " ".join((ROOT / "docs" / "distillation.md").read_text().split())
+    assert "+" not in row["commit"] and row["data"]["folder"]
+
+
 def test_a_student_of_the_whole_recipe_is_nearer_to_the_truth_with_each_seed() -> None:
     row = json.loads(ROWS.read_text().splitlines()[-1])
     alone, whole, teacher = (row["figures"][name] for name in ("global", "whole", "teacher"))
