@@ -7,6 +7,7 @@ import signal
 import socket
 from contextlib import nullcontext
 from datetime import timedelta
+from multiprocessing import resource_tracker
 from pathlib import Path
 from queue import Queue
 from types import SimpleNamespace
@@ -23,7 +24,7 @@ from david.train import distributed, recipes
 from david.train.distributed import Place, device_of, first_host, place
 from david.train.pulse import OVER, Pulse
 from david.train.recipe import Recipe, override
-from david.train.signals import SIGNALS, Passing, Stopped, StopSignals
+from david.train.signals import SIGNALS, Passing, Stopped, StopSignals, start_tracker
 from david.train.step.gradients import settled
 from david.train.step.step import Step
 
@@ -220,6 +221,20 @@ def test_a_signal_is_passed_on_to_the_ranks_and_a_second_ctrl_c_ends_them(number
             os.kill(os.getpid(), number)
             process.join()
             assert process.exitcode == -signal.SIGKILL
+
+
+def test_a_signal_to_the_whole_group_leaves_pythons_own_tracker_alone():
+    tracker = resource_tracker.ResourceTracker()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    start_tracker(tracker.ensure_running)
+    try:
+        blocked = next(
+            x for x in Path(f"/proc/{tracker._pid}/status").read_text().splitlines() if x.startswith("SigBlk")
+        )
+        assert int(blocked.split()[1], 16) >> (signal.SIGUSR1 - 1) & 1
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
+    finally:
+        tracker._stop()
 
 
 def wait_for_ever() -> None:

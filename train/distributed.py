@@ -28,7 +28,7 @@ from david.pack import machine
 from david.pack.errors import DavidError
 from david.pipeline import trace
 from david.train.pulse import Pulse, report
-from david.train.signals import EXIT_STOPPED, PATIENCE_S, Passing, Stopped
+from david.train.signals import EXIT_STOPPED, PATIENCE_S, Passing, Stopped, start_tracker
 
 TIMEOUT = timedelta(minutes=10)  # of a collective: a rank that is gone for so long is not coming back
 
@@ -216,6 +216,7 @@ def of_each(ranks: int, function: Callable[..., Any], **arguments: Any) -> dict[
         max_restarts=0,
         signals_to_handle="SIGHUP,SIGQUIT",
     )
+    start_tracker()
     passing = Passing()
     try:
         with passing:

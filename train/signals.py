@@ -3,7 +3,9 @@
 import multiprocessing
 import os
 import signal
+from collections.abc import Callable
 from contextlib import suppress
+from multiprocessing import resource_tracker
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
@@ -14,6 +16,18 @@ HINT = b"\nsaving after this step; Ctrl-C again leaves at once\n"
 
 class Stopped(Exception):
     """A signal stopped the run after it saved; the command line leaves with EXIT_STOPPED."""
+
+
+def start_tracker(begin: Callable[[], None] = resource_tracker.ensure_running) -> None:
+    """Start the process by which Python cleans up what processes share, deaf to SIGUSR1 as it is to Ctrl-C: a signal to
+    a whole group, as Slurm sends it, would end it, and those that it serves would each say so with a traceback.
+
+    It inherits what is blocked while it starts; what comes meanwhile is taken afterwards."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+    try:
+        begin()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Handlers:
