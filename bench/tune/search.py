@@ -19,6 +19,7 @@ Told = Callable[[str], None]
 
 ROUNDS, LEAST_ROUNDS = 5, 3  # turns at the end; the fewest that can tell anything from noise, where time is short
 FINAL = 0.3  # of the time, for the turns at the end
+MOST_PART = 0.5  # of the time, that goes to a group with others behind it
 EACH_S, EACH_ROUNDS = 3.0, 2  # of every candidate, where all are measured
 DEFAULTS, TUNED = "defaults", "tuned"
 TAKEN, BEST = "taken, again", "best of all"  # where all are measured
@@ -112,7 +113,9 @@ def find(
         return measure(one, budget_s)
 
     for place, group in enumerate(waiting):
-        share_s = (begin + searched_s - clock()) / (len(waiting) - place)
+        needs = [sum(max(1.0, guess(one)) for one in each) for each in waiting[place:]]
+        part = min(MOST_PART, needs[0] / sum(needs)) if needs[1:] else 1.0
+        share_s = part * (begin + searched_s - clock())
         search = halve([chosen | one for one in group], measured, share_s, clock, guess)
         base, warm_s = search.usual, search.usual.extra_s
         if search.came and (base.cost is None or (search.came.cost or 0.0) < base.cost):
