@@ -11,7 +11,7 @@ from smallest import SMALLEST
 from david.bench.compare.noise import less
 from david.bench.tune import candidates
 from david.bench.tune.halving import halve
-from david.bench.tune.search import BEST, DEFAULTS, EACH_ROUNDS, EACH_S, ROUNDS, TAKEN, TUNED, find
+from david.bench.tune.search import BEST, DEFAULTS, EACH_ROUNDS, EACH_S, FINAL, ROUNDS, TAKEN, TUNED, find
 from david.pack.errors import DavidError
 from david.train import recipes
 from david.train.recipe import override
@@ -161,6 +161,21 @@ def test_groups_are_searched_one_after_the_other_and_told_beside_the_best_of_all
     assert all_of_them.best == {"n": 2} and all_of_them.recovered == pytest.approx(1)
     assert set(all_of_them.figures) == {DEFAULTS, TUNED, TAKEN, BEST} and all_of_them.took_s <= 100 + 10 * 0.1
     assert world.now <= 101 + (4 * EACH_ROUNDS + 2 * ROUNDS) * (EACH_S + 0.1)
+
+
+@pytest.mark.parametrize(("guess_s", "part"), [(0.0, 2 / 22), (90.0, 0.5)])
+def test_a_group_has_the_time_that_its_candidates_need_and_half_at_most(guess_s: float, part: float) -> None:
+    world, began = World([1.0], extra_s=0.0), []
+
+    def measure(one: dict[str, Any], budget_s: float) -> float:
+        if one.get("b") == 1 and not began:
+            began.append(world.now)
+        return world.measure(0, budget_s)
+
+    groups = [[{"a": n} for n in range(2)], [{"b": n} for n in range(20)]]
+    find(groups, measure, 100, lambda text: None, guess=lambda one: guess_s if one.get("a") else 0.0, clock=world.clock)
+    searched_s = 100 * (1 - FINAL)
+    assert began[0] <= part * searched_s + searched_s / 20
 
 
 def test_less_is_what_counting_ranks_says() -> None:

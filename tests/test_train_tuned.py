@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from david.bench.suites import training
 from david.bench.tune.packing import Enough, Pace, packing
-from david.bench.tune.training import Training
+from david.bench.tune.training import COMPILING_S, Training
 from david.cli import app
 from david.pack import tuned
 from david.pack.errors import DavidError
@@ -183,6 +183,7 @@ def test_what_memory_or_a_compiler_refuses_is_dropped(figures: Path, monkeypatch
     def refuses(*_: Any) -> None:
         raise out_of_memory
 
+    assert [made.begins(usual | {"compile": mode}) for mode in ("off", "default")] == [0.0, COMPILING_S]
     monkeypatch.setattr(training, "both", refuses)
     with pytest.raises(DavidError, match="it takes more memory than there is"):
         made.seconds(usual, 0.0)

@@ -78,4 +78,5 @@ class Training:
 
     def begins(self, settings: Settings) -> float:
         """A guess of the seconds that a first measurement takes beside those that it is given."""
-        return COMPILING_S if settings.get("compile", "off") != "off" else 0.0
+        compiles, parts = settings.get("compile", "off"), settings.get("micro_batch")
+        return 0.0 if compiles == "off" or (parts, compiles) in self._steps else COMPILING_S
