@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import torch
@@ -43,7 +44,7 @@ def main() -> int:
         synth.write(raw, samples=SAMPLES, zips=2, seed=0)
         build.build(raw, shards, plan.PackOptions(val_fraction=0))
         result = suite.measure(recipe, shards, Path(folder, "tuned.json"), minutes, "cpu", every=True)
-    row = result.row() | {"slowed": {"read_ms": 1000 * READ_S}}
+    row: dict[str, Any] = result.row() | {"slowed": {"read_ms": 1000 * READ_S}}
     if kept:
         rows.append(Path(kept[0]), row)
     found = row["found"]["train"]
