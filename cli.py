@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 INTERRUPTED = 128 + signal.SIGINT  # as shells count
 ROOM = "make room there, then give the same command again"
 RIGHTS = "change its rights, or name another"
+NO_TEMPORARY = "No usable temporary directory"  # as Python's tempfile begins
 ADVICE = {
     errno.ENOSPC: ROOM,
     errno.EDQUOT: ROOM,
@@ -160,6 +161,8 @@ def run() -> Any:
 
 def of_the_system(error: OSError) -> str:
     """What the operating system refused, in one sentence; empty for an error that is rather our own mistake."""
+    if error.errno == errno.ENOENT and str(error.strerror).startswith(NO_TEMPORARY):
+        return f"{error.strerror}; set TMPDIR to a folder that can be written"
     paths = [os.fsdecode(p) for p in (error.filename, error.filename2) if isinstance(p, str | bytes | os.PathLike)]
     if not paths and error.errno not in ADVICE:
         return ""

@@ -40,7 +40,7 @@ class Child(AbstractContextManager):
 
     def __init__(self, place: str, arguments: dict[str, Any], log: Path | None = None):
         reading, writing = os.pipe()
-        self._printed = log.open("ab+") if log else tempfile.TemporaryFile()  # noqa: SIM115
+        self._printed = log.open("ab+") if log else _nowhere_else()
         path = os.pathsep.join(str(Path(one).absolute()) for one in sys.path if one)
         try:
             self._process = subprocess.Popen(
@@ -108,6 +108,15 @@ class Child(AbstractContextManager):
             memory = "; the machine may have run out of memory" if -code == signal.SIGKILL else ""
             return f"its process died by {name}{memory}{last}"
         return f"its process ended with code {code} and no answer{last}"
+
+
+def _nowhere_else() -> Any:
+    """A file that is gone when it is closed; where none can be written, as on a read-only system, one that keeps
+    nothing: what a child tells comes all the same."""
+    try:
+        return tempfile.TemporaryFile()
+    except OSError:
+        return Path(os.devnull).open("ab+")
 
 
 def first_line(error: BaseException) -> str:

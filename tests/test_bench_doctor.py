@@ -3,6 +3,7 @@
 import json
 import resource
 import sys
+import tempfile
 from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
@@ -74,6 +75,11 @@ def test_a_finding_comes_as_soon_as_its_check_is_done() -> None:
     findings.close()
 
 
+def test_where_no_temporary_file_can_be_written_the_checks_are_told_all_the_same(monkeypatch) -> None:
+    without_temporary_files(monkeypatch)
+    assert [one.ok for one in checkup.checkup(ASKED, "stand_in_checks:WELL")] == [True, True]
+
+
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
     for words, said in ((["--disk", "/nowhere"], "no such folder"), (["--device", "tpu"], "there are auto and cpu")):
         done = CliRunner().invoke(app, ["doctor", *words])
@@ -131,6 +137,14 @@ def without_planes(patch: pytest.MonkeyPatch) -> None:
     patch.delitem(sys.modules, "david.pipeline.engines.planes")
 
 
+def without_temporary_files(patch: pytest.MonkeyPatch) -> None:
+    def no_place() -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
+
+    patch.setattr(tempfile, "tempdir", None)
+    patch.setattr(tempfile, "_get_default_tempdir", no_place)
+
+
 def full(handle: int) -> None:
     raise OSError(28, "No space left on device")
 
@@ -140,6 +154,12 @@ def halved(call: Callable[..., Any]) -> Callable[..., Any]:
 
 
 FAULTS: dict[str, tuple[str, Callable[[Any], object], str, str]] = {
+    "no place for temporary files": (
+        "temporary files",
+        lambda m: without_temporary_files(m),
+        "No usable temporary directory",
+        "TMPDIR=FOLDER",
+    ),
     "few open files": (
         "open files",
         lambda m: m.setattr(resource, "getrlimit", no_limit),
@@ -322,7 +342,7 @@ def test_a_slow_disk_is_noted_and_no_fault(monkeypatch, tmp_path: Path) -> None:
     assert one.ok and "2 samples/s" in one.found and "data.shuffle=blocks" in one.advice
 
 
-@pytest.mark.parametrize("name", ["david", "system", "open files", "shared memory", "torch", "DALI"])
+@pytest.mark.parametrize("name", ["david", "system", "open files", "shared memory", "temporary files", "torch", "DALI"])
 def test_what_works_here_is_ok(name: str) -> None:
     one = told(name)
     assert one.ok, one

@@ -68,6 +68,14 @@ def test_a_full_disk_without_a_path_is_a_sentence_too(monkeypatch, capfd) -> Non
     assert said.startswith("david: No space left on device; make room")
 
 
+def test_no_place_for_temporary_files_is_a_sentence_with_what_to_do(monkeypatch, capfd) -> None:
+    code, said = leaves(monkeypatch, capfd, FileNotFoundError(2, "No usable temporary directory found in ['/tmp']"))
+    assert code == 1 and said.count("\n") == 1
+    assert (
+        said == "david: No usable temporary directory found in ['/tmp']; set TMPDIR to a folder that can be written\n"
+    )
+
+
 def test_a_mistake_of_our_own_keeps_its_traceback(monkeypatch, capfd) -> None:
     monkeypatch.setattr(cli, "command_line", lambda: lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):

@@ -4,6 +4,7 @@ import os
 import platform
 import resource
 import shutil
+import tempfile
 from pathlib import Path
 
 from david import __version__
@@ -70,3 +71,12 @@ def shared_memory(asked: Asked) -> Said:
     if usage.free < SHM_FOR_RANKS:
         return Said(found, f"enough for david's loader, which is threads; Ray and DataLoaders want more: {more}")
     return Said(found)
+
+
+def temporary_files(asked: Asked) -> Said:
+    """That a file can be written where such files go; tempfile has looked through several folders."""
+    with tempfile.NamedTemporaryFile(prefix=".david-doctor-") as file:
+        file.write(b"x")
+        file.flush()
+    folder = Path(file.name).parent
+    return Said(f"{folder}, {shutil.disk_usage(folder).free / 1e9:,.2f} GB free")

@@ -15,6 +15,10 @@ CHECKS: dict[str, Check] = {
     "system": Check(f"{_HERE}.machine:system", _MACHINE),
     "open files": Check(f"{_HERE}.machine:open_files", _MACHINE),
     "shared memory": Check(f"{_HERE}.machine:shared_memory", _MACHINE),
+    "temporary files": Check(
+        f"{_HERE}.machine:temporary_files",
+        "make room there, or name a folder that can be written: TMPDIR=FOLDER david ...",
+    ),
     "disk": Check(f"{_HERE}.disk:disk", "name another folder with --disk, or make room there"),
     "driver": Check(f"{_HERE}.devices:driver", "the driver hangs or dies: see dmesg, restart the machine"),
     "pack/shards/_codecs": Check(f"{_HERE}.extensions:codecs", BROKEN),
