@@ -53,7 +53,7 @@ def test_settings_are_taken_and_what_was_said_here_wins(tmp_path: Path) -> None:
     assert said == f"--tuned {path}: data.threads=2, data.prefetch=4"
     recipe, said = take(path, override(TINY, ["data.threads=3"]), given=("data.threads",))
     assert (recipe.data.threads, recipe.data.prefetch) == (3, 4)
-    assert said == f"--tuned {path}: data.prefetch=4; as told here: data.threads=3, not 2"
+    assert said == f"--tuned {path}: data.prefetch=4; as it is here: data.threads=3, not 2"
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_a_run_keeps_what_rounds_as_it_began(tmp_path: Path) -> None:
     assert take(path, ddp)[0].micro_batch == 2
     recipe, said = take(path, ddp, begun=override(ddp, ["micro_batch=1"]))
     assert recipe == override(ddp, ["micro_batch=1", "data.threads=2", "data.prefetch=4"])
-    assert "as told here: micro_batch=1, not 2" in said
+    assert "as it is here: micro_batch=1, not 2" in said
     run.compare(tmp_path, override(ddp, ["micro_batch=1"]), "", recipe, "")  # it can go on
 
 
@@ -123,7 +123,7 @@ def test_what_is_no_such_file_is_refused(tmp_path: Path, content: str, said: str
 def test_packing_takes_workers_and_those_of_the_command_win(tmp_path: Path) -> None:
     path = written(tmp_path, pack={"settings": {"workers": 3}})
     assert tuned.workers(path, None) == (3, f"--tuned {path}: workers=3")
-    assert tuned.workers(path, 2) == (2, f"--tuned {path}: nothing of it; as told here: workers=2, not 3")
+    assert tuned.workers(path, 2) == (2, f"--tuned {path}: nothing of it; as it is here: workers=2, not 3")
     with pytest.raises(DavidError, match="says nothing of david pack; add --raw RAW to david bench tune"):
         tuned.workers(written(tmp_path), None)
     with pytest.raises(DavidError, match="workers 'all'"):

@@ -17,7 +17,7 @@ from david.pack.tuned import shown
 Seconds = Callable[[Settings, float], float]  # settings, seconds to measure them for -> seconds of a sample
 Told = Callable[[str], None]
 
-ROUNDS, LEAST_ROUNDS = 5, 3  # turns at the end; the fewest that can tell anything from noise, where time is short
+ROUNDS, LEAST_ROUNDS = 7, 3  # turns at the end; the fewest that can tell anything from noise, where time is short
 FINAL = 0.3  # of the time, for the turns at the end
 MOST_PART = 0.5  # of the time, that goes to a group with others behind it
 EACH_S, EACH_ROUNDS = 3.0, 2  # of every candidate, where all are measured

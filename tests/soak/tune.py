@@ -2,7 +2,7 @@
 
     PYTHONPATH=tests python tests/soak/tune.py [MINUTES [ROWS]]
 
-Each sample takes 0.1 s more to read, as from a far disk, without work for the processor: what one thread loses is then
+Each sample takes 0.2 s more to read, as from a far disk, without work for the processor: what one thread loses is then
 the same on any machine, and more threads than cores are needed. Every candidate is measured as well; at least 90 % of
 the best has to be recovered within the time, and the row goes to ROWS. Five minutes, and five for all candidates.
 """
@@ -25,14 +25,14 @@ from david.pipeline.reading.reader import Reader
 from david.train import recipes
 from david.train.recipe import override
 
-READ_S, SAMPLES, LEAST = 0.1, 200, 0.9
+READ_S, SAMPLES, LEAST = 0.2, 60, 0.9
 BAD = ("data.threads=1", "data.prefetch=1")
 
 
 def main() -> int:
     torch.set_num_threads(1)  # threads of a step wait for each other, for long where others use the cores too
     minutes, kept = float((sys.argv[1:2] or ["5"])[0]), sys.argv[2:3]
-    recipe = override(recipes.recipe("smoke"), [*SMALLEST, *BAD, "parallel=ddp", "batch_size=8"])
+    recipe = override(recipes.recipe("smoke"), [*SMALLEST, *BAD, "parallel=ddp", "batch_size=4", "model.heads=alpha"])
     read = Reader.read
 
     def slowly(*args, **how):
