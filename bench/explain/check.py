@@ -51,6 +51,7 @@ class Checks:
     def __init__(self, recipe: Recipe, shards: Shards, steps: int, device: str, told: Callable[[str], None]):
         self.recipe, self.shards, self.steps, self.device, self.told = recipe, shards, steps, device, told
         each = [(one.bytes, one.samples) for found in sets.load(shards).manifests for one in found.splits[SPLIT]]
+        self.replayed: dict[str, float] = {}  # on how many cores the run was, and how far its replay is from it
         self.bytes_each = sum(size for size, _ in each) / sum(count for _, count in each)
 
     def predictor(self, ran: Ran, whats: list[If]) -> Predictor:
@@ -73,6 +74,7 @@ class Checks:
         if not whats:
             return []
         predictor = self.predictor(ran, whats)
+        self.replayed = {"cores": predictor.cores, "off": predictor.off}
         return [self.check(what, predictor.predict(what), rounds) for what in whats]
 
     def check(self, what: If, predicted: Predicted, rounds: int) -> Checked:

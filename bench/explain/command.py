@@ -67,6 +67,7 @@ def explain(
             checks = Checks(chosen, shards, steps, device, status.update)
             checked = checks.all(found.ran, whats, rounds if check else 0)
         told = {**rows.here(), "recipe": to_json(chosen), **found.as_json(), "ifs": [one.as_json() for one in checked]}
+        told["replay"] = checks.replayed
         for name, content in {
             "trace.json": json.dumps(chrome.events(found.ran.tracks, found.path)),
             "explain.html": page.page(found, show.facts(told), checked),

@@ -39,12 +39,14 @@ Thread = Generator[Core | Sleep | Disk | Until, None, None]
 
 
 class Machine:
-    """now: nanoseconds since the beginning"""
+    """now: nanoseconds since the beginning
+    had_ns, waited_ns: time on cores, and of waiting for them, of all threads together"""
 
     def __init__(self, cores: float):
         self.now, self._cores = 0.0, cores
+        self.had_ns = self.waited_ns = 0.0
         self._served = 0.0  # that each who wants a core has had since the beginning
-        self._wanting: list[tuple[float, int, int, Thread]] = []  # served when done, number, width
+        self._wanting: list[tuple[float, int, float, Core, Thread]] = []  # served when done, number, since when, what
         self._sleeping: list[tuple[float, int, Thread]] = []  # until when
         self._held: list[tuple[Callable[[], bool], Thread]] = []
         self._wide, self._disk_free, self._numbers = 0, 0.0, count()
@@ -57,14 +59,17 @@ class Machine:
         """Let time pass until then, or until nobody wants anything that time brings."""
         while not until() and (self._wanting or self._sleeping):
             rate = min(1.0, self._cores / self._wide) if self._wide else 1.0
+            wide = self._wide
             at = self.now + (self._wanting[0][0] - self._served) / rate if self._wanting else float("inf")
             if self._sleeping and self._sleeping[0][0] <= at:
                 at, _, thread = heapq.heappop(self._sleeping)
-                width = 0
             else:
-                *_, width, thread = heapq.heappop(self._wanting)
+                *_, since, had, thread = heapq.heappop(self._wanting)
+                wide -= had.width
+                self.had_ns += had.ns
+                self.waited_ns += at - since - had.ns
             self._served += (at - self.now) * rate
-            self._wide -= width
+            self._wide = wide
             self.now = at
             self._go_on([thread])
 
@@ -85,7 +90,7 @@ class Machine:
                 if wanted.ns > 0:
                     self._wide += wanted.width
                     done = self._served + wanted.ns
-                    heapq.heappush(self._wanting, (done, next(self._numbers), wanted.width, thread))
+                    heapq.heappush(self._wanting, (done, next(self._numbers), self.now, wanted, thread))
                     return
             elif wanted.ns > 0:
                 begin = max(self.now, self._disk_free) if isinstance(wanted, Disk) else self.now

@@ -31,13 +31,15 @@ class Work(NamedTuple):
 class Costs:
     """samples: of each, its stages in their order; steps: of each, the trainer's own work; images: of each, where they
     are computed side by side; ask, give: of a batch, what the loader's own thread does before and after its samples are
-    made"""
+    made
+    waited: time of waiting for a core, as a part of the time on one"""
 
     samples: list[list[Work]]
     steps: list[list[Work]]
     images: list[list[Work]]
     ask: Work
     give: Work
+    waited: float = 0.0
 
 
 def of(ran: Ran) -> Costs:
@@ -59,6 +61,7 @@ def of(ran: Ran) -> Costs:
         [one for share in shares for one in _images(tracks, share)],
         ask,
         give,
+        _waited(tracks, begin),
     )
 
 
@@ -78,6 +81,14 @@ def alone(spans: Iterable[Span]) -> dict[int, Work]:
             own[id(open_[-1])] = Work(around.name, around.core_ns - took.core_ns, around.aside_ns - took.aside_ns)
         open_.append(span)
     return {key: Work(one.name, max(0.0, one.core_ns), max(0.0, one.aside_ns)) for key, one in own.items()}
+
+
+def _waited(tracks: Tracks, begin_ns: int) -> float:
+    """For a core, all threads together, as a part of the time on one."""
+    steps = {id(one.span): one.span for one in tracks.pieces[tracks.trainer] if one.span.name == "step"}
+    made = (span for spans in tracks.samples.values() for span in spans)
+    told = [one for one in (*made, *tracks.batches, *tracks.shares, *steps.values()) if one.start_ns >= begin_ns]
+    return sum(one.core_ns for one in told) / max(1, sum(one.cpu_ns for one in told))
 
 
 def _sample(tracks: Tracks, sample: Span) -> list[Work]:

@@ -10,7 +10,7 @@ from david.bench import ring as rings
 from david.bench.explain.account import account
 from david.bench.explain.costs import Costs, of
 from david.bench.explain.ifs import If
-from david.bench.explain.replay import Setup, replay
+from david.bench.explain.replay import Setup, replay, waited
 from david.bench.explain.run import Ran
 from david.bench.plan import lookup
 from david.bench.ring import Ring
@@ -38,7 +38,7 @@ class Predictor:
     """ran: what was recorded; half: the same with half as many images at once, where that matters; bytes_each: of a
     sample in its shard
 
-    cores: those that the run had, as its replay with them takes as long as it took: others use the machine, too"""
+    cores: those that the run had, for others use the machine, too; off: how far its replay with them is from it"""
 
     def __init__(self, ran: Ran, bytes_each: float, half: Ran | None = None):
         self.ran, self.half, self.bytes_each = ran, half, bytes_each
@@ -47,6 +47,7 @@ class Predictor:
         self.cores = self._left(whole)
         self.setup = replace(whole, cores=self.cores)
         self.before = self._rate(self.setup)
+        self.off = self.before / self.measured - 1
 
     def predict(self, what: If) -> Predicted:
         found = account(replay(self.costs, self.changed(what), self.ran))
@@ -80,16 +81,14 @@ class Predictor:
         )
 
     def _left(self, setup: Setup) -> float:
-        """The cores that others left."""
-        most = float(setup.cores)
-        if self._rate(setup) <= self.measured:
+        """The cores that others left: with them threads wait for a core as much as they did."""
+        least, most = LEAST * setup.cores, float(setup.cores)
+        if waited(self.costs, setup) >= self.costs.waited:
             return most
-        least = LEAST * most
         for _ in range(HALVINGS):
             middle = (least + most) / 2
-            least, most = (
-                (least, middle) if self._rate(replace(setup, cores=middle)) > self.measured else (middle, most)
-            )
+            longer = waited(self.costs, replace(setup, cores=middle)) > self.costs.waited
+            least, most = (middle, most) if longer else (least, middle)
         return (least + most) / 2
 
     def _rate(self, setup: Setup) -> float:

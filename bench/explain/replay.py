@@ -55,6 +55,13 @@ def replay(costs: Costs, setup: Setup, like: Ran, steps: int = STEPS) -> Ran:
     return replace_run(like, found, setup)
 
 
+def waited(costs: Costs, setup: Setup) -> float:
+    """For a core, all threads together, as a part of the time on one."""
+    play = _Play(costs, setup, STEPS)
+    play.run()
+    return play.machine.waited_ns / max(1.0, play.machine.had_ns)
+
+
 def replace_run(like: Ran, found: tracks.Tracks, setup: Setup) -> Ran:
     recipe = replace(like.recipe, batch_size=setup.batch, data=replace(like.recipe.data, prefetch=setup.prefetch))
     return like._replace(recipe=recipe, tracks=found, first=FIRST)
