@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pytest
 from learn_students import ROWS, SIDE, lines
 
 from david.train import recipes
@@ -34,9 +35,10 @@ def test_the_page_shows_what_the_newest_row_says_and_the_recipe_is_still_the_row
     )
 
 
-def test_the_page_says_what_a_step_costs_as_the_newest_row_has_it() -> None:
-    row = json.loads((ROWS.parent / "distill-cpu.jsonl").read_text().splitlines()[-1])
-    assert row["verdict"] in " ".join((ROOT / "docs" / "distillation.md").read_text().split())
+@pytest.mark.parametrize(("rows", "page"), [("distill-cpu", "distillation.md"), ("labels-cpu", "labels.md")])
+def test_the_page_says_what_a_step_and_reading_labels_cost_as_the_newest_row_has_it(rows: str, page: str) -> None:
+    row = json.loads((ROWS.parent / f"{rows}.jsonl").read_text().splitlines()[-1])
+    assert row["verdict"] in " ".join((ROOT / "docs" / page).read_text().split())
     assert "+" not in row["commit"] and row["data"]["folder"]
 
 
