@@ -237,6 +237,13 @@ def test_a_run_is_explained_whole(explained: Path) -> None:
     }
 
 
+def test_several_ranks_are_refused(figures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    done = CliRunner().invoke(app, ["bench", "explain", "--shards", str(figures), "--out", str(tmp_path)])
+    assert isinstance(done.exception, DavidError) and "here are 2 ranks" in str(done.exception)
+
+
 def test_what_if_is_predicted_and_run_where_it_can_be(explained: Path) -> None:
     """400 ms more a sample, in one thread: some 2.5 samples a second, whatever the machine."""
     told = json.loads((explained / "explain.json").read_text())

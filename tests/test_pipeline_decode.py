@@ -18,6 +18,7 @@ from people import made as sample_of
 
 from david.pack import BadSample, DavidError
 from david.pack.shards import codecs, manifest, shard
+from david.pipeline import trace
 from david.pipeline.batch import Batch
 from david.pipeline.config import DataConfig, Decode
 from david.pipeline.engines import cpu, dali_graph, images
@@ -134,6 +135,14 @@ def test_batches_that_cross_are_the_cpus_to_the_bit_however_late_their_copies_ru
         found += [late.seen(batch) for batch in held]
     assert found == expected
     assert not late.reused_early
+
+
+@pytest.mark.timeout(120)
+def test_copies_are_recorded_on_the_stream_that_they_run_on(shards: Path, late: Late) -> None:
+    with trace.recording(lambda stream: (stream, late.count)) as made, opened(shards) as loader:
+        late.seen(next(loader))
+    first = next(one for one in made.queued if one.name == "copy")
+    assert first.copies and (first.begin, first.end) == (("copies", 0), ("copies", 2))  # its pixels and its numbers
 
 
 @pytest.mark.timeout(120)

@@ -1,6 +1,7 @@
 """`david bench explain`."""
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -56,8 +57,11 @@ def explain(
     from david.bench.explain.account import account
     from david.bench.explain.check import Checks
     from david.bench.explain.run import run, settled_here
+    from david.train import distributed
     from david.train.recipe import to_json
 
+    if (ranks := distributed.place(os.environ).size) > 1:
+        raise DavidError(f"explain: records one process, here are {ranks} ranks; start it by itself, with --if ranks=N")
     chosen = settled_here(chosen, device)
     for one in whats:
         one.recipe(chosen)

@@ -5,7 +5,7 @@ its own, and so are its copies.
 """
 
 from bisect import bisect_left
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -99,10 +99,10 @@ def of(record: Record, prefetch: int, queued: Iterable[Span] = ()) -> Tracks:
     for span in [*record.spans, *queued]:
         by_thread[span.thread].append(span)
     pieces = {thread: flatten(spans) for thread, spans in by_thread.items()}
-    waited = Counter(id(one.span.of) for one in pieces.get(record.thread, []) if one.span.name == "wait")
+    waited = [one.span for one in pieces.get(record.thread, []) if one.span.name == "wait"]
     if not waited:
         raise DavidError("no step was recorded")
-    (its, _), *_ = waited.most_common(1)
+    its = id(waited[-1].of)  # others may have been opened before, to look at a batch or to see which is faster
 
     def named(name: str) -> list[Span]:
         found = (span for span in record.spans if span.name == name and id(span.of) == its)
