@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_distill_task import recipe_of, teachers
+from test_distill_task import ALONE, pictures, recipe_of, teachers
 from typer.testing import CliRunner
 
 import david
 from david.cli import app
-from david.model import label
+from david.model import build, label
 from david.pack.errors import DavidError
 from david.pack.files import sha256
 from david.pipeline.loader import Loader
@@ -22,6 +22,7 @@ from david.train.journal import read
 from david.train.loop import train
 from david.train.recipe import override
 from david.train.step import micro_batch
+from david.train.step.step import Step
 
 pytestmark = [pytest.mark.usefixtures("warm"), pytest.mark.timeout(900)]  # where others share the machine
 __all__ = ["teachers"]
@@ -90,9 +91,9 @@ def test_a_student_predicts_as_any_network_and_is_pictured_beside_its_teacher(th
 
 
 def test_a_batch_is_cut_to_what_fits_beside_the_teachers_and_teaches_the_same(
-    how: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    how: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ):
-    recipe = override(how["recipe"], ["parallel=ddp", "objective.hold=0.1", "steps=2"])
+    recipe = override(how["recipe"], ["parallel=ddp", "objective.hold=0.1"])
     with Loader(how["shards"], "train", recipe.data, batch_size=1, seed=0) as loader:
         sample = next(loader)
     monkeypatch.setattr(micro_batch, "free_bytes", lambda: 16 << 20)
@@ -102,13 +103,17 @@ def test_a_batch_is_cut_to_what_fits_beside_the_teachers_and_teaches_the_same(
     ]
     assert 0 < most[0] < most[1]  # a window is a second image that a student keeps
     monkeypatch.setattr(micro_batch, "fits_cpu", lambda recipe, sample: lambda size: size <= 1)
-    train(out=tmp_path / "whole", **{**how, "recipe": recipe})
-    train(out=tmp_path / "fitted", fit=True, **{**how, "recipe": recipe})
-    stored = run.stored(tmp_path / "fitted")
-    assert stored and (stored[0].micro_batch, stored[0].batch_size) == (1, 2)
-    one, other = kept(tmp_path / "whole"), kept(tmp_path / "fitted")
-    for name in ("loss", "median", "spread", "spread_moved", "features", "local_global", "hold", "teacher"):
-        assert [line[name] for line in other] == pytest.approx([line[name] for line in one], rel=1e-4), name
+    fitted = micro_batch.fitted(recipe, how["shards"], ALONE)
+    assert (fitted.micro_batch, fitted.batch_size) == (1, 2)
+    outcomes = []
+    for one in (recipe, fitted):
+        torch.manual_seed(0)
+        outcomes.append(Step(build(one.model), one, ALONE)(pictures((56, 56), 2), 1))
+    whole, parts = outcomes
+    assert parts.losses.tolist() == pytest.approx(whole.losses.tolist(), rel=1e-4)
+    assert {name: one.item() for name, one in parts.extras.items()} == pytest.approx(
+        {name: one.item() for name, one in whole.extras.items()}
+    )
 
 
 def test_another_teacher_is_refused_with_both_values_and_code_2(
