@@ -62,6 +62,8 @@ def explain(
 
     if (ranks := distributed.place(os.environ).size) > 1:
         raise DavidError(f"explain: records one process, here are {ranks} ranks; start it by itself, with --if ranks=N")
+    if whats and distributed.device_of(device).type == "cuda":
+        raise DavidError("--if: the record of a GPU can't be replayed; `david bench tune` tries settings there")
     chosen = settled_here(chosen, device)
     for one in whats:
         one.recipe(chosen)
