@@ -61,7 +61,7 @@ def echo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Fatal:
     """The engine of every network that the command loads meanwhile; `w.onnx` can be named as its weights."""
     engine = Fatal()
     (tmp_path / "w.onnx").write_bytes(OUTLINE)
-    monkeypatch.setattr(loading, "_engine", lambda place, device, precision: (engine, {}))
+    monkeypatch.setattr(loading, "_engine", lambda *_: (engine, {}))
     monkeypatch.chdir(tmp_path)
     return engine
 
