@@ -104,7 +104,7 @@ def run_until_killed(folder: Path, words: tuple[str, ...], last_call: int, last_
         written(path, data, tidy=tidy)
 
     runner.files.write_whole = write_whole
-    loading._engine = lambda place, device, precision: (engine, {})
+    loading._engine = lambda *_: (engine, {})
     ask(*words)
 
 
