@@ -27,6 +27,12 @@ from david.train.record import past
 CONFIG = DataConfig(height=48, width=36, augment=MOVES, threads=2)
 
 
+@pytest.mark.parametrize("ends", ["{}+", "+{}", "{}++{}"])
+def test_a_plus_with_nothing_beside_it_is_refused(ends: str, figures: Path) -> None:
+    with pytest.raises(DavidError, match=r"nothing stands on one side of a \+; write SHARDS\+SIDECAR"):
+        sets.load(ends.format(figures, figures))
+
+
 @pytest.fixture(scope="module")
 def joined(figures: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"{figures}+{labelling.labels(figures, tmp_path_factory.mktemp('labels') / 'out')}"

@@ -26,14 +26,18 @@ def folders(shards: Shards) -> list[Path]:
 
 def parts(name: str | Path) -> list[str]:
     """The folders or addresses of a shard set and of its sidecars, from `SHARDS+SIDECAR`; a name with a + in it that is
-    there stays whole."""
+    there stays whole. Raises DavidError where one of them has no name."""
+    if Path(name).exists():
+        return [str(name)]
     found: list[str] = []
     for word in str(name).split(JOIN):
         if found and not _ends(found[-1], word):
             found[-1] += JOIN + word
         else:
             found.append(word)
-    return [str(name)] if Path(name).exists() else found
+    if len(found) > 1 and "" in found:
+        raise DavidError(f"{name}: nothing stands on one side of a {JOIN}; write SHARDS{JOIN}SIDECAR")
+    return found
 
 
 def _ends(before: str, word: str) -> bool:
