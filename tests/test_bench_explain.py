@@ -262,6 +262,7 @@ def test_what_if_is_predicted_and_run_where_it_can_be(explained: Path) -> None:
     assert ranks["measured"] is None and ranks["samples_per_s"] > told["samples_per_s"]
     assert faster["measured"] is None and faster["samples_per_s"] > told["samples_per_s"]
     (kept,) = rows.read(explained / "rows.jsonl")
+    assert kept["data"] == {"folder": "shards"}
     assert kept["suite"] == "explain" and kept["figures"]["decode=+400"]["measured"]["median"] == slowed["measured"]
 
 

@@ -82,7 +82,7 @@ def explain(
             write_whole(out / name, content.encode() + b"\n")
         show.show(found, console, checked)
         if check:
-            rows.append(out / "rows.jsonl", show.row(found, checked, rounds))
+            rows.append(out / "rows.jsonl", show.row(found, checked, rounds, shards))
         console.print(f"{out}: explain.html, explain.json, trace.json", soft_wrap=True, highlight=False)
     if as_json:
         print(json.dumps(told, indent=2))

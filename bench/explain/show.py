@@ -1,5 +1,6 @@
 """What was found, on a screen."""
 
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -46,8 +47,8 @@ def errors(checked: list[Checked]) -> str:
     )
 
 
-def row(found: Account, checked: list[Checked], rounds: int) -> dict[str, Any]:
-    """The row of what was checked."""
+def row(found: Account, checked: list[Checked], rounds: int, shards: Path) -> dict[str, Any]:
+    """The row of what was checked on a shard set."""
     recipe = found.ran.recipe
     figures = {
         one.what.text: {
@@ -58,6 +59,7 @@ def row(found: Account, checked: list[Checked], rounds: int) -> dict[str, Any]:
         if one.rounds
     }
     about = {"recipe": to_json(recipe), "steps": len(found.steps), "rounds": rounds, "ranks": 1}
+    about["data"] = {"folder": shards.resolve().name}
     return rows.row("explain", figures, verdict=errors(checked), **about)
 
 
