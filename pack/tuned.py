@@ -86,12 +86,16 @@ def workers(path: Path, told: int | None) -> tuple[int, str]:
 def sentence(tuned: Tuned, settings: Mapping[str, Any], winning: Mapping[str, Any], elsewhere: list[str]) -> str:
     """What is taken from the file and what is not, in one line. winning: what stands in place of settings, by the
     command line or by the run that goes on; elsewhere: what differs here"""
-    taken = ", ".join(f"{name}={shown(value)}" for name, value in settings.items() if name not in winning)
+    taken = words({name: value for name, value in settings.items() if name not in winning})
     kept = ", ".join(f"{name}={shown(value)}, not {shown(settings[name])}" for name, value in winning.items())
     said = f"--tuned {tuned.path}: {taken or 'nothing of it'}" + (f"; as it is here: {kept}" if kept else "")
     if elsewhere:
         said += f"; found elsewhere, another may be best here: {'; '.join(elsewhere)}"
     return said
+
+
+def words(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={shown(value)}" for name, value in settings.items())
 
 
 def shown(value: Any) -> str:

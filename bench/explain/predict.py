@@ -46,7 +46,7 @@ class Predictor:
         whole = setup_of(ran.recipe)
         self.cores = self._left(whole)
         self.setup = replace(whole, cores=self.cores)
-        self.before = self._rate(self.setup)
+        self.before = account(replay(self.costs, self.setup, ran)).rate
         self.off = self.before / self.measured - 1
 
     def predict(self, what: If) -> Predicted:
@@ -90,11 +90,6 @@ class Predictor:
             longer = waited(self.costs, replace(setup, cores=middle)) > self.costs.waited
             least, most = (middle, most) if longer else (least, middle)
         return (least + most) / 2
-
-    def _rate(self, setup: Setup) -> float:
-        ran = replay(self.costs, setup, self.ran)
-        bounds = ran.tracks.steps()[ran.first : -1]
-        return 1e9 * setup.batch * (len(bounds) - 1) / (bounds[-1] - bounds[0])
 
     def _sizes(self, size: int, batch: int) -> dict[str, float]:
         """How many times as long a step's parts take with so many images at once: a part takes some time whatever its

@@ -12,7 +12,7 @@ from david.bench.harness import Figure, Measured, take_turns
 from david.bench.tune.candidates import Settings
 from david.bench.tune.halving import Trial, halve
 from david.pack.errors import many
-from david.pack.tuned import shown
+from david.pack.tuned import words
 
 Seconds = Callable[[Settings, float], float]  # settings, seconds to measure them for -> seconds of a sample
 Told = Callable[[str], None]
@@ -83,10 +83,6 @@ class Found:
         return (
             f" Of every candidate the best is {words(self.open(self.best))}; {self.recovered:.0%} of it is recovered."
         )
-
-
-def words(settings: Settings) -> str:
-    return ", ".join(f"{path}={shown(value)}" for path, value in settings.items())
 
 
 def find(
