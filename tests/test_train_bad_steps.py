@@ -114,6 +114,13 @@ def test_a_run_that_stays_bad_ends_with_a_sentence_and_keeps_a_few_bundles(shard
     assert [path.name for path in sorted((out / "bad").iterdir())] == [f"step-0000000{step}" for step in (2, 3, 4)]
 
 
+def test_a_run_whose_every_step_is_bad_ends_with_a_sentence_however_short(shards: Path, tmp_path: Path):
+    recipe = override(TINY, ["steps=2", "max_skipped=10", "checkpoint_every=0"])
+    with pytest.raises(DavidError, match="step 2: the gradient was not finite in 2 steps in a row"):
+        poisoned(recipe, shards, tmp_path / "run", steps=(1, 2))
+    poisoned(recipe, shards, tmp_path / "other", steps=(1,))
+
+
 @both
 def test_an_infinite_loss_reaches_every_rank_though_its_own_gradient_is_finite(shards: Path, how: str, monkeypatch):
     def with_a_constant(*args) -> torch.Tensor:

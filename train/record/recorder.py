@@ -130,7 +130,7 @@ class Recorder:
             record |= {"rate": self._recipe.optim.rate * outcome.factor} | pace
             record |= {name: values[place].item() for name, values in zip(outcome.extras, extras, strict=True)}
             self._write(record, row)
-        if self._skipped > self._recipe.max_skipped:
+        if self._skipped > self._recipe.max_skipped or self._skipped >= self._recipe.steps:
             last = losses[-1].isfinite().tolist()
             odd = ", ".join(name for name, sound in zip(self._step.task.terms, last, strict=True) if not sound)
             raise DavidError(
