@@ -32,6 +32,8 @@ from david.model.resize import exact_on
 # the beginning and at the end.
 INSIDE = [[[3, 1, 0], [1, 3, 3], [0, 0, 1]], [[1, 0, 0], [3, 3, 1], [0, 1, 3]]]  # quarters
 AT_ENDS = [[[-1, 1, 0], [1, 0, 0]], [[0, 0, 1], [0, 1, -1]]]
+# Inside, on the rows at the ends, on the columns, in the corners: how many for each channel, as high and as wide.
+KERNELS = ((4, 3, 3), (8, 1, 3), (8, 3, 1), (16, 1, 1))
 
 
 def shares() -> torch.Tensor:
@@ -67,15 +69,8 @@ def doubled_3x3(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, share
 
     shares: what `shares` gives, on x's device. The kernels are made of `weight` in its own precision, and rounded to
     x's once."""
-    o, c = weight.shape[:2]
     with exact_on(x.device):
-        kernels = (shares @ weight.permute(2, 3, 0, 1).reshape(9, o * c)).to(x.dtype).split((36, 24, 24, 16))
-        bias = bias.to(x.dtype).repeat(4)
-        inside = kernels[0].view(4, 3, 3, o, c).permute(0, 3, 4, 1, 2).reshape(4 * o, c, 3, 3)
-        rows = kernels[1].view(8, 3, o, c).permute(0, 2, 3, 1).reshape(8 * o, c, 1, 3)
-        columns = kernels[2].view(8, 3, o, c).permute(0, 2, 3, 1).reshape(8 * o, c, 3, 1)
-        corners = kernels[3].view(16 * o, c, 1, 1)
-        return _Phases.apply(x, inside, rows, columns, corners, bias)  # pyright: ignore[reportReturnType]
+        return _Phases.apply(x, weight, bias, shares)  # pyright: ignore[reportReturnType]
 
 
 def side_by_side(phases: torch.Tensor) -> torch.Tensor:
@@ -94,32 +89,62 @@ def shuffled(x: torch.Tensor) -> torch.Tensor:
 
 class _Phases(torch.autograd.Function):
     """The 3x3 at half size, and at the ends what is missing. By hand, since autograd copies the whole gradient for each
-    slice that was added to."""
+    slice that was added to, and kernels and their gradients several times."""
 
     @staticmethod
-    def forward(ctx: Any, x: Any, inside: Any, rows: Any, columns: Any, corners: Any, bias: Any) -> torch.Tensor:
-        ctx.save_for_backward(x, inside, rows, columns, corners)
-        said = F.conv2d(x, inside, bias, padding=1)
-        outer = _ends(x, 2)
+    def forward(ctx: Any, x: Any, weight: Any, bias: Any, shares: Any) -> torch.Tensor:
+        inside, rows, columns, corners = kernels = _kernels(weight, shares, x.dtype)
+        outer, sides = _ends(x, 2), _ends(x, 3)
+        corner = _ends(outer, 3)
+        ctx.save_for_backward(x, outer, sides, corner, shares, *kernels)
+        four = torch.empty(4, len(bias), dtype=x.dtype, device=x.device).copy_(bias)
+        said = F.conv2d(x, inside, four.view(-1), padding=1)
         more = F.conv2d(outer, rows, padding=(0, 1), groups=2)
-        _add_ends(more, F.conv2d(_ends(outer, 3), corners, groups=4), 3)
+        _add_ends(more, F.conv2d(corner, corners, groups=4), 3)
         _add_ends(said, more, 2)
-        _add_ends(said, F.conv2d(_ends(x, 3), columns, padding=(1, 0), groups=2), 3)
+        _add_ends(said, F.conv2d(sides, columns, padding=(1, 0), groups=2), 3)
         return said
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        g, (x, inside, rows, columns, corners) = gradients[0], ctx.saved_tensors
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        g, (x, outer, sides, corner, shares, inside, rows, columns, corners) = gradients[0], ctx.saved_tensors
         of_x, of_inside, of_bias = _back(g, x, inside, (1, 1), 1, bias=True)
-        outer, outer_g = _ends(x, 2), _ends(g, 2)
+        outer_g = _ends(g, 2)
         of_outer, of_rows, _ = _back(outer_g, outer, rows, (0, 1), 2)
-        of_corner, of_corners, _ = _back(_ends(outer_g, 3), _ends(outer, 3), corners, (0, 0), 4)
+        of_corner, of_corners, _ = _back(_ends(outer_g, 3), corner, corners, (0, 0), 4)
         _add_ends(of_outer, of_corner, 3)
         _add_ends(of_x, of_outer, 2)
-        of_side, of_columns, _ = _back(_ends(g, 3), _ends(x, 3), columns, (1, 0), 2)
+        of_side, of_columns, _ = _back(_ends(g, 3), sides, columns, (1, 0), 2)
         _add_ends(of_x, of_side, 3)
-        return of_x, of_inside, of_rows, of_columns, of_corners, of_bias
+        of_weight = _kernels_back((of_inside, of_rows, of_columns, of_corners), shares)
+        return of_x, of_weight, of_bias.view(4, -1).sum(0, dtype=shares.dtype), None
+
+
+def _kernels(weight: torch.Tensor, shares: torch.Tensor, dtype: torch.dtype) -> list[torch.Tensor]:
+    """(O, C, 3, 3) to the kernels of `KERNELS`, (n O, C, height, width) each, channels-last."""
+    o, c = weight.shape[:2]
+    all_taps = torch.bmm(shares.expand(o, -1, -1), weight.permute(0, 2, 3, 1).reshape(o, 9, c))  # (O, 100, C)
+    made = []
+    for part, (n, height, width) in zip(_parts(all_taps), KERNELS, strict=True):
+        here = torch.empty(n, o, height, width, c, dtype=dtype, device=weight.device).copy_(part.transpose(0, 1))
+        made.append(here.view(n * o, height, width, c).permute(0, 3, 1, 2))
+    return made
+
+
+def _kernels_back(gradients: tuple[torch.Tensor, ...], shares: torch.Tensor) -> torch.Tensor:
+    """The kernels' gradients to that of the weight they are made of, (O, C, 3, 3)."""
+    o, c = len(gradients[0]) // KERNELS[0][0], gradients[0].shape[1]
+    all_taps = torch.empty(o, len(shares), c, dtype=shares.dtype, device=shares.device)
+    for part, gradient, (n, *_) in zip(_parts(all_taps), gradients, KERNELS, strict=True):
+        part.copy_(gradient.unflatten(0, (n, o)).permute(1, 0, 3, 4, 2))
+    return torch.bmm(shares.T.expand(o, -1, -1), all_taps).view(o, 3, 3, c).permute(0, 3, 1, 2)
+
+
+def _parts(all_taps: torch.Tensor) -> list[torch.Tensor]:
+    """(O, 100, C) to views of the kernels' own taps, (O, n, height, width, C) each."""
+    sizes = [n * height * width for n, height, width in KERNELS]
+    return [one.unflatten(1, size) for one, size in zip(all_taps.split(sizes, dim=1), KERNELS, strict=True)]
 
 
 def _ends(x: torch.Tensor, axis: int) -> torch.Tensor:

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
+from david.model.kept import kept
+
 Size = torch.Size | tuple[int, int]
 
 
@@ -61,9 +63,9 @@ def spread_back(gradient: torch.Tensor, size: Size) -> torch.Tensor:
     x = gradient.permute(0, 2, 3, 1).contiguous()  # channels-last maps are that already
     b, channels = x.shape[0], x.shape[-1]
     if high != h:
-        x = torch.bmm(_shares(h, high, x).T.expand(b, -1, -1), x.view(b, high, wide * channels))
+        x = torch.bmm(kept(_shares, h, high, like=x).T.expand(b, -1, -1), x.view(b, high, wide * channels))
     if wide != w:
-        x = torch.bmm(_shares(w, wide, x).T.expand(b * h, -1, -1), x.view(b * h, wide, channels))
+        x = torch.bmm(kept(_shares, w, wide, like=x).T.expand(b * h, -1, -1), x.view(b * h, wide, channels))
     return x.view(b, h, w, channels).permute(0, 3, 1, 2)
 
 
@@ -77,9 +79,9 @@ def _halved(g: torch.Tensor, axis: int) -> torch.Tensor:
     return 0.75 * (even + odd) + 0.25 * (before + after)
 
 
-def _shares(have: int, want: int, like: torch.Tensor) -> torch.Tensor:
+def _shares(have: int, want: int, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
     """(want, have): the share that each pixel there takes of each one here."""
-    one_each = torch.eye(have, device=like.device, dtype=like.dtype)
+    one_each = torch.eye(have, device=device, dtype=dtype)
     return _interpolate(one_each[None, None], (want, have))[0, 0]
 
 

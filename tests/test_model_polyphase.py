@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from david.model.heads.alpha import AlphaLogits
 from david.model.heads.dense import DenseHead
-from david.model.heads.normals import UnitNormals
+from david.model.heads.normals import SHORTEST, UnitNormals, unit
 from david.model.polyphase import LEAST_CHANNELS, doubled_3x3, pays, shares, shuffled, side_by_side
 from david.model.resize import _halved, _Resize, resize, spread_back
 from tests.smallest import network
@@ -107,6 +107,20 @@ def test_a_head_says_what_it_said(kind: type[DenseHead], size: tuple[int, int]) 
     }
     with torch.autocast("cpu", torch.bfloat16):
         assert near(head(features, torch.Size(size)), expected, 0.1)
+
+
+def test_unit_vectors_are_torchs_and_so_are_their_gradients():
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 3, 5, 4, dtype=torch.float64, generator=g)
+    x[0, :, 0] *= 1e-6  # shorter than what is divided by
+    x[0, :, 1] = 0
+    pull = torch.randn(x.shape, dtype=torch.float64, generator=g)
+    found, wanted = x.clone().requires_grad_(), x.clone().requires_grad_()
+    ours, torchs = unit(found), torch.nn.functional.normalize(wanted, dim=1, eps=SHORTEST)
+    torch.testing.assert_close(ours, torchs, rtol=1e-12, atol=0)
+    for one in (ours, torchs):
+        (one * pull).sum().backward()
+    torch.testing.assert_close(found.grad, wanted.grad, rtol=1e-12, atol=1e-9)
 
 
 def test_a_compiled_resize_scatters_nothing() -> None:

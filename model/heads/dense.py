@@ -46,7 +46,7 @@ class DenseHead(nn.Module):
         """(B, width, H/2, W/2) to (B, channels, H, W) float32, where size is (H, W)."""
         x = self.narrow(features)
         if pays(x, size):
-            return shuffled(self.say(side_by_side(self.doubled(x)).relu_()))
+            return shuffled(self.say(side_by_side(self.doubled(x).relu_())))
         return self.say(self.refine(resize(x, size)).relu_())
 
     def doubled(self, x: torch.Tensor) -> torch.Tensor:

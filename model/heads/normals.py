@@ -1,8 +1,11 @@
 """Surface normals."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.autograd.function import once_differentiable
 
 from david.model.heads.dense import DenseHead
 
@@ -25,4 +28,29 @@ class UnitNormals(DenseHead):
         self.last.bias = nn.Parameter(torch.tensor([0.0, 0.0, 1.0]))
 
     def say(self, x: torch.Tensor) -> torch.Tensor:
-        return F.normalize(self.end(self.last(x)), dim=1, eps=SHORTEST)
+        return unit(self.end(self.last(x)))
+
+
+def unit(x: torch.Tensor) -> torch.Tensor:
+    """(B, 3, ...) brought to unit length along its second axis; what is shorter than `SHORTEST` is divided by that."""
+    if torch.compiler.is_exporting():
+        return F.normalize(x, dim=1, eps=SHORTEST)
+    return _Unit.apply(x)  # pyright: ignore[reportReturnType]
+
+
+class _Unit(torch.autograd.Function):
+    """y = x / |x| with the gradient (g - y <y, g>) / |x| in half the passes that autograd takes."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        length = torch.linalg.vector_norm(x, dim=1, keepdim=True).clamp_min_(SHORTEST)
+        y = x / length
+        ctx.save_for_backward(y, length)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        (g,), (y, length) = gradients, ctx.saved_tensors
+        along = (g * y).sum(1, keepdim=True) * (length > SHORTEST)  # a length that was raised has no gradient
+        return torch.addcmul(g, y, along, value=-1) / length

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import torch
 
-from david.train.losses.masked import count, wide
+from david.train.losses.masked import count, wide, within
 
 LEAST_CORRELATION = 0.1  # of losses
 TINY = 1e-12  # against division by the variance of a flat prediction
@@ -30,7 +30,7 @@ def fit(
     An image without a valid pixel gets finite values.
     """
     found = Moments.of(wide(prediction), wide(target), valid)
-    scale = found.scale(least_correlation)
+    scale = found.scale(found.least(least_correlation))
     return scale, found.d_mean - scale * found.p_mean
 
 
@@ -44,7 +44,8 @@ def align(
 
 class Moments(NamedTuple):
     """pixels: the number of valid ones; p_mean, d_mean, p_var, d_var, covariance: over them, (B, 1, 1, 1) each;
-    p, d: prediction and target without their means, (B, 1, H, W), 0 where invalid"""
+    p, d: prediction and target without their means, (B, 1, H, W), 0 where invalid
+    width: what the scale is divided by"""
 
     pixels: torch.Tensor
     p_mean: torch.Tensor
@@ -54,6 +55,7 @@ class Moments(NamedTuple):
     p_var: torch.Tensor
     d_var: torch.Tensor
     covariance: torch.Tensor
+    width: torch.Tensor
 
     @classmethod
     def of(cls, p: torch.Tensor, d: torch.Tensor, valid: torch.Tensor) -> "Moments":
@@ -62,16 +64,18 @@ class Moments(NamedTuple):
         def mean(values: torch.Tensor) -> torch.Tensor:  # of what is 0 where it does not count
             return values.sum((1, 2, 3), keepdim=True) / pixels
 
-        p_mean, d_mean = (mean(torch.where(valid, x, 0)) for x in (p, d))
-        p, d = torch.where(valid, p - p_mean, 0), torch.where(valid, d - d_mean, 0)
-        return cls(pixels, p_mean, d_mean, p, d, mean(p * p), mean(d * d), mean(p * d))
+        p_mean, d_mean = (mean(within(x, valid)) for x in (p, d))
+        p, d = within(p - p_mean, valid), within(d - d_mean, valid)
+        p_var = mean(p * p)
+        return cls(pixels, p_mean, d_mean, p, d, p_var, mean(d * d), mean(p * d), p_var + TINY)
 
     def least(self, correlation: float) -> torch.Tensor:
         """Below which the covariance is not taken for what it is."""
         return correlation * (self.p_var * self.d_var + TINY * TINY).sqrt()
 
-    def scale(self, least_correlation: float) -> torch.Tensor:
-        return torch.maximum(self.covariance, self.least(least_correlation)) / (self.p_var + TINY)
+    def scale(self, least: torch.Tensor) -> torch.Tensor:
+        """least: what `least` gives"""
+        return torch.maximum(self.covariance, least) / self.width
 
 
 class _Aligned(torch.autograd.Function):
@@ -87,9 +91,9 @@ class _Aligned(torch.autograd.Function):
     @staticmethod
     def forward(ctx, p: torch.Tensor, d: torch.Tensor, valid: torch.Tensor, least_correlation: float) -> torch.Tensor:
         found = Moments.of(p, d, valid)
-        scale, width = found.scale(least_correlation), found.p_var + TINY
-        free = found.covariance >= found.least(least_correlation)
-        by_p, by_d = torch.where(free, -2, -1) * scale / width, free / width
+        least = found.least(least_correlation)
+        scale, by_d = found.scale(least), (found.covariance >= least) / found.width
+        by_p = torch.addcmul(-scale / found.width, scale, by_d, value=-1)
         ctx.save_for_backward(valid, found.p, found.d, found.pixels, scale, by_p, by_d)
         return torch.addcmul(found.d_mean, scale, p - found.p_mean)
 
@@ -100,4 +104,4 @@ class _Aligned(torch.autograd.Function):
         of_scale = (gradient * p).sum((1, 2, 3), keepdim=True) / pixels
         same = -scale * gradient.sum((1, 2, 3), keepdim=True) / pixels
         found = torch.addcmul(torch.addcmul(same, scale, gradient), of_scale * by_p, p)
-        return torch.where(valid, found.addcmul_(of_scale * by_d, d), 0), None, None, None
+        return within(found.addcmul_(of_scale * by_d, d), valid), None, None, None

@@ -10,7 +10,7 @@ CVPR 2018, section 4.
 import torch
 import torch.nn.functional as F
 
-from david.train.losses.masked import wide
+from david.train.losses.masked import wide, within
 
 SCALES = 4
 FARTHEST = 2 ** (SCALES - 1)  # pixels from one to the next that it is compared with
@@ -33,7 +33,7 @@ class _Steps(torch.autograd.Function):
         for k in range(SCALES):
             there = torch.logical_and(*pairs(v, residual.shape, 2**k))
             after, before = pairs(r, residual.shape, 2**k)
-            step = torch.where(there, after - before, 0)
+            step = within(after - before, there)
             sums.append(torch.linalg.vector_norm(step, 1, (2, 3, 4)))
             numbers.append(there.sum((2, 3, 4)))
             signs.append(step.sign_())
@@ -46,15 +46,14 @@ class _Steps(torch.autograd.Function):
     def backward(ctx, *gradients: torch.Tensor):
         (gradient,) = gradients
         number, *signs = ctx.saved_tensors
-        slopes = (gradient / number)[..., None, None, None].unbind()
+        slopes = (gradient / number)[..., None, None, None]
         b, c, rows, columns = ctx.shape
         found = gradient.new_zeros(b, c, rows + FARTHEST, columns + FARTHEST)
-        for k, (sign, slope) in enumerate(zip(signs, slopes, strict=True)):
-            pull = sign * slope
+        for k, (sign, to, fro) in enumerate(zip(signs, slopes, -slopes, strict=True)):
             after, before = pairs(found, ctx.shape, 2**k)
-            after[0].add_(pull[0])
-            after[1].add_(pull[1])
-            before.sub_(pull.sum(0))
+            for axis in range(2):
+                after[axis].addcmul_(sign[axis], to[axis])
+                before.addcmul_(sign[axis], fro[axis])
         return found[..., :rows, :columns], None
 
 

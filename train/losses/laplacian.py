@@ -12,14 +12,15 @@ there.
 import torch
 import torch.nn.functional as F
 
-from david.train.losses.masked import mean, wide
+from david.model.kept import kept, zero
+from david.train.losses.masked import mean, wide, within
 
 LEVELS = 5
 
 
 def laplacian(prediction: torch.Tensor, target: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
     """prediction, target: (B, 1, H, W) in [0, 1]; valid: (B, 1, H, W) bool. Returns (B,)."""
-    x = torch.where(valid, wide(prediction) - wide(target), 0)
+    x = within(wide(prediction) - wide(target), valid)
     if all(rows % 2 == columns % 2 == 0 for rows, columns in sizes(*x.shape[-2:])):
         return _Even.apply(x, valid)  # pyright: ignore[reportReturnType]
     loss = x.new_zeros(len(x))
@@ -59,38 +60,39 @@ def double(x: torch.Tensor) -> torch.Tensor:
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
 
+def _factors(levels: int, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    """(levels, 1): 2^k"""
+    return 2.0 ** torch.arange(levels, device=device, dtype=dtype)[:, None]
+
+
 class _Even(torch.autograd.Function):
     """The pyramid where each level has even sides, whose gradient is a pyramid too.
 
     Halving D and doubling U are each other's transposes but for a factor, edges and all: D = U' / 4. Through
-    b = x - U D x a gradient s of b and one t of D x come back as s + U (t - 4 D s) / 4.
+    b = x - U D x a gradient s of b and one t of D x come back as s + U (t - 4 D s) / 4. Each level's is kept divided by
+    4^k, which leaves s + U (t - D s); and s is a sign times a number of the image's, which comes out of D.
     """
 
     @staticmethod
     def forward(ctx, x: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-        sums, missing, signs = [], [], []
-        out = ~valid
+        sums, pixels, signs = [], [], []
         for _ in sizes(*x.shape[-2:]):
             smaller = halve(x)
-            band = (x - double(smaller)).masked_fill_(out, 0)
+            band = within(x - double(smaller), valid)
             sums.append(torch.linalg.vector_norm(band, 1, (1, 2, 3)))
-            missing.append(out.sum((1, 2, 3)))
+            pixels.append(valid.sum((1, 2, 3)))
             signs.append(band.sign_())
-            x, out = smaller, out[..., ::2, ::2]
-        level = torch.arange(len(sums), device=x.device)[:, None]
-        pixels = (valid[0].numel() >> 2 * level) - torch.stack(missing)
-        weights = (1 << level) / pixels.clamp(min=1)
-        ctx.save_for_backward(weights, *signs)
-        return (torch.stack(sums) * weights).sum(0)
+            x, valid = smaller, valid[..., ::2, ::2]
+        factors, counts = kept(_factors, len(sums), like=x), torch.stack(pixels).clamp(min=1)
+        ctx.save_for_backward(factors * counts, *signs)
+        return (torch.stack(sums) * factors / counts).sum(0)
 
     @staticmethod
     def backward(ctx, *gradients: torch.Tensor):
         (gradient,) = gradients
-        weights, *signs = ctx.saved_tensors
-        found = None
-        slopes = (weights * gradient).view(len(signs), -1, 1, 1, 1).unbind()
+        parts, *signs = ctx.saved_tensors
+        slopes = (gradient / parts).view(len(signs), -1, 1, 1, 1)
+        found = zero(slopes)
         for sign, slope in reversed(list(zip(signs, slopes, strict=True))):
-            own = sign * slope
-            below = halve(own) * -4 if found is None else torch.sub(found, halve(own), alpha=4)
-            found = torch.add(own, double(below), alpha=1 / 4)
+            found = torch.addcmul(double(torch.addcmul(found, halve(sign), slope, value=-1)), sign, slope)
         return found, None

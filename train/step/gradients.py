@@ -29,6 +29,7 @@ from david.model.prediction import Prediction
 from david.pipeline import trace
 from david.pipeline.batch import Batch
 from david.train.distributed import World
+from david.train.losses.masked import within
 from david.train.recipe import Recipe
 from david.train.step.compiled import Compiler
 from david.train.step.halves import Halves
@@ -84,9 +85,9 @@ class Learner(nn.Module):
 
     def ended(self, terms: torch.Tensor, images: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
         """What `forward` gives, of each image's terms, and of the images that each counts, (T, B)."""
-        shares = torch.where(images, terms, 0).sum(1) / count
+        shares = within(terms, images).sum(1) / count
         # the gradient of a loss that is not finite may be: made nan, it tells every rank through the norm
-        sound = torch.where(shares.isfinite().all(), 1.0, torch.nan)
+        sound = shares.detach().sum() * 0 + 1
         total = self.task.total(shares, images.sum(1) / count) * sound
         return torch.cat([shares, total.unsqueeze(0)])
 
@@ -125,7 +126,7 @@ class Ddp:
                 with trace.span("backward"):
                     (share[-1] * scale * self.size).backward()
             losses.append(share[:-1].detach())
-        return torch.stack(losses).sum(0)
+        return sum(losses[1:], losses[0])
 
     def summing(self, last: bool) -> AbstractContextManager:
         """Meanwhile gradients are summed over ranks after the last micro-batch only."""

@@ -65,7 +65,8 @@ class Supervised(Task):
         """What `forward` gives, of what the network said."""
         if self.span_m:
             batch = within(batch, self.span_m)
-        counted = {term.target: batch.real & has(told(batch, term.target)) for term in self.rows}
+        targets = dict.fromkeys(term.target for term in self.rows)
+        counted = {target: batch.real & has(told(batch, target)) for target in targets}
         return compare(prediction, batch, self.rows), torch.stack([counted[term.target] for term in self.rows])
 
     def total(self, means: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
