@@ -52,7 +52,7 @@ class Learner(nn.Module):
     """Network and task as one module from tensors to a tensor, which is what DDP and autograd see through.
 
     reduced: what the network computes in, see `precision.py`
-    halves: its weights so, where one thread computes with them whole and uncompiled, see `halves.py`
+    halves: its weights so, where one thread computes with them whole, see `halves.py`
     compiler: makes graphs of its parts where the recipe asks for them; answer, end: those of the network, and of
         `ended`, where there are such
     asked: what the task calls in the network's place, if anything
@@ -65,7 +65,7 @@ class Learner(nn.Module):
         self.reduced = half_precision(recipe.precision, device)
         self.compiler = Compiler(recipe.compile, tell)
         self.halves = None
-        if self.reduced is not None and not self.compiler.on and settled(recipe, device).parallel == "ddp":
+        if self.reduced is not None and settled(recipe, device).parallel == "ddp":
             # a block that is computed again on the way back takes the weights that it finds then
             self.halves = Halves(network, self.reduced, leave=("backbone",) if recipe.recompute else ())
         self.answer = self.end = None
