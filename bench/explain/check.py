@@ -55,10 +55,15 @@ class Checks:
         self.bytes_each = sum(size for size, _ in each) / sum(count for _, count in each)
 
     def predictor(self, ran: Ran, whats: list[If]) -> Predictor:
-        """Of a run; where the size of what is computed at once will change, another of half that is recorded too."""
-        half = None
+        """Of a run; where the size of what is computed at once will change, another of half that is recorded too; where
+        the cores will, another on one."""
+        half = one = None
+        if machine.cores() > 1 and any("cores" in what.counts for what in whats):
+            self.told("on one core")
+            with on_cores(1):
+                one = run(self.recipe, self.shards, self.steps, self.device)
         if self.recipe.parallel != "exact" and any(
-            {"batch", "micro_batch", "ranks"} & set(one.counts) for one in whats
+            {"batch", "micro_batch", "ranks"} & set(what.counts) for what in whats
         ):
             self.told("half as many images at once")
             half = run(
@@ -67,7 +72,7 @@ class Checks:
                 self.steps,
                 self.device,
             )
-        return Predictor(ran, self.bytes_each, half)
+        return Predictor(ran, self.bytes_each, half, one)
 
     def all(self, ran: Ran, whats: list[If], rounds: int) -> list[Checked]:
         """What is predicted of a run, and in so many rounds checked."""

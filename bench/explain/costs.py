@@ -41,6 +41,15 @@ class Costs:
     give: Work
     waited: float = 0.0
 
+    def core_ns(self, batch: int) -> float:
+        """Time on a core for each sample of a batch of so many: its own, its image's, and its share of the step's."""
+        each = _mean_ns(self.samples) + _mean_ns(self.images)
+        return each + (_mean_ns(self.steps) + self.ask.core_ns + self.give.core_ns) / batch
+
+
+def _mean_ns(several: list[list[Work]]) -> float:
+    return sum(work.core_ns for one in several for work in one) / max(1, len(several))
+
 
 def of(ran: Ran) -> Costs:
     """From the steps that count."""

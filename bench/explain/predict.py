@@ -35,13 +35,13 @@ class Predicted:
 
 
 class Predictor:
-    """ran: what was recorded; half: the same with half as many images at once, where that matters; bytes_each: of a
-    sample in its shard
+    """ran: what was recorded; half: the same with half as many images at once, where that matters; one: the same on
+    one core, where their number matters; bytes_each: of a sample in its shard
 
     cores: those that the run had, for others use the machine, too; off: how far its replay with them is from it"""
 
-    def __init__(self, ran: Ran, bytes_each: float, half: Ran | None = None):
-        self.ran, self.half, self.bytes_each = ran, half, bytes_each
+    def __init__(self, ran: Ran, bytes_each: float, half: Ran | None = None, one: Ran | None = None):
+        self.ran, self.half, self.one, self.bytes_each = ran, half, one, bytes_each
         self.costs, self.measured = of(ran), account(ran).rate
         whole = setup_of(ran.recipe)
         self.cores = self._left(whole)
@@ -78,6 +78,7 @@ class Predictor:
             disk_ns=1e3 * self.bytes_each / what.storage if what.storage else 0.0,
             sum_ns=1e9 * ring().seconds(ranks, (8 if exact else 4) * parameters(recipe.model)) if ranks > 1 else 0.0,
             hidden=not exact,
+            crowded=self._crowded(counts["cores"]) if "cores" in counts else 1.0,
         )
 
     def _left(self, setup: Setup) -> float:
@@ -90,6 +91,15 @@ class Predictor:
             longer = waited(self.costs, replace(setup, cores=middle)) > self.costs.waited
             least, most = (middle, most) if longer else (least, middle)
         return (least + most) / 2
+
+    def _crowded(self, cores: int) -> float:
+        """How many times as long work takes on a core with so many at work, from the records on one and on all. The
+        threads of a Python get in each other's way: they hand its lock from core to core, and what they computed with
+        it. Each core more is taken to add as much."""
+        if self.one is None:
+            return 1.0
+        alone = of(self.one).core_ns(self.one.recipe.batch_size) / self.costs.core_ns(self.ran.recipe.batch_size)
+        return alone + (1 - alone) * (cores - 1) / (machine.cores() - 1)
 
     def _sizes(self, size: int, batch: int) -> dict[str, float]:
         """How many times as long a step's parts take with so many images at once: a part takes some time whatever its
