@@ -341,7 +341,7 @@ def test_a_replay_has_the_rate_that_follows_by_hand() -> None:
     assert rate(threads=4) == pytest.approx(4 / 0.007)  # the step bounds it
     assert rate(threads=4, cores=1) == pytest.approx(4 / 0.023)  # the one core does
     assert rate(threads=4, batch=8, cores=1) == pytest.approx(8 / 0.039)
-    assert rate(threads=4, cores=1, crowded=0.5) == pytest.approx(4 / 0.0115)
+    assert rate(threads=4, cores=1, crowded=(0.5, 1.0)) == pytest.approx(4 / 0.0115)
     assert rate(threads=4, factors=(("forward", 0.5),)) == pytest.approx(4 / 0.006)
     assert rate(threads=2, delays_ns=(("read", 2.0 * MS),)) == pytest.approx(4 / 0.012)
     assert rate(threads=4, disk_ns=5.0 * MS) == pytest.approx(4 / 0.020)  # one sample in 5 ms

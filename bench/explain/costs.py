@@ -41,14 +41,20 @@ class Costs:
     give: Work
     waited: float = 0.0
 
-    def core_ns(self, batch: int) -> float:
-        """Time on a core for each sample of a batch of so many: its own, its image's, and its share of the step's."""
-        each = _mean_ns(self.samples) + _mean_ns(self.images)
-        return each + (_mean_ns(self.steps) + self.ask.core_ns + self.give.core_ns) / batch
-
-
-def _mean_ns(several: list[list[Work]]) -> float:
-    return sum(work.core_ns for one in several for work in one) / max(1, len(several))
+    def each(self, batch: int) -> tuple[float, float]:
+        """Nanoseconds on a core and without one for each sample of a batch of so many: its own, its image's, and its
+        share of the step's."""
+        found = [0.0, 0.0]
+        for several, parts in (
+            (self.samples, 1),
+            (self.images, 1),
+            (self.steps, batch),
+            ([[self.ask, self.give]], batch),
+        ):
+            for work in (work for one in several for work in one):
+                found[0] += work.core_ns / len(several) / parts
+                found[1] += work.aside_ns / len(several) / parts
+        return found[0], found[1]
 
 
 def of(ran: Ran) -> Costs:

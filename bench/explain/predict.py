@@ -78,7 +78,7 @@ class Predictor:
             disk_ns=1e3 * self.bytes_each / what.storage if what.storage else 0.0,
             sum_ns=1e9 * ring().seconds(ranks, (8 if exact else 4) * parameters(recipe.model)) if ranks > 1 else 0.0,
             hidden=not exact,
-            crowded=self._crowded(counts["cores"]) if "cores" in counts else 1.0,
+            crowded=self._crowded(counts["cores"]) if "cores" in counts else (1.0, 1.0),
         )
 
     def _left(self, setup: Setup) -> float:
@@ -92,14 +92,16 @@ class Predictor:
             least, most = (middle, most) if longer else (least, middle)
         return (least + most) / 2
 
-    def _crowded(self, cores: int) -> float:
-        """How many times as long work takes on a core with so many at work, from the records on one and on all. The
-        threads of a Python get in each other's way: they hand its lock from core to core, and what they computed with
-        it. Each core more is taken to add as much."""
+    def _crowded(self, cores: int) -> tuple[float, float]:
+        """How many times as long work takes on a core, and without one, with so many at work, from the records on one
+        and on all. The threads of a Python get in each other's way: they wait for its lock, and hand it from core to
+        core, and what they computed with it. Each core more is taken to add as much."""
         if self.one is None:
-            return 1.0
-        alone = of(self.one).core_ns(self.one.recipe.batch_size) / self.costs.core_ns(self.ran.recipe.batch_size)
-        return alone + (1 - alone) * (cores - 1) / (machine.cores() - 1)
+            return 1.0, 1.0
+        both = (costs.each(ran.recipe.batch_size) for costs, ran in ((of(self.one), self.one), (self.costs, self.ran)))
+        alone = [ns / max(1.0, of_all) for ns, of_all in zip(*both, strict=True)]
+        further = (cores - 1) / (machine.cores() - 1)
+        return alone[0] + (1 - alone[0]) * further, alone[1] + (1 - alone[1]) * further
 
     def _sizes(self, size: int, batch: int) -> dict[str, float]:
         """How many times as long a step's parts take with so many images at once: a part takes some time whatever its

@@ -29,7 +29,8 @@ class Setup:
     factors: stage -> how many times as long; delays_ns: stage -> without a core, in each sample, image or step
     disk_ns: that a sample takes of a disk which all threads share; sum_ns: a sum over ranks in each step
     hidden: whether the backward goes on beside it
-    crowded: how many times as long all work takes on a core, since other cores are at work for the same Python"""
+    crowded: how many times as long all work takes on a core, and without one, since other cores are at work for the
+        same Python"""
 
     cores: float
     threads: int
@@ -42,12 +43,12 @@ class Setup:
     disk_ns: float = 0.0
     sum_ns: float = 0.0
     hidden: bool = False
-    crowded: float = 1.0
+    crowded: tuple[float, float] = (1.0, 1.0)
 
     def changed(self, work: Work) -> Work:
-        made = work.times(dict(self.factors).get(work.name, 1.0))
-        aside_ns = made.aside_ns + dict(self.delays_ns).get(work.name, 0.0)
-        return Work(work.name, made.core_ns * self.crowded, aside_ns)
+        made, (on_core, aside) = work.times(dict(self.factors).get(work.name, 1.0)), self.crowded
+        delay_ns = dict(self.delays_ns).get(work.name, 0.0)
+        return Work(work.name, made.core_ns * on_core, made.aside_ns * aside + delay_ns)
 
 
 def replay(costs: Costs, setup: Setup, like: Ran, steps: int = STEPS) -> Ran:
@@ -126,13 +127,13 @@ class _Play:
             self._tell(LOADER, "hold", begin)
             begin = self.machine.now
             while self.submitted < number + self.setup.in_flight:
-                yield Core(self.costs.ask.core_ns * self.setup.crowded)
+                yield Core(self.costs.ask.core_ns * self.setup.crowded[0])
                 self._submit()
             waits = self.machine.now
             while self.left[number]:
                 yield Until(lambda number=number: not self.left[number])
             self._tell(LOADER, "prepare", waits)
-            yield Core(self.costs.give.core_ns * self.setup.crowded)
+            yield Core(self.costs.give.core_ns * self.setup.crowded[0])
             self._tell(LOADER, "batch", begin)
             self.ready += 1
 
