@@ -2,8 +2,8 @@
 
 Autocast makes them one by one, each where it is used, and each one's gradient float32 again on the way back: two
 kernels a weight, of which david-base has 100 in its ViT and as many behind it. Here one operation makes all of them,
-and one all gradients, of the same values to the bit. A graph of torch.compile is given them: it would make each by a
-kernel of its own, 98 of the 286 that it takes for the decoder and the heads forward (`david bench counts`).
+and one all gradients, of the same values to the bit. A graph of torch.compile is given them, too: it would make each
+by a kernel of its own, and take 286 for the decoder and the heads forward, not 182 (`python tests/kernels.py`).
 """
 
 from collections.abc import Iterator
