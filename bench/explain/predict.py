@@ -99,9 +99,9 @@ class Predictor:
         if self.one is None:
             return 1.0, 1.0
         both = (costs.each(ran.recipe.batch_size) for costs, ran in ((of(self.one), self.one), (self.costs, self.ran)))
-        alone = [ns / max(1.0, of_all) for ns, of_all in zip(*both, strict=True)]
+        on_core, aside = (min(1.0, alone / max(1.0, of_all)) for alone, of_all in zip(*both, strict=True))
         further = (cores - 1) / (machine.cores() - 1)
-        return alone[0] + (1 - alone[0]) * further, alone[1] + (1 - alone[1]) * further
+        return on_core + (1 - on_core) * further, aside + (1 - aside) * further
 
     def _sizes(self, size: int, batch: int) -> dict[str, float]:
         """How many times as long a step's parts take with so many images at once: a part takes some time whatever its
