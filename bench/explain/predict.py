@@ -12,6 +12,7 @@ from david.bench.explain.costs import Costs, of
 from david.bench.explain.ifs import If
 from david.bench.explain.replay import Setup, replay, waited
 from david.bench.explain.run import Ran
+from david.bench.options import LATENCY_US, NETWORK_GB
 from david.bench.plan import lookup
 from david.bench.ring import Ring
 from david.model import build
@@ -20,7 +21,7 @@ from david.pack import machine
 from david.pipeline.loader import cores
 from david.train.recipe import Recipe
 
-NETWORK = Ring(1e-5, 25e9)  # where no row tells of sums over ranks: what `bench plan` assumes between nodes
+NETWORK = Ring(1e-6 * LATENCY_US, 1e9 * NETWORK_GB)  # where no row tells of sums over ranks
 HALVINGS = 10  # of the interval in which the cores lie that others left
 LEAST = 0.05  # of the cores, that others leave at the least
 SIZED = ("forward", "losses", "backward")  # what takes longer for more images

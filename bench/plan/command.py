@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from david.bench.keep import keep
-from david.bench.options import RESULTS, Out, RecipeName, Rounds
+from david.bench.options import LATENCY_US, NETWORK_GB, RESULTS, Out, RecipeName, Rounds
 from david.pack import tables
 from david.pack.errors import DavidError
 from david.pack.options import AsJson, Device, Ranks, Settings
@@ -43,10 +43,10 @@ def plan(
     ] = 200.0,
     network: Annotated[
         float, typer.Option("--network", metavar="N", min=0.01, help="GB/s of a node to others.")
-    ] = 25.0,
+    ] = NETWORK_GB,
     latency: Annotated[
         float, typer.Option("--latency", metavar="N", min=0, help="Microseconds of a step of a sum over ranks.")
-    ] = 10.0,
+    ] = LATENCY_US,
     storage: Annotated[
         float, typer.Option("--storage", metavar="N", min=0.001, help="GB/s that a node reads shards at.")
     ] = 2.0,
