@@ -55,7 +55,6 @@ def ran(out: Path) -> list[str]:
     return (out / "ran.txt").read_text().split()
 
 
-@pytest.mark.timeout(120)
 def test_killed_after_a_part_it_has_its_row_and_goes_on_with_the_others(tmp_path: Path) -> None:
     words: list[Any] = [(["first", "counts"], {"says": "first"}), (["second", "begins_and_hangs"], {})]
     command = [sys.executable, "-c", CAMPAIGN, str(tmp_path), json.dumps(words), json.dumps(HERE)]
@@ -76,7 +75,6 @@ def test_killed_after_a_part_it_has_its_row_and_goes_on_with_the_others(tmp_path
     assert ran(tmp_path) == ["first", "second"] and {row["status"] for row in found.values()} == {DONE}
 
 
-@pytest.mark.timeout(120)
 def test_parts_fail_each_by_itself_and_say_so_in_their_rows(tmp_path: Path) -> None:
     ends = [
         part("hangs", "begins_and_hangs", most_s=1.0),
@@ -382,7 +380,6 @@ def test_tests_are_told_one_by_one_as_they_end(tmp_path: Path) -> None:
     assert told == [{"status": SKIPPED, "said": f"{tmp_path / 'tests'} has no tests: run it from a checkout of david"}]
 
 
-@pytest.mark.timeout(120)
 def test_a_signal_ends_a_campaign_with_all_that_it_started(tmp_path: Path) -> None:
     words: list[Any] = [(["hangs", "begins_and_hangs"], {})]
     command = [sys.executable, "-c", CAMPAIGN, str(tmp_path), json.dumps(words), json.dumps(HERE)]

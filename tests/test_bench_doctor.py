@@ -67,7 +67,6 @@ def test_the_exit_code_and_the_json_say_what_is_broken(table: str, code: int, mo
     assert ("broken: broken, raises, dies, leaves, hangs" in said.err) == bool(code)
 
 
-@pytest.mark.timeout(60)
 def test_a_finding_comes_as_soon_as_its_check_is_done() -> None:
     """The second check hangs, and nobody but the test ends it."""
     findings = checkup.checkup(ASKED, "stand_in_checks:WAITS")

@@ -26,7 +26,6 @@ def arrays(batch: Any) -> dict[str, np.ndarray]:
     return found
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("name", PEERS)
 def test_a_peer_delivers_the_samples_and_their_mirror_images(name: str, raw: Path, tmp_path: Path) -> None:
     if name not in peers.installed()[0]:
@@ -57,7 +56,6 @@ def test_a_peer_delivers_the_samples_and_their_mirror_images(name: str, raw: Pat
     assert mirrors == {False, True}
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("name", ["david", "floor"])
 def test_a_turn_of_our_own_gives_every_figure(name: str, raw: Path, tmp_path: Path) -> None:
     module = loader(name)

@@ -24,7 +24,7 @@ from david.train.recipe import override
 from david.train.step import micro_batch
 from david.train.step.step import Step
 
-pytestmark = [pytest.mark.usefixtures("warm"), pytest.mark.timeout(900)]  # where others share the machine
+pytestmark = pytest.mark.usefixtures("warm")
 __all__ = ["teachers"]
 STEPS = 4
 

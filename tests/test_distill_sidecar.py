@@ -23,7 +23,7 @@ from david.train.distill.nearness import nearness
 from david.train.journal import read
 from david.train.losses.distill.hdn import hdn
 
-pytestmark = [pytest.mark.usefixtures("warm"), pytest.mark.timeout(600)]  # where others share the machine
+pytestmark = pytest.mark.usefixtures("warm")
 __all__ = ["teachers"]
 SQUARES = ["data.height=56", "data.width=56", "objective.least=42", "objective.crop=28", "objective.window=28"]
 QUICK = ["batch_size=3", "optim.warmup=1", "log_every=1", "checkpoint_every=0", "parallel=exact"]

@@ -19,7 +19,7 @@ from david.train.labels import ranks
 from david.train.labels.record import Record
 from david.train.labels.work import Work
 
-pytestmark = [pytest.mark.usefixtures("warm"), pytest.mark.timeout(600)]  # where others share the machine
+pytestmark = pytest.mark.usefixtures("warm")
 __all__ = ["teachers"]
 HOW = ("--size", 28, "--batch-size", 3)
 

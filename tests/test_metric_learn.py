@@ -8,7 +8,6 @@ from learn_rooms import ROWS, command, learn, sentence
 
 from david.train.eval.protocols.report import BENCHMARK_JSON
 
-pytestmark = pytest.mark.timeout(900)  # where others share the machine
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = [
     *("data.height=42", "data.width=56", "steps=240", "parallel=ddp", "optim.warmup=10", "checkpoint_every=0"),

@@ -292,7 +292,6 @@ def forked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(crew.cv2, "setNumThreads", lambda _: None)
 
 
-@pytest.mark.timeout(120)
 def test_a_disk_slower_than_every_patience_accuses_nobody(
     raw: Path, whole: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -328,7 +327,6 @@ def test_a_disk_slower_than_every_patience_accuses_nobody(
     assert f"waiting for the disk for 60 s, to write {tmp_path / 'shards'}" in told
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("error", [BadSample("x.zip, sample 7", "noise"), OSError(errno.EROFS, "read only", "x.tar")])
 def test_a_crew_ends_with_the_error_that_it_tells(
     error: Exception, raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

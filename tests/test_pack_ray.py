@@ -18,7 +18,6 @@ from david.pack.work import build, crew, plan, ray_engine, record, survey
 
 OPTIONS = plan.PackOptions(val_fraction=0.25, shard_samples=6)
 ray = pytest.importorskip("ray")
-pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")

@@ -219,7 +219,6 @@ def test_folders_and_addresses_are_named_together(server: Server, stored: Path, 
         sets.located([str(stored), server.url], None, 1)
 
 
-@pytest.mark.timeout(60)
 def test_wrong_bytes_never_reach_the_cache(server: Server, stored: Path, tmp_path: Path) -> None:
     server.changed["train-000004.tar"] = 1  # once: fetched again
     folder = cache.mount(server.url, tmp_path / "cache", LARGE)
@@ -234,7 +233,6 @@ def test_wrong_bytes_never_reach_the_cache(server: Server, stored: Path, tmp_pat
     assert seen(folder, 10) == seen(stored, 10)
 
 
-@pytest.mark.timeout(60)
 def test_what_is_not_there_is_named(server: Server, stored: Path, tmp_path: Path) -> None:
     with pytest.raises(DavidError, match=r"127\.0\.0\.1:\d+/nothing/dataset\.json: the server answers 404"):
         cache.mount(f"{server.url}/nothing", tmp_path / "cache", LARGE)
@@ -253,7 +251,6 @@ def test_what_is_not_there_is_named(server: Server, stored: Path, tmp_path: Path
     assert not left_over(tmp_path / "cache")
 
 
-@pytest.mark.timeout(60)
 def test_a_full_disk_is_one_clear_error_and_leaves_nothing_behind(
     server: Server, stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -287,7 +284,6 @@ def in_a_process(folder: Path, steps: int, rank: int = 0, ranks: int = 1) -> sub
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-@pytest.mark.timeout(320)
 def test_the_ranks_of_a_machine_fetch_each_shard_once_between_them(
     server: Server, stored: Path, tmp_path: Path
 ) -> None:
@@ -301,7 +297,6 @@ def test_the_ranks_of_a_machine_fetch_each_shard_once_between_them(
     assert {times for name, times in server.asked.items() if name.endswith(".tar")} == {1}
 
 
-@pytest.mark.timeout(320)
 def test_what_a_killed_process_was_fetching_is_fetched_again_and_removed(
     server: Server, stored: Path, tmp_path: Path
 ) -> None:
@@ -326,7 +321,6 @@ def test_what_a_killed_process_was_fetching_is_fetched_again_and_removed(
     assert seen(folder, 10) == seen(stored, 10)
 
 
-@pytest.mark.timeout(60)
 def test_closing_does_not_wait_for_what_is_being_fetched(server: Server, tmp_path: Path) -> None:
     folder = cache.mount(server.url, tmp_path / "cache", LARGE)
     server.stall_s = 50
@@ -357,7 +351,6 @@ def test_an_answer_that_comes_as_all_ends_is_not_waited_for(server: Server, monk
         far.fetch(url, about, 0, about.size, lambda at, data: None, print)
 
 
-@pytest.mark.timeout(60)
 def test_a_shard_that_is_read_never_gives_way(server: Server, stored: Path, tmp_path: Path) -> None:
     listed = manifest.load(stored).split("train")
     folder = cache.mount(server.url, tmp_path / "cache", 2 * max(one.bytes for one in listed))
@@ -492,7 +485,6 @@ def test_what_is_needed_furthest_in_the_future_gives_way_first(monkeypatch: pyte
     bringing.ahead.close()
 
 
-@pytest.mark.timeout(120)
 def test_an_s3_bucket_gives_the_sets_own_batches(stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("s3fs")
     boto3, moto = pytest.importorskip("boto3"), pytest.importorskip("moto.server")
@@ -636,7 +628,6 @@ def test_a_disk_that_damages_all_it_gets_ends_in_a_named_error(
         everything(folder)
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.filterwarnings("ignore:.*changed on that disk")
 def test_after_a_power_cut_at_any_moment_the_cache_gives_the_right_bytes(
     tiny: Tiny, near: Counter[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -120,7 +120,6 @@ def on_cpu(shards: Path, steps: int) -> list[dict[str, bytes]]:
         return [bits(next(loader)) for _ in range(steps)]
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("behind", [0, 3])
 def test_batches_that_cross_are_the_cpus_to_the_bit_however_late_their_copies_run(
     shards: Path, late: Late, behind: int
@@ -137,7 +136,6 @@ def test_batches_that_cross_are_the_cpus_to_the_bit_however_late_their_copies_ru
     assert not late.reused_early
 
 
-@pytest.mark.timeout(120)
 def test_copies_are_recorded_on_the_stream_that_they_run_on(shards: Path, late: Late) -> None:
     with trace.recording(lambda stream: (stream, late.count)) as made, opened(shards) as loader:
         late.seen(next(loader))
@@ -145,7 +143,6 @@ def test_copies_are_recorded_on_the_stream_that_they_run_on(shards: Path, late: 
     assert first.copies and (first.begin, first.end) == (("copies", 0), ("copies", 2))  # its pixels and its numbers
 
 
-@pytest.mark.timeout(120)
 def test_fields_of_any_length_cross_too(shards: Path, late: Late, monkeypatch: pytest.MonkeyPatch) -> None:
     """As pairs of points do, of which each batch has another number, or none."""
 
@@ -163,7 +160,6 @@ def test_fields_of_any_length_cross_too(shards: Path, late: Late, monkeypatch: p
     assert len({batch.pairs.shape[1] for batch in batches}) > 1 and not late.reused_early
 
 
-@pytest.mark.timeout(120)
 def test_memory_is_used_again_but_never_before_its_copy_is_over(shards: Path, late: Late) -> None:
     with opened(shards) as loader:
         for _ in range(30):
@@ -173,7 +169,6 @@ def test_memory_is_used_again_but_never_before_its_copy_is_over(shards: Path, la
     assert len(late.memory) <= 2 * lent < 30
 
 
-@pytest.mark.timeout(120)
 def test_whoever_takes_a_batch_waits_on_its_own_stream_and_the_allocator_knows(shards: Path, late: Late) -> None:
     with opened(shards) as loader:
         for step in range(1, 5):
@@ -186,7 +181,6 @@ def test_whoever_takes_a_batch_waits_on_its_own_stream_and_the_allocator_knows(s
     assert not any(stream.startswith("david") for stream, _ in late.waits)
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("taken", [0, 1, 5])
 def test_closing_waits_for_copies_under_way_and_leaves_no_thread(shards: Path, late: Late, taken: int) -> None:
     before = set(threading.enumerate())
@@ -199,7 +193,6 @@ def test_closing_waits_for_copies_under_way_and_leaves_no_thread(shards: Path, l
         next(loader)
 
 
-@pytest.mark.timeout(120)
 def test_a_sample_that_breaks_is_named_on_its_way_to_a_gpu_too(shards: Path, tmp_path: Path, late: Late) -> None:
     copied = shutil.copytree(shards, tmp_path / "set")
     (copied / "train-000001.tar").unlink()

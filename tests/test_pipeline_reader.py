@@ -63,7 +63,6 @@ def test_names_are_those_that_were_packed(shards: Path) -> None:
         assert [reader.key(one) for one in range(reader.samples)] == [one.key for one in read(shards, "train")]
 
 
-@pytest.mark.timeout(60)
 def test_a_shard_that_is_gone_when_it_is_opened_again_is_named(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,7 +77,6 @@ def test_a_shard_that_is_gone_when_it_is_opened_again_is_named(
                 next(loader)
 
 
-@pytest.mark.timeout(60)
 def test_a_disk_that_fails_is_named_with_shard_and_sample(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> int:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
@@ -114,7 +112,6 @@ class Panic(BaseException):
     """What a thread can end with that is no Exception, such as a panic in a decoder written in Rust."""
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("kind", [Panic, MemoryError, SystemExit])
 def test_a_thread_that_dies_is_told_with_its_sample_and_never_waited_for(
     shards: Path, monkeypatch: pytest.MonkeyPatch, kind: type[BaseException]

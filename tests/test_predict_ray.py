@@ -23,7 +23,6 @@ from david.pack.errors import DavidError
 from david.train.use import predict_ray
 
 ray = pytest.importorskip("ray")
-pytestmark = pytest.mark.timeout(300)
 MANY, ROOM = 160, predict_ray.room
 
 
