@@ -55,7 +55,7 @@ def read(path: Path) -> Tuned:
         content = json.loads(path.read_bytes())
     except FileNotFoundError as error:
         raise DavidError(f"--tuned {path}: no such file; david bench tune --out {path} writes it") from error
-    except (IsADirectoryError, ValueError) as error:
+    except (IsADirectoryError, ValueError, RecursionError) as error:
         raise Tuned(path, {}).unfit(str(error)) from error
     if not isinstance(content, dict):
         raise Tuned(path, {}).unfit("no object")

@@ -109,6 +109,8 @@ def test_a_run_keeps_what_rounds_as_it_began(tmp_path: Path) -> None:
         ('{"train": 1}', "no settings in its train"),
         ('{"train": {"settings": {"seed": 3}}}', "`seed` is none of data.threads"),
         ('{"train": {"settings": {}}}', "no recipe in its train"),
+        ('{"train": {"settings": {}, "recipe": {"a": 1}}}', r"tuned.json: .*recipe: no `a`"),
+        (100_000 * "[", "not what david bench tune writes"),
     ],
 )
 def test_what_is_no_such_file_is_refused(tmp_path: Path, content: str, said: str) -> None:
@@ -116,8 +118,9 @@ def test_what_is_no_such_file_is_refused(tmp_path: Path, content: str, said: str
     path.write_text(content)
     with pytest.raises(DavidError, match=said):
         take(path)
-    with pytest.raises(DavidError, match="data.threads: expected a whole number"):
-        take(written(tmp_path, settings={"data.threads": "many"}))
+    for value, said in (("many", r"\(data.threads: expected a whole number"), (-5, r"\(threads is -5")):
+        with pytest.raises(DavidError, match=rf"--tuned .*tuned.json: not what david bench tune writes {said}"):
+            take(written(tmp_path, settings={"data.threads": value}))
 
 
 def test_packing_takes_workers_and_those_of_the_command_win(tmp_path: Path) -> None:

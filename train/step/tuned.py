@@ -68,14 +68,21 @@ def applied(
     differ = tuned.elsewhere(files.here() | on_gpu)
     if part.get("shards") != place.shards:
         differ.insert(0, f"shards {str(part.get('shards'))[:16]} there, {place.shards[:16]} here")
-    return with_settings(recipe, settings | winning), files.sentence(tuned, settings, winning, differ)
+    try:
+        found = with_settings(recipe, {path: value for path, value in settings.items() if path not in winning})
+    except DavidError as error:
+        raise tuned.unfit(str(error).removeprefix("--set ")) from error
+    return with_settings(found, winning), files.sentence(tuned, settings, winning, differ)
 
 
 def refuse(tuned: Tuned, part: Any, recipe: Recipe, settings: Collection[str], place: Place) -> None:
     """Raise DavidError, with both values, where a step would not be the one that was tuned."""
     if not isinstance(part.get("recipe"), dict):
         raise tuned.unfit("no recipe in its train")
-    before = flat(recipes.to_json(recipes.from_json(part["recipe"])))
+    try:
+        before = flat(recipes.to_json(recipes.from_json(part["recipe"])))
+    except DavidError as error:
+        raise tuned.unfit(str(error)) from error
     now = flat(recipes.to_json(recipe))
     pairs = {path: (before.get(path), value) for path, value in now.items() if not (path in settings or free(path))}
     pairs = {path: pair for path, pair in pairs.items() if not (path == "data.decode" and "auto" in pair)}
