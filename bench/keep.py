@@ -19,11 +19,13 @@ def keep(measure: Callable[[], "Result"], out: Path, as_json: bool, leads: bool 
     """Measure, show what was found, and add its row to the file `out`; where JSON is asked for, print that too. Ranks
     that do not lead show and keep nothing."""
     from david.bench import rows
+    from david.train.use.stopping import Terminated
 
     if leads:
         rows.prepare(out)
     with aside(as_json):
-        result = measure()
+        with Terminated():  # what a suite made aside is taken away
+            result = measure()
         if not leads:
             return
         result.show(console)

@@ -1,6 +1,9 @@
 """On what training waits: shares that are right in virtual time and in a run, and add up to the whole."""
 
 import json
+import os
+import signal
+import tempfile
 import time
 from collections import defaultdict
 from dataclasses import replace
@@ -21,7 +24,8 @@ from david.bench.explain.cores import Core, Disk, Machine, Sleep
 from david.bench.explain.costs import BESIDE, Costs, Work
 from david.bench.explain.path import by_stage, walk
 from david.bench.explain.replay import Setup, replay
-from david.bench.explain.run import Ran
+from david.bench.explain.run import Ran, run
+from david.bench.keep import keep
 from david.cli import app
 from david.pack import machine
 from david.pack.errors import DavidError
@@ -32,6 +36,7 @@ from david.pipeline.loader import Loader
 from david.pipeline.trace import Queued, Record, Span
 from david.train import distributed, recipes
 from david.train.recipe import override
+from david.train.signals import Stopped
 
 RECIPE = override(recipes.recipe("smoke"), [*SMALLEST, "parallel=exact", "batch_size=4", "steps=100"])
 MS = 10**6
@@ -358,6 +363,41 @@ def test_a_replay_has_the_rate_that_follows_by_hand() -> None:
 def test_what_is_no_change_is_refused_with_what_there_is(text: str) -> None:
     with pytest.raises(DavidError, match=r"is no change; write NAME=N for threads"):
         ifs.parse([text])
+
+
+def test_a_name_that_is_there_twice_is_refused() -> None:
+    for text in ("threads=2,threads=3", "decode=x2,decode=x3", "storage=1,storage=2"):
+        with pytest.raises(DavidError, match="is there twice"):
+            ifs.parse([text])
+    assert ifs.parse(["decode=x2,decode=+3"])[0].delays_ms == {"decode": 3.0}
+
+
+def test_a_signal_takes_away_what_was_recorded_and_says_so(
+    figures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder that training names is thrown away: nobody can go on there."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr("david.train.record.recorder.Recorder.take", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Stopped, match="nothing is kept of it, and the same command begins anew"):
+        run(RECIPE, figures, 4, "cpu")
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_suite_that_is_ended_takes_away_what_it_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def measure() -> Any:
+        with tempfile.TemporaryDirectory():
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+
+    before = signal.signal(signal.SIGTERM, lambda *_: None)  # a test is not ended where nobody listens
+    try:
+        with pytest.raises(SystemExit, match="143"):
+            keep(measure, tmp_path / "rows.jsonl", as_json=False)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert not [one for one in tmp_path.iterdir() if one.is_dir()]
 
 
 def test_a_change_says_what_it_is_and_whether_it_can_be_run() -> None:

@@ -59,6 +59,7 @@ def explain(
     from david.bench.explain.run import run, settled_here
     from david.train import distributed
     from david.train.recipe import to_json
+    from david.train.use.stopping import Terminated
 
     if (ranks := distributed.place(os.environ).size) > 1:
         raise DavidError(f"explain: records one process, here are {ranks} ranks; start it by itself, with --if ranks=N")
@@ -68,7 +69,7 @@ def explain(
     for one in whats:
         one.recipe(chosen)
     with aside(as_json):
-        with Console(stderr=True).status("recording") as status:
+        with Terminated(), Console(stderr=True).status("recording") as status:
             found = account(run(chosen, shards, steps, device))
             checks = Checks(chosen, shards, steps, device, status.update)
             checked = checks.all(found.ran, whats, rounds if check else 0)

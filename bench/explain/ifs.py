@@ -58,9 +58,12 @@ def parse(texts: Sequence[str]) -> list[If]:
 
 
 def _parse(text: str) -> If:
-    found = If(text, {}, {}, {})
+    found, named = If(text, {}, {}, {}), set[tuple[str, bool]]()
     for part in text.split(","):
         name, _, value = (one.strip() for one in part.partition("="))
+        if (name, value[:1] == "+") in named:
+            raise DavidError(f"--if {text}: {name} is there twice; write two --if to see each")
+        named.add((name, value[:1] == "+"))
         match = re.fullmatch(r"([x+]?)(\d+\.?\d*|\.\d+)", value)
         kind, number = (match[1], float(match[2])) if match else ("", 0.0)
         if name in COUNTS and not kind and number >= 1 and number == int(number):

@@ -15,6 +15,7 @@ from david.pipeline import trace
 from david.pipeline.reading.sets import Shards
 from david.train import distributed, loop
 from david.train.recipe import Recipe
+from david.train.signals import Stopped
 from david.train.step.gradients import settled
 
 IN_FLIGHT = 3  # batches that any engine has under way at most
@@ -40,13 +41,16 @@ def run(recipe: Recipe, shards: Shards, steps: int, device: str) -> Ran:
     """Train for so many steps between a warm-up and a last one, from drawn weights; then it is evaluated, pictured and
     saved.
 
-    recipe: as it was settled. Raises DavidError as `loop.train`."""
+    recipe: as it was settled. Raises DavidError and Stopped as `loop.train`."""
     first, on = warm_up(recipe), distributed.device_of(device)
     stop = first + steps + 1
     recipe = replace(recipe, pretrained=False, steps=max(recipe.steps, stop))
     events = Events(on) if on.type == "cuda" else None
     with tempfile.TemporaryDirectory(prefix="david-explain-") as folder, trace.recording(events) as record:
-        loop.train(recipe, shards, Path(folder) / "run", stop=stop, device=device, speaks=False)
+        try:
+            loop.train(recipe, shards, Path(folder) / "run", stop=stop, device=device, speaks=False)
+        except Stopped as stopped:  # it names the folder that is thrown away here
+            raise Stopped("stopped by a signal; nothing is kept of it, and the same command begins anew") from stopped
     queued = tracks.on_device(record.queued, events.began_ns, events.after_ms) if events else []
     found = tracks.of(record, recipe.data.prefetch, queued)
     return Ran(recipe, found, first, len(record.spans) / stop, cost_ns())
