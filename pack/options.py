@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from david.pack.machine import MOST_WORKERS
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone on standard output, all else on stderr.")]
 Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="What to compute on.")]
 Ranks = Annotated[int, typer.Option("--nproc", metavar="N", min=1, help="Ranks to start on this machine.")]
@@ -24,7 +26,9 @@ TunedFile = Annotated[
 ]
 Workers = Annotated[
     int | None,
-    typer.Option("--workers", metavar="N", min=1, help="Processes to work in.", show_default="all cores"),
+    typer.Option(
+        "--workers", metavar="N", min=1, max=MOST_WORKERS, help="Processes to work in.", show_default="all cores"
+    ),
 ]
 
 

@@ -76,8 +76,11 @@ def workers(path: Path, told: int | None) -> tuple[int, str]:
 
     Raises DavidError where the file says nothing of that."""
     tuned = read(path)
-    found = tuned.part("pack", "--raw RAW")["settings"].get("workers")
-    if type(found) is not int or found < 1:
+    settings = tuned.part("pack", "--raw RAW")["settings"]
+    if more := set(settings) - {"workers"}:
+        raise tuned.unfit(f"{', '.join(sorted(more))}, which is not tuned")
+    found = settings.get("workers")
+    if type(found) is not int or not 1 <= found <= machine.MOST_WORKERS:
         raise tuned.unfit(f"workers {found!r}")
     winning = {"workers": told} if told and told != found else {}
     return told or found, sentence(tuned, {"workers": found}, winning, tuned.elsewhere(here()))

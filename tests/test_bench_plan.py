@@ -142,8 +142,13 @@ def test_the_command_tells_all_and_keeps_nothing(tmp_path: Path) -> None:
         (["--gpus", "7", "--recipe", "smoke"], "add --set batch_size=21"),
         (["--gpus", "4", "--recipe", "smoke", "--gpu", "H900"], "no data sheet of it; there are H200"),
         (["--gpus", "4", "--recipe", "smoke", "--rows", "gone.jsonl"], "gone.jsonl: no such file"),
+        (["--gpus", "4", "--recipe", "smoke", "--rows", "cut.jsonl"], "cut.jsonl: no rows there"),
     ],
 )
-def test_a_plan_that_can_not_be_is_refused(words: list[str], said: str) -> None:
+def test_a_plan_that_can_not_be_is_refused(
+    words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("cut.jsonl").write_text('{"suite": "step", "hard')
     with pytest.raises(DavidError, match=said):
         CliRunner().invoke(app, ["bench", "plan", *words], catch_exceptions=False)

@@ -129,8 +129,13 @@ def test_packing_takes_workers_and_those_of_the_command_win(tmp_path: Path) -> N
     assert tuned.workers(path, 2) == (2, f"--tuned {path}: nothing of it; as it is here: workers=2, not 3")
     with pytest.raises(DavidError, match="says nothing of david pack; add --raw RAW to david bench tune"):
         tuned.workers(written(tmp_path), None)
-    with pytest.raises(DavidError, match="workers 'all'"):
-        tuned.workers(written(tmp_path, pack={"settings": {"workers": "all"}}), None)
+    for settings, said in (
+        ({"workers": "all"}, "workers 'all'"),
+        ({"workers": 10**9}, "workers 1000000000"),
+        ({"workers": 3, "val_fraction": 0.5}, "val_fraction, which is not tuned"),
+    ):
+        with pytest.raises(DavidError, match=said):
+            tuned.workers(written(tmp_path, pack={"settings": settings}), None)
 
 
 def test_what_is_tuned_trains_to_the_same_losses_in_the_same_folder(

@@ -28,16 +28,19 @@ class Kept(NamedTuple):
 
 
 def read(paths: list[Path] | None) -> list[Kept]:
-    """All rows of these files, or of `bench/results`; oldest first."""
-    for path in paths or ():
+    """All rows of these files, or of `bench/results`; oldest first. Raises DavidError where one has none."""
+    found: list[Kept] = []
+    for path in paths or sorted(RESULTS.glob("*.jsonl")):
         if not path.is_file():
             raise DavidError(f"--rows {path}: no such file; expected one of rows that `david bench` kept")
-    found = [
-        Kept(f"{path.name}@{number}", row)
-        for path in (paths or sorted(RESULTS.glob("*.jsonl")))
-        for number, row in enumerate(rows.read(path), 1)
-        if "suite" in row and "hardware" in row and isinstance(row.get("figures"), dict)
-    ]
+        there = [
+            Kept(f"{path.name}@{number}", row)
+            for number, row in enumerate(rows.read(path), 1)
+            if "suite" in row and isinstance(row.get("hardware"), dict) and isinstance(row.get("figures"), dict)
+        ]
+        if not there:
+            raise DavidError(f"--rows {path}: no rows there; expected a file of rows that `david bench` kept")
+        found += there
     return sorted(found, key=lambda one: one.row.get("when", ""))
 
 
