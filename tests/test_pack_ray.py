@@ -34,7 +34,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def tasks() -> list[int]:
     """The processes that run a task of ours now."""
-    return [one.pid for one in processes.running() if processes.called(one.pid, b"ray::write")]
+    return [pid for pid in processes.family(os.getpid()) if processes.called(pid, b"ray::write")]
 
 
 def test_a_killed_worker_costs_ray_no_byte(cluster: None, raw: Path, tmp_path: Path) -> None:

@@ -240,12 +240,30 @@ def listening() -> set[tuple[str, int]]:
     return found
 
 
+def some_port() -> int:
+    """One that nobody listens on, and that another run of these tests hardly takes as well."""
+    with socket.socket() as one:
+        one.bind((demo.HOST, 0))
+        return one.getsockname()[1]
+
+
+def test_a_port_that_is_taken_meanwhile_is_told_in_a_sentence(work: Desk, settled: Path):
+    from david.train.use.demo_page import served
+
+    with socket.socket() as taken:
+        taken.bind((demo.HOST, 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(DavidError, match=f"--port {port}: can't be listened on"), served(work, demo.HOST, port):
+            pass
+
+
 def test_a_page_listens_on_this_machine_alone_and_reaches_nothing_else(
     work: Desk, settled: Path, reached: list[str]
 ) -> None:
     from david.train.use.demo_page import served
 
-    port = demo.free(demo.HOST, range(20_000, 30_000))
+    port = some_port()
     before = listening()
     with served(work, demo.HOST, port) as (address, shared):
         assert listening() - before == {("0100007F", port)} and shared is None
@@ -272,7 +290,7 @@ FORM = b"--x\r\nContent-Disposition: form-data; name=files; filename=%s\r\n\r\n"
 def test_an_upload_that_is_too_large_or_breaks_off_leaves_nothing(work: Desk, settled: Path) -> None:
     from david.train.use.demo_page import BYTES_PER_PIXEL, ROOM_BYTES, served
 
-    most, port = work.most_pixels * BYTES_PER_PIXEL + ROOM_BYTES, demo.free(demo.HOST, range(20_000, 30_000))
+    most, port = work.most_pixels * BYTES_PER_PIXEL + ROOM_BYTES, some_port()
     head = "POST /gradio_api/upload HTTP/1.1\r\nHost: a\r\nContent-Type: multipart/form-data; boundary=x\r\n"
     with served(work, demo.HOST, port):
         for name, parts in (("one", [most + 1]), ("many", [most - 1000] * 3), ("cut", [1 << 20])):
@@ -324,7 +342,7 @@ def running(tmp_path: Path) -> Iterator[tuple[subprocess.Popen, str, Path]]:
     """`david demo` with the smallest network, where its page is, and the folder of its temporary files."""
     weights.save(network(), tmp_path / "w.safetensors")
     (tmp_path / "temporary").mkdir()
-    port = demo.free(demo.HOST, range(30_000, 40_000))
+    port = some_port()
     words = ["demo", "--weights", str(tmp_path / "w.safetensors"), "--port", str(port), "--device", "cpu"]
     process = subprocess.Popen(
         [sys.executable, "-m", "david.cli", *words],
