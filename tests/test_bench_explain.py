@@ -18,11 +18,13 @@ from smallest import SMALLEST
 from typer.testing import CliRunner
 
 from david.bench import rows
-from david.bench.explain import ifs, tracks
+from david.bench.explain import ifs, predict, tracks
 from david.bench.explain.account import Account, account, hundred, verdict
+from david.bench.explain.check import halved
 from david.bench.explain.cores import Core, Disk, Machine, Sleep
 from david.bench.explain.costs import BESIDE, Costs, Work
 from david.bench.explain.path import by_stage, walk
+from david.bench.explain.predict import Predictor, at_once
 from david.bench.explain.replay import Setup, replay
 from david.bench.explain.run import Ran, run
 from david.bench.keep import keep
@@ -354,6 +356,27 @@ def test_a_replay_has_the_rate_that_follows_by_hand() -> None:
     assert rate(threads=4, sum_ns=3.0 * MS, hidden=True) == pytest.approx(4 / 0.007)
     assert rate(threads=4, sum_ns=5.0 * MS, hidden=True) == pytest.approx(4 / 0.008)
     assert rate(threads=1, prefetch=1, in_flight=1) == pytest.approx(4 / 0.016)
+
+
+@pytest.mark.parametrize(("micro_batch", "wanted"), [(4, (32, 52)), (1, (40, 80)), (None, (32, 52))])
+def test_what_grows_with_images_at_once_is_told_by_half_as_many(
+    micro_batch: int | None, wanted: tuple[float, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """2 ms a part and 3 an image: 8 images two at once, 16 eight at once. Of one at once nothing can be told apart."""
+    recipe = replace(RECIPE, batch_size=8, micro_batch=micro_batch, parallel="ddp")
+
+    def spent_ms(recipe: Any) -> float:
+        return 2 * -(-recipe.batch_size // at_once(recipe)) + 3 * recipe.batch_size
+
+    def costs(ran: Any) -> Costs:
+        nothing = Work("batch", 0)
+        return Costs([], [[Work("forward", MS * spent_ms(ran.recipe))]], [], nothing, nothing)
+
+    monkeypatch.setattr(predict, "of", costs)
+    predictor = Predictor.__new__(Predictor)
+    predictor.ran, predictor.half = LIKE._replace(recipe=recipe), LIKE._replace(recipe=halved(recipe))
+    found = [predictor._sizes(*sizes)["forward"] * spent_ms(recipe) for sizes in ((2, 8), (8, 16))]
+    assert found == pytest.approx(wanted)
 
 
 @pytest.mark.parametrize(

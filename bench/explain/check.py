@@ -66,12 +66,7 @@ class Checks:
             {"batch", "micro_batch", "ranks"} & set(what.counts) for what in whats
         ):
             self.told("half as many images at once")
-            half = run(
-                replace(self.recipe, batch_size=max(1, self.recipe.batch_size // 2)),
-                self.shards,
-                self.steps,
-                self.device,
-            )
+            half = run(halved(self.recipe), self.shards, self.steps, self.device)
         return Predictor(ran, self.bytes_each, half, one)
 
     def all(self, ran: Ran, whats: list[If], rounds: int) -> list[Checked]:
@@ -103,6 +98,12 @@ class Checks:
         setup = before.changed(what)
         with slower(core_ns, dict(setup.delays_ns), setup.disk_ns), on_cores(what.counts.get("cores")):
             return account(run(what.recipe(self.recipe), self.shards, self.steps, self.device)).rate
+
+
+def halved(recipe: Recipe) -> Recipe:
+    """Half as many images in a step, and at once."""
+    at_once = recipe.micro_batch and max(1, recipe.micro_batch // 2)
+    return replace(recipe, batch_size=max(1, recipe.batch_size // 2), micro_batch=at_once)
 
 
 @contextmanager

@@ -115,7 +115,7 @@ class Predictor:
         found = {}
         for name in (name for name in SIZED if own.get(name)):
             one, other, more = own[name] / parts, less[name] / its_parts, images / parts - its_images / its_parts
-            each = max(0.0, (one - other) / more)
+            each = max(0.0, (one - other) / more) if more else one * parts / images  # one image at once in both
             fixed = max(0.0, one - each * images / parts)
             found[name] = (-(-batch // size) * fixed + batch * each) / own[name]
         return found
