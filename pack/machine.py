@@ -12,7 +12,6 @@ from pathlib import Path
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _LARGEST_KEPT = 32 << 20  # bytes of a block; glibc allows no more
 _MOST_KEPT = 256 << 20
-MOST_WORKERS = 1024  # processes of one command: more is a slip of the pen, which would take hours to start
 PACKAGES = ("david-train", "torch", "timm", "nvidia-dali-cuda130", "opencv-python-headless", "lz4", "numpy")
 
 

@@ -9,8 +9,7 @@ from typing import Annotated
 
 import typer
 
-from david.pack.machine import MOST_WORKERS
-
+MOST_WORKERS = 1024  # processes of one command: more is a slip of the pen, which would take hours to start
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone on standard output, all else on stderr.")]
 Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="What to compute on.")]
 Ranks = Annotated[int, typer.Option("--nproc", metavar="N", min=1, help="Ranks to start on this machine.")]

@@ -16,6 +16,7 @@ from typing import Any
 from david.pack import machine
 from david.pack.errors import DavidError
 from david.pack.files import write_whole
+from david.pack.options import MOST_WORKERS
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def workers(path: Path, told: int | None) -> tuple[int, str]:
     if more := set(settings) - {"workers"}:
         raise tuned.unfit(f"{', '.join(sorted(more))}, which is not tuned")
     found = settings.get("workers")
-    if type(found) is not int or not 1 <= found <= machine.MOST_WORKERS:
+    if type(found) is not int or not 1 <= found <= MOST_WORKERS:
         raise tuned.unfit(f"workers {found!r}")
     winning = {"workers": told} if told and told != found else {}
     return told or found, sentence(tuned, {"workers": found}, winning, tuned.elsewhere(here()))
