@@ -14,6 +14,7 @@ from typing import Any
 
 import david
 from david.pack import machine
+from david.pack.errors import DavidError
 
 
 def hardware() -> dict[str, Any]:
@@ -70,6 +71,18 @@ def append(path: Path, new: dict[str, Any]) -> None:
         file.write(line if file.read(1) in (b"", b"\n") else b"\n" + line)
         file.flush()
         os.fsync(file.fileno())
+
+
+def measured(path: Path, named: str, *parts: str) -> list[dict[str, Any]]:
+    """The rows of a file that have figures, and those of `parts`. Raises DavidError, with what `named` it, where it has
+    none."""
+    if not path.is_file():
+        raise DavidError(f"{named}: no such file; expected one of rows that `david bench` kept")
+    needed = ("figures", *parts)
+    found = [row for row in read(path) if "suite" in row and all(isinstance(row.get(one), dict) for one in needed)]
+    if not found:
+        raise DavidError(f"{named}: no rows there; expected a file of rows that `david bench` kept")
+    return found
 
 
 def read(path: Path) -> list[dict[str, Any]]:

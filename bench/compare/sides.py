@@ -47,11 +47,7 @@ def _read(named: str) -> list[Row]:
     name, _, number = named.rpartition("@")
     if Path(named).exists() or not name:
         name, number = named, ""
-    if not Path(name).is_file():
-        raise DavidError(f"{name}: no such file; expected one of rows that `david bench` kept")
-    found = [row for row in rows.read(Path(name)) if isinstance(row.get("figures"), dict) and "suite" in row]
-    if not found:
-        raise DavidError(f"{name}: no rows there; expected a file of rows that `david bench` kept")
+    found = rows.measured(Path(name), name)
     if not number:
         return found
     places = {str(place): row for place, row in enumerate(found, 1)} | {"-1": found[-1]}

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from david.bench import rows
-from david.pack.errors import DavidError
 from david.train.recipe import Recipe, to_json
 
 RESULTS = Path(rows.__file__).with_name("results")
@@ -29,18 +28,11 @@ class Kept(NamedTuple):
 
 def read(paths: list[Path] | None) -> list[Kept]:
     """All rows of these files, or of `bench/results`; oldest first. Raises DavidError where one has none."""
-    found: list[Kept] = []
-    for path in paths or sorted(RESULTS.glob("*.jsonl")):
-        if not path.is_file():
-            raise DavidError(f"--rows {path}: no such file; expected one of rows that `david bench` kept")
-        there = [
-            Kept(f"{path.name}@{number}", row)
-            for number, row in enumerate(rows.read(path), 1)
-            if "suite" in row and isinstance(row.get("hardware"), dict) and isinstance(row.get("figures"), dict)
-        ]
-        if not there:
-            raise DavidError(f"--rows {path}: no rows there; expected a file of rows that `david bench` kept")
-        found += there
+    found = [
+        Kept(f"{path.name}@{number}", row)
+        for path in (paths or sorted(RESULTS.glob("*.jsonl")))
+        for number, row in enumerate(rows.measured(path, f"--rows {path}", "hardware"), 1)
+    ]
     return sorted(found, key=lambda one: one.row.get("when", ""))
 
 
