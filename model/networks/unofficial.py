@@ -23,6 +23,7 @@ from torch import nn
 
 from david.model.configs.base import ModelConfig
 from david.model.configs.unofficial import SECOND, UnofficialConfig
+from david.model.heads.normals import unit
 from david.model.networks.backbone import Backbone
 from david.model.networks.network import Network
 from david.model.networks.reassemble import Reassemble
@@ -34,7 +35,6 @@ ENDS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {  # before the last r
     "alpha": lambda logits: logits,
 }
 ZYX = [2, 1, 0]  # where a file's normals have X, Y and Z
-SHORTEST = 1e-4  # of normals, as in `heads/normals.py`
 
 
 class Unofficial(Network):
@@ -80,7 +80,7 @@ class Unofficial(Network):
         depth, normals, alpha = (enlarged(ENDS[name](one(x).float()), size) for name, one in self.heads.items())
         return {
             "relative_depth": depth,
-            "normals": F.normalize(normals[:, ZYX], dim=1, eps=SHORTEST),
+            "normals": unit(normals[:, ZYX]),
             "alpha_logits": alpha,
         }
 
