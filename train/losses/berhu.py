@@ -9,7 +9,7 @@ gradient would push the largest residual outwards.
 
 import torch
 
-from david.train.losses.masked import mean, wide
+from david.train.losses.masked import mean, wide, within
 
 SHARE = 0.2  # of the largest residual, up to which the loss is linear
 SMALLEST = 1e-6  # threshold, against division by that of a perfect or an empty image
@@ -17,7 +17,7 @@ SMALLEST = 1e-6  # threshold, against division by that of a perfect or an empty 
 
 def threshold(residual: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
     """c of each image, (B, 1, 1, 1), from residuals (B, 1, H, W) where valid (B, 1, H, W) bool."""
-    largest = torch.where(valid, residual, 0).detach().abs().amax((1, 2, 3), keepdim=True)
+    largest = within(residual, valid).detach().abs().amax((1, 2, 3), keepdim=True)
     return (SHARE * largest).clamp(min=SMALLEST)
 
 

@@ -12,7 +12,7 @@ B images, P pairs.
 import torch
 import torch.nn.functional as F
 
-from david.train.losses.masked import wide
+from david.train.losses.masked import wide, within
 
 
 def ranking(prediction: torch.Tensor, pairs: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
@@ -20,7 +20,7 @@ def ranking(prediction: torch.Tensor, pairs: torch.Tensor, valid: torch.Tensor) 
     the other, the image's corner at 0; valid: (B, P) bool, the pairs that count. Returns (B,)."""
     said = at_points(wide(prediction), pairs)
     loss = F.softplus(said[..., 1] - said[..., 0])
-    return torch.where(valid, loss, 0).sum(1) / valid.sum(1).clamp(min=1)
+    return within(loss, valid).sum(1) / valid.sum(1).clamp(min=1)
 
 
 def at_points(values: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,7 @@ import torch
 
 from david.pipeline.batch import Batch, Target
 from david.train.losses.alignment import LEAST_CORRELATION, align
-from david.train.losses.masked import wide
+from david.train.losses.masked import wide, within
 
 LEAST_M = 1e-3
 
@@ -41,7 +41,7 @@ def as_stored(target: Target, batch: Batch) -> Target:
 def metres(target: Target, batch: Batch) -> Target:
     """Depth of a batch, float16 within the range of its sample, in metres, float32; 0 where invalid."""
     offset, scale = (x.view(-1, 1, 1, 1).float() for x in (batch.depth_offset_m, batch.depth_scale_m))
-    return Target(torch.where(target.valid, target.value.float() * scale + offset, 0), target.valid)
+    return Target(within(target.value.float() * scale + offset, target.valid), target.valid)
 
 
 def disparity(target: Target, batch: Batch) -> Target:

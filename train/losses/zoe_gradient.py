@@ -12,7 +12,7 @@ by less than `FLAT` a pixel the angle counts, and pulls nowhere.
 
 import torch
 
-from david.train.losses.masked import mean, wide
+from david.train.losses.masked import mean, wide, within
 
 EPS = 1e-10
 FLAT = 1e-6  # metres a pixel: a hundredth of the step of depth sensors
@@ -22,7 +22,7 @@ def zoe_gradient(prediction: torch.Tensor, target: torch.Tensor, valid: torch.Te
     """prediction, target: (B, 1, H, W) depth in metres; valid: (B, 1, H, W) bool. Returns (B,); an image of one row or
     column has 0."""
     there = valid[..., 1:, 1:] & valid[..., 1:, :-1] & valid[..., :-1, 1:]
-    (size, angle), (true_size, true_angle) = (_polar(torch.where(valid, wide(x), 0)) for x in (prediction, target))
+    (size, angle), (true_size, true_angle) = (_polar(within(wide(x), valid)) for x in (prediction, target))
     angle = torch.where(size < FLAT * FLAT, angle.detach(), angle)
     return mean((size - true_size).abs(), there) + mean((angle - true_angle).abs(), there)
 

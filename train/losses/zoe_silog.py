@@ -9,7 +9,7 @@ company nor on how ranks share the batch. The two agree for batches of one.
 
 import torch
 
-from david.train.losses.masked import mean, total, wide
+from david.train.losses.masked import mean, total, wide, within
 
 BETA, FACTOR, EPS = 0.15, 10.0, 1e-7
 
@@ -18,7 +18,7 @@ def log_ratio(prediction: torch.Tensor, target: torch.Tensor, valid: torch.Tenso
     """log(prediction + eps) - log(target + eps), 0 where invalid, with no gradient there. What is below 0 counts as
     0. (B, 1, H, W), float32 or better."""
     p, t = (torch.where(valid, wide(depth), 1).clamp(min=0) + eps for depth in (prediction, target))
-    return torch.where(valid, p.log() - t.log(), 0)
+    return within(p.log() - t.log(), valid)
 
 
 def root(square: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,7 @@ B images, K sets of pixels, N pixels of an image.
 import torch
 
 from david.train.losses.l1 import l1
-from david.train.losses.masked import wide
+from david.train.losses.masked import wide, within
 
 LEAST = 1e-6  # mean distance from the median that is divided by, in the depth's own unit
 
@@ -27,14 +27,14 @@ def globally(prediction: torch.Tensor, target: torch.Tensor, valid: torch.Tensor
 def normalised(values: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
     """(B, 1, H, W) to the same, float32 or better, 0 where invalid."""
     middle, spread = middle_and_spread(values, valid)
-    x = torch.where(valid, wide(values), 0)
-    return torch.where(valid, (x - middle.view(-1, 1, 1, 1)) / spread.clamp(min=LEAST).view(-1, 1, 1, 1), 0)
+    x = within(wide(values), valid)
+    return within((x - middle.view(-1, 1, 1, 1)) / spread.clamp(min=LEAST).view(-1, 1, 1, 1), valid)
 
 
 def middle_and_spread(values: torch.Tensor, valid: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Median and mean distance from it over the valid pixels, (B,) each; 0 where there is none."""
     members = valid.flatten(1).unsqueeze(1)
-    x = torch.where(valid, wide(values), 0).flatten(1)
+    x = within(wide(values), valid).flatten(1)
     middle = medians(x, members)
     away = torch.where(members, (x.unsqueeze(1) - middle.unsqueeze(2)).abs(), 0).sum(2)
     number = members.sum(2)
