@@ -182,36 +182,34 @@ def served(desk: Desk, host: str, port: int, share: bool = False) -> Iterator[tu
     """The desk's page behind a server that runs meanwhile: its address, and where it is shared that one too.
 
     Raises DavidError where the port is taken, or the page could not be shared."""
-    made, began = page(desk), False
+    made = page(desk)
     most_bytes = desk.most_pixels * BYTES_PER_PIXEL + ROOM_BYTES  # of a file, and of the few that a drop may bring
     guarded = Middleware(Uploads, make_room=partial(make_room, desk.folder.parent), most_bytes=2 * most_bytes)
     try:
-        _, local, shared = made.launch(
-            server_name=host,
-            server_port=port,
-            share=share,
-            quiet=True,
-            prevent_thread_lock=True,
-            max_file_size=most_bytes,
-            ssr_mode=False,
-            pwa=False,
-            mcp_server=False,
-            enable_monitoring=False,
-            run_history=False,
-            footer_links=[],
-            inbrowser=False,
-            app_kwargs={"middleware": [Middleware(OwnAddressesOnly), guarded]},
-            theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
-            css=CSS,
-        )
-        began = True
+        try:
+            _, local, shared = made.launch(
+                server_name=host,
+                server_port=port,
+                share=share,
+                quiet=True,
+                prevent_thread_lock=True,
+                max_file_size=most_bytes,
+                ssr_mode=False,
+                pwa=False,
+                mcp_server=False,
+                enable_monitoring=False,
+                run_history=False,
+                footer_links=[],
+                inbrowser=False,
+                app_kwargs={"middleware": [Middleware(OwnAddressesOnly), guarded]},
+                theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
+                css=CSS,
+            )
+        except OSError as error:
+            raise DavidError(f"--port {port}: can't be listened on at {host} any more ({error})") from error
         if share and not shared:
             raise DavidError("--share: no tunnel to the page could be opened; see above, or use --host in your network")
         yield local, shared
-    except OSError as error:
-        if began:
-            raise
-        raise DavidError(f"--port {port}: can't be listened on at {host} any more ({error})") from error
     finally:
         desk.stopping.set()
         made.close(verbose=False)
