@@ -79,7 +79,7 @@ class Predictor:
             disk_ns=1e3 * self.bytes_each / what.storage if what.storage else 0.0,
             sum_ns=1e9 * ring().seconds(ranks, (8 if exact else 4) * parameters(recipe.model)) if ranks > 1 else 0.0,
             hidden=not exact,
-            crowded=self._crowded(counts["cores"]) if "cores" in counts else (1.0, 1.0),
+            crowded=self._crowded(counts.get("cores", machine.cores())),
         )
 
     def _left(self, setup: Setup) -> float:
