@@ -261,12 +261,14 @@ def test_a_gpus_record_is_not_replayed(figures: Path, tmp_path: Path, monkeypatc
 
 
 def test_what_if_is_predicted_and_run_where_it_can_be(explained: Path) -> None:
-    """400 ms more a sample, in one thread: 2.5 samples a second at most, whatever the machine."""
+    """400 ms more a sample, in one thread: 2.5 samples a second at most, whatever the machine. By the replay; the rate
+    that is told is measured, times what the replay gains or loses. Of a run, too, but for batches made beforehand."""
     told = json.loads((explained / "explain.json").read_text())
     slowed, ranks, faster = told["ifs"]
-    assert 0 < told["replay"]["cores"] <= machine.cores() and abs(told["replay"]["off"]) < 0.5
-    assert slowed["bound"] == "decode" and 0 < slowed["samples_per_s"] < 3.2
-    assert 0 < slowed["measured"] < 2.8 and abs(slowed["error"]) < 0.6 and len(slowed["rounds"]) == 1
+    assert 0 < told["replay"]["cores"] <= machine.cores()
+    assert slowed["bound"] == "decode" and 0 < slowed["samples_per_s"] * (1 + told["replay"]["off"]) < 2.51
+    ((predicted, measured),) = slowed["rounds"]
+    assert 0 < slowed["measured"] == measured < 8 and slowed["error"] == predicted / measured - 1
     assert ranks["measured"] is None and ranks["samples_per_s"] > told["samples_per_s"]
     assert faster["measured"] is None and faster["samples_per_s"] > told["samples_per_s"]
     (kept,) = rows.read(explained / "rows.jsonl")

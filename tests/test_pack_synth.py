@@ -139,7 +139,7 @@ def test_alpha_is_the_share_of_a_pixel_that_is_covered(key):
     partial = (covered > 0) & (covered < 1)
     error = abs(alpha - covered)
     assert error[~partial].max() < 1.1 / len(RAYS)  # a sliver between the rays of either
-    assert error[partial].mean() < 0.056 and np.quantile(error[partial], 0.98) < 0.2
+    assert error[partial].mean() < 0.08 and np.quantile(error[partial], 0.98) < 0.25  # .049 and .15 in the mean
 
 
 def test_zips_hold_the_same_bytes_whatever_the_number_of_workers(tmp_path):

@@ -187,7 +187,7 @@ def test_closing_waits_for_copies_under_way_and_leaves_no_thread(shards: Path, l
     loader = opened(shards)
     batches = [next(loader) for _ in range(taken)]
     loader.close()
-    assert not late.queued and set(threading.enumerate()) == before
+    assert not late.queued and set(threading.enumerate()) <= before  # others of other tests may have ended
     assert [late.seen(batch) for batch in batches] == on_cpu(shards, taken)
     with pytest.raises(RuntimeError, match="closed"):
         next(loader)

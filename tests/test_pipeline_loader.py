@@ -463,7 +463,7 @@ def test_closing_leaves_no_thread_and_ends_the_iterator(shards: Path, batches: i
     with closing(Loader(shards, "train", DataConfig(), batch_size=4, seed=5)) as loader:
         for _ in range(batches):
             next(loader)
-    assert set(threading.enumerate()) == before
+    assert set(threading.enumerate()) <= before  # others of other tests may have ended
     loader.close()
     with pytest.raises(RuntimeError, match="closed"):
         next(loader)
@@ -478,7 +478,7 @@ def test_an_error_stays_and_closing_after_it_works(copied: Path) -> None:
             for _ in range(4):
                 next(loader)
     loader.close()
-    assert set(threading.enumerate()) == before
+    assert set(threading.enumerate()) <= before  # others of other tests may have ended
 
 
 def test_every_stage_takes_time(shards: Path) -> None:

@@ -126,4 +126,4 @@ def test_a_thread_that_dies_is_told_with_its_sample_and_never_waited_for(
             with pytest.raises(kind, match="gone") as caught:
                 next(loader)
             assert "in sample" in caught.value.__notes__[0]
-    assert set(threading.enumerate()) == before
+    assert set(threading.enumerate()) <= before  # others of other tests may have ended
