@@ -32,12 +32,13 @@ def hdn(
     labels = contexts.CONTEXTS[by](target, valid, parts)
     s, t = (torch.where(valid, wide(x), 0).flatten(1) for x in (prediction, target))
     levels = [
-        (within(s, members) - within(t, members)).abs() for members in contexts.members(labels, parts, by == "grids")
+        (in_context(s, members) - in_context(t, members)).abs()
+        for members in contexts.members(labels, parts, by == "grids")
     ]
     return mean(torch.stack(levels).mean(0).view(prediction.shape), valid)
 
 
-def within(values: torch.Tensor, members: torch.Tensor) -> torch.Tensor:
+def in_context(values: torch.Tensor, members: torch.Tensor) -> torch.Tensor:
     """Each pixel by the scale and the shift of its context. values: (B, N); members: (B, K, N) bool, no pixel in two.
     Returns (B, N), 0 where a pixel is in none."""
     middle = laid_out(medians(values, members), members)
