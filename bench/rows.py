@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import Any
 import david
 from david.pack import machine
 from david.pack.errors import DavidError
+
+SPREAD = ("least", "median", "most")  # of a figure over its rounds
 
 
 def hardware() -> dict[str, Any]:
@@ -75,14 +78,27 @@ def append(path: Path, new: dict[str, Any]) -> None:
 
 def measured(path: Path, named: str, *parts: str) -> list[dict[str, Any]]:
     """The rows of a file that have figures, and those of `parts`. Raises DavidError, with what `named` it, where it has
-    none."""
+    none, or a figure of no number."""
     if not path.is_file():
         raise DavidError(f"{named}: no such file; expected one of rows that `david bench` kept")
     needed = ("figures", *parts)
     found = [row for row in read(path) if "suite" in row and all(isinstance(row.get(one), dict) for one in needed)]
     if not found:
         raise DavidError(f"{named}: no rows there; expected a file of rows that `david bench` kept")
+    for row in found:
+        for name, value in _no_numbers(row["figures"]):
+            raise DavidError(f"{named}: a row of {row['suite']} has {value!r} as {name}; expected a number")
     return found
+
+
+def _no_numbers(figures: dict[str, Any], place: str = "") -> Iterator[tuple[str, Any]]:
+    """Where among figures something else stands for one."""
+    for name, value in figures.items():
+        here = f"{place} {name}".strip()
+        if isinstance(value, dict):
+            yield from _no_numbers(value, here)
+        elif name in SPREAD and not isinstance(value, int | float):
+            yield here, value
 
 
 def read(path: Path) -> list[dict[str, Any]]:

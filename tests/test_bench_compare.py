@@ -115,13 +115,15 @@ def test_the_same_settings_are_matched_before_the_newest_of_others(tmp_path: Pat
         (["{}", "--commit", "aaa", "--commit", "ddd"], "no row of it in .*there are aaa1, bbb2, ccc3"),
         (["{}", "{other}"], "no suite is in both"),
         (["{text}", "{}"], "no rows there"),
+        (["{odd}", "{}"], r"odd.jsonl: a row of training has .fast. as step rate median; expected a number"),
     ],
 )
 def test_what_can_not_be_compared_is_refused(kept: Path, tmp_path: Path, words: list[str], said: str) -> None:
     rows.append(other := tmp_path / "other.jsonl", row("ddd4", figure(1, 2, 3)) | {"suite": "pack"})
     (text := tmp_path / "text.jsonl").write_text("text\n")
+    rows.append(odd := tmp_path / "odd.jsonl", row("eee5", figure(1, 2, 3) | {"median": "fast"}))
     with pytest.raises(DavidError, match=said):
-        named = [word.format(kept, other=other, text=text) for word in words]
+        named = [word.format(kept, other=other, text=text, odd=odd) for word in words]
         CliRunner().invoke(app, ["bench", "compare", *named], catch_exceptions=False)
 
 
