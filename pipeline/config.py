@@ -11,6 +11,7 @@ from david.pipeline.sampling.order import LastBatch, Order, Shuffle
 from david.pipeline.sampling.placement import Fit
 
 Decode = Literal["auto", "cpu", "gpu"]
+MOST_THREADS = 1024  # more is a slip of the pen, and none would ever begin
 
 
 def fit_before(height: int | None, width: int | None) -> Fit:
@@ -65,6 +66,8 @@ class DataConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise DavidError(f"{name} is {value}; it must be at least 1")
+        if self.threads is not None and self.threads > MOST_THREADS:
+            raise DavidError(f"threads is {self.threads}; at most {MOST_THREADS:,} are taken")
         if any(weight < 1 for weight in self.weights):
             raise DavidError(f"weights are {', '.join(map(str, self.weights))}; each must be a whole number from 1 on")
         if self.last_batch not in ("drop", "pad"):

@@ -118,7 +118,11 @@ def test_what_is_no_such_file_is_refused(tmp_path: Path, content: str, said: str
     path.write_text(content)
     with pytest.raises(DavidError, match=said):
         take(path)
-    for value, said in (("many", r"\(data.threads: expected a whole number"), (-5, r"\(threads is -5")):
+    for value, said in (
+        ("many", r"\(data.threads: expected a whole number"),
+        (-5, r"\(threads is -5"),
+        (10**6, r"\(threads is 1000000; at most 1,024 are taken"),
+    ):
         with pytest.raises(DavidError, match=rf"--tuned .*tuned.json: not what david bench tune writes {said}"):
             take(written(tmp_path, settings={"data.threads": value}))
 
