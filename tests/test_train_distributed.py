@@ -242,13 +242,19 @@ def wait_for_ever() -> None:
         signal.pause()
 
 
-def test_alone_a_second_ctrl_c_leaves_at_once_and_under_a_launcher_it_says_nothing_new():
+def test_alone_a_second_ctrl_c_leaves_at_once_and_under_a_launcher_it_says_nothing_new(capfd):
     for alone in (True, False):
         with StopSignals(alone) as signals:
             os.kill(os.getpid(), signal.SIGTERM)
             assert signals.requested
             with pytest.raises(KeyboardInterrupt) if alone else nullcontext():
                 os.kill(os.getpid(), signal.SIGINT)
+    assert capfd.readouterr().err == ""
+    for speaks in (True, False):
+        with StopSignals(True, speaks) as signals:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert signals.requested
+        assert ("Ctrl-C again leaves at once" in capfd.readouterr().err) == speaks
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,11 @@ def train(
     Raises DavidError for what a user can mend, and Stopped after a signal, when all is saved.
     """
     stop = min(stop or recipe.steps, recipe.steps)
-    with distributed.joined(device, patience_s) as world, StopSignals(world.size == 1) as signals, ExitStack() as stack:
+    with (
+        distributed.joined(device, patience_s) as world,
+        StopSignals(world.size == 1, speaks) as signals,
+        ExitStack() as stack,
+    ):
         out = out or identity.default_folder(recipe, shards, begin)
         recipe = replace(settled(recipe, world.device), objective=tasks.settled(recipe.objective))
         run.check(recipe, shards, out, world.size)

@@ -65,17 +65,19 @@ class StopSignals(Handlers):
     """While it is entered, SIGINT, SIGTERM and SIGUSR1 only set `requested`.
 
     alone: whether no launcher stands between the process and the terminal: a second Ctrl-C then leaves at once, and
-    the first says so. A launcher passes on what a rank may have heard already, so there a second one says nothing new.
+    the first says so, where it `speaks`. A launcher passes on what a rank may have heard already, so there a second one
+    says nothing new.
     """
 
-    def __init__(self, alone: bool = False):
-        self.requested, self._alone = False, alone
+    def __init__(self, alone: bool = False, speaks: bool = True):
+        self.requested, self._alone, self._speaks = False, alone, speaks
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self._alone:
             if self.requested:
                 raise KeyboardInterrupt
-            os.write(2, HINT)  # print would fail where the signal came in the middle of one
+            if self._speaks:
+                os.write(2, HINT)  # print would fail where the signal came in the middle of one
         self.requested = True
 
 
