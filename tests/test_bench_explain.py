@@ -6,7 +6,6 @@ import signal
 import tempfile
 import time
 from collections import defaultdict
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,18 +13,15 @@ from typing import Any
 import pytest
 import torch
 from browser import CHROMIUM, chromium
+from played import MS, RECIPE, played
 from smallest import SMALLEST
 from typer.testing import CliRunner
 
 from david.bench import rows
-from david.bench.explain import ifs, predict, tracks
-from david.bench.explain.account import Account, account, hundred, verdict
-from david.bench.explain.check import halved
-from david.bench.explain.cores import Core, Disk, Machine, Sleep
-from david.bench.explain.costs import BESIDE, Costs, Work
+from david.bench.explain import tracks
+from david.bench.explain.account import account, hundred, verdict
+from david.bench.explain.costs import BESIDE
 from david.bench.explain.path import by_stage, walk
-from david.bench.explain.predict import Predictor, at_once
-from david.bench.explain.replay import Setup, replay
 from david.bench.explain.run import Ran, run
 from david.bench.keep import keep
 from david.cli import app
@@ -36,13 +32,9 @@ from david.pipeline.config import DataConfig
 from david.pipeline.engines import images
 from david.pipeline.loader import Loader
 from david.pipeline.trace import Queued, Record, Span
-from david.train import distributed, recipes
-from david.train.recipe import override
+from david.train import distributed
 from david.train.signals import Stopped
 
-RECIPE = override(recipes.recipe("smoke"), [*SMALLEST, "parallel=exact", "batch_size=4", "steps=100"])
-MS = 10**6
-LIKE = Ran(RECIPE, tracks.Tracks({}, {}, 0, 2), 0, 0.0, 0.0)
 TRAINER, LOADER, READER, OTHER_READER, DEVICE, COPIES = 1, 2, 3, 4, tracks.DEVICE, tracks.COPIES
 
 
@@ -53,19 +45,6 @@ def record(spans: list[tuple[Any, ...]]) -> Record:
     for thread, name, start, end, *number in spans:
         made.spans.append(Span(thread, name, start * MS, end * MS, 0, 0, "loader", *number))
     return made
-
-
-def played(sample: dict[str, float], step: dict[str, float], images: int = 0, **how: Any) -> Account:
-    """A replay of samples and steps, in milliseconds on a core, in virtual time."""
-
-    def works(some: dict[str, float]) -> list[Work]:
-        return [Work(name, MS * ms) for name, ms in some.items()]
-
-    beside = [works({"forward": 1, "backward": 2})] if images else []
-    nothing = Work("batch", 0)
-    costs = Costs([works(sample)], [works(step)], beside, nothing, nothing)
-    setup = replace(Setup(cores=8, threads=1, prefetch=2, batch=4), **how)
-    return account(replay(costs, setup, LIKE))
 
 
 def test_the_path_is_followed_by_hand() -> None:
@@ -253,11 +232,18 @@ def test_several_ranks_are_refused(figures: Path, tmp_path: Path, monkeypatch: p
     assert isinstance(done.exception, DavidError) and "here are 2 ranks" in str(done.exception)
 
 
-def test_a_gpus_record_is_not_replayed(figures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exact_sums_on_a_gpu_are_not_replayed(figures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distributed, "device_of", lambda *_: torch.device("cuda", 0))
-    words = ["bench", "explain", "--shards", str(figures), "--out", str(tmp_path), "--if", "threads=4"]
-    done = CliRunner().invoke(app, words)
-    assert isinstance(done.exception, DavidError) and "--if: the record of a GPU" in str(done.exception)
+    words = ["bench", "explain", "--shards", str(figures), "--out", str(tmp_path), "--set", "parallel=exact"]
+    done = CliRunner().invoke(app, [*words, "--if", "threads=4"])
+    assert isinstance(done.exception, DavidError) and "--if: parallel=exact asks a GPU" in str(done.exception)
+
+
+def test_decoding_elsewhere_is_refused_where_there_is_no_gpu(figures: Path, tmp_path: Path) -> None:
+    words = ["bench", "explain", "--shards", str(figures), "--out", str(tmp_path), "--device", "cpu"]
+    done = CliRunner().invoke(app, [*words, "--if", "threads=4,decode=gpu"])
+    assert isinstance(done.exception, DavidError)
+    assert "--if threads=4,decode=gpu: batches are made for the CPU here" in str(done.exception)
 
 
 def test_what_if_is_predicted_and_run_where_it_can_be(explained: Path) -> None:
@@ -315,88 +301,6 @@ def test_the_page_shows_it_in_a_browser(explained: Path, tmp_path: Path) -> None
         assert len(browser.requests) == 1 and browser.problems == []
 
 
-def clocked(cores: float, *threads: list[Any]) -> list[float]:
-    """When each of these threads is over, on so many cores."""
-    here, over = Machine(cores), {}
-
-    def thread(number: int, wants: list[Any]) -> Any:
-        yield from wants
-        over[number] = here.now
-
-    for number, wants in enumerate(threads):
-        here.start(thread(number, wants))
-    here.run(lambda: len(over) == len(threads))
-    return [over[number] for number in range(len(threads))]
-
-
-def test_cores_are_shared_and_a_disk_serves_one_at_a_time() -> None:
-    assert clocked(2, [Core(10)], [Core(10)]) == [10, 10]
-    assert clocked(1, [Core(10)], [Core(10)]) == [20, 20]
-    assert clocked(1, [Core(10)], [Core(30)]) == [20, 40]
-    assert clocked(0.5, [Core(10)]) == [20]
-    assert clocked(1, [Sleep(10), Core(5)], [Core(10)]) == [15, 10]
-    assert clocked(2, [Core(10, 2)], [Core(10)]) == [15, 15]  # three thirds of two cores
-    assert clocked(1, [Disk(10)], [Disk(10)], [Sleep(10)]) == [10, 20, 10]
-
-
-def test_a_replay_has_the_rate_that_follows_by_hand() -> None:
-    """A batch of 4 takes a thread 16 ms, a step 7."""
-    sample, step = {"read": 1.0, "decode": 3.0}, {"forward": 2.0, "backward": 4.0, "optimiser": 1.0}
-
-    def rate(**how: Any) -> float:
-        return played(sample, step, **how).rate
-
-    assert rate() == pytest.approx(4 / 0.016)
-    assert rate(threads=2) == pytest.approx(4 / 0.008)
-    assert rate(threads=4) == pytest.approx(4 / 0.007)  # the step bounds it
-    assert rate(threads=4, cores=1) == pytest.approx(4 / 0.023)  # the one core does
-    assert rate(threads=4, batch=8, cores=1) == pytest.approx(8 / 0.039)
-    assert rate(threads=4, cores=1, crowded=(0.5, 1.0)) == pytest.approx(4 / 0.0115)
-    assert rate(threads=4, factors=(("forward", 0.5),)) == pytest.approx(4 / 0.006)
-    assert rate(threads=2, delays_ns=(("read", 2.0 * MS),)) == pytest.approx(4 / 0.012)
-    assert rate(threads=4, disk_ns=5.0 * MS) == pytest.approx(4 / 0.020)  # one sample in 5 ms
-    assert rate(threads=4, sum_ns=3.0 * MS, hidden=True) == pytest.approx(4 / 0.007)
-    assert rate(threads=4, sum_ns=5.0 * MS, hidden=True) == pytest.approx(4 / 0.008)
-    assert rate(threads=1, prefetch=1, in_flight=1) == pytest.approx(4 / 0.016)
-
-
-@pytest.mark.parametrize(("micro_batch", "wanted"), [(4, (32, 52)), (1, (40, 80)), (None, (32, 52))])
-def test_what_grows_with_images_at_once_is_told_by_half_as_many(
-    micro_batch: int | None, wanted: tuple[float, float], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """2 ms a part and 3 an image: 8 images two at once, 16 eight at once. Of one at once nothing can be told apart."""
-    recipe = replace(RECIPE, batch_size=8, micro_batch=micro_batch, parallel="ddp")
-
-    def spent_ms(recipe: Any) -> float:
-        return 2 * -(-recipe.batch_size // at_once(recipe)) + 3 * recipe.batch_size
-
-    def costs(ran: Any) -> Costs:
-        nothing = Work("batch", 0)
-        return Costs([], [[Work("forward", MS * spent_ms(ran.recipe))]], [], nothing, nothing)
-
-    monkeypatch.setattr(predict, "of", costs)
-    predictor = Predictor.__new__(Predictor)
-    predictor.ran, predictor.half = LIKE._replace(recipe=recipe), LIKE._replace(recipe=halved(recipe))
-    found = [predictor._sizes(*sizes)["forward"] * spent_ms(recipe) for sizes in ((2, 8), (8, 16))]
-    assert found == pytest.approx(wanted)
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "threads", "threads=x2", "threads=0", "threads=1.5", "decode=2", "batch=+4", "storage=0", "nope=1", "a=1,"],
-)
-def test_what_is_no_change_is_refused_with_what_there_is(text: str) -> None:
-    with pytest.raises(DavidError, match=r"is no change; write NAME=N for threads"):
-        ifs.parse([text])
-
-
-def test_a_name_that_is_there_twice_is_refused() -> None:
-    for text in ("threads=2,threads=3", "decode=x2,decode=x3", "storage=1,storage=2"):
-        with pytest.raises(DavidError, match="is there twice"):
-            ifs.parse([text])
-    assert ifs.parse(["decode=x2,decode=+3"])[0].delays_ms == {"decode": 3.0}
-
-
 def test_a_signal_takes_away_what_was_recorded_and_says_so(
     figures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -423,21 +327,3 @@ def test_a_suite_that_is_ended_takes_away_what_it_made(tmp_path: Path, monkeypat
     finally:
         signal.signal(signal.SIGTERM, before)
     assert not [one for one in tmp_path.iterdir() if one.is_dir()]
-
-
-def test_a_change_says_what_it_is_and_whether_it_can_be_run() -> None:
-    (one,) = ifs.parse(["threads=4, decode=x2,augment=+0.5"])
-    assert (one.counts, one.factors, one.delays_ms) == ({"threads": 4}, {"decode": 2.0}, {"augment": 0.5})
-    can = {
-        "threads=9": True,
-        "cores=1": True,
-        "cores=3": False,
-        "decode=x0.5": False,
-        "forward=x2": False,
-        "ranks=2": False,
-    }
-    assert {text: ifs.parse([text])[0].runs(2) for text in can} == can
-    with pytest.raises(DavidError, match="can't be shared by 3 ranks"):
-        ifs.parse(["ranks=3"])[0].recipe(RECIPE)
-    with pytest.raises(DavidError, match="parallel=exact computes one sample at a time"):
-        ifs.parse(["micro_batch=2"])[0].recipe(RECIPE)

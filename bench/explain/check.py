@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from david.bench.explain.account import account
+from david.bench.explain.costs import OF_DALI
 from david.bench.explain.ifs import OF_SAMPLES, If
 from david.bench.explain.predict import Predicted, Predictor
 from david.bench.explain.run import Ran, run
@@ -25,11 +26,13 @@ SPLIT = "train"
 
 @dataclass(frozen=True)
 class Checked:
-    """predicted: samples/s, and what would bound it; of each round the prediction and what was measured after it"""
+    """predicted: samples/s, and what would bound it; of each round the prediction and what was measured after it
+    fits: whether the device's memory was enough to run it"""
 
     what: If
     predicted: Predicted
     rounds: tuple[tuple[float, float], ...] = ()
+    fits: bool = True
 
     @property
     def measured(self) -> float | None:
@@ -42,7 +45,8 @@ class Checked:
 
     def as_json(self) -> dict[str, Any]:
         told = {"if": self.what.text, "samples_per_s": self.predicted.rate, "bound": self.predicted.bound}
-        return told | {"measured": self.measured, "error": self.error, "rounds": [list(one) for one in self.rounds]}
+        told |= {"measured": self.measured, "error": self.error, "rounds": [list(one) for one in self.rounds]}
+        return told if self.fits else told | {"fits": False}
 
 
 class Checks:
@@ -57,35 +61,47 @@ class Checks:
     def predictor(self, ran: Ran, whats: list[If]) -> Predictor:
         """Of a run; where the size of what is computed at once will change, another of half that is recorded too; where
         the cores will, another on one."""
-        half = one = None
+        recipe, half, one = ran.recipe, None, None
         if machine.cores() > 1 and any("cores" in what.counts for what in whats):
             self.told("on one core")
             with on_cores(1):
-                one = run(self.recipe, self.shards, self.steps, self.device)
-        if self.recipe.parallel != "exact" and any(
-            {"batch", "micro_batch", "ranks"} & set(what.counts) for what in whats
-        ):
+                one = run(recipe, self.shards, self.steps, self.device)
+        if recipe.parallel != "exact" and any({"batch", "micro_batch", "ranks"} & set(what.counts) for what in whats):
             self.told("half as many images at once")
-            half = run(halved(self.recipe), self.shards, self.steps, self.device)
+            half = run(halved(recipe), self.shards, self.steps, self.device)
         return Predictor(ran, self.bytes_each, half, one)
 
     def all(self, ran: Ran, whats: list[If], rounds: int) -> list[Checked]:
         """What is predicted of a run, and in so many rounds checked."""
         if not whats:
             return []
-        predictor = self.predictor(ran, whats)
-        self.replayed = {"cores": predictor.cores, "off": predictor.off}
-        return [self.check(what, predictor.predict(what), rounds) for what in whats]
+        predictors = {}
+        for placed in dict.fromkeys(what.decode for what in whats):
+            own = [what for what in whats if what.decode == placed]
+            predictors[placed] = self.predictor(self.ran(own[0]) if placed else ran, own)
+        first = next(iter(predictors.values()))
+        self.replayed = {"cores": first.cores, "off": first.off}
+        return [self.check(what, predictors[what.decode], rounds) for what in whats]
 
-    def check(self, what: If, predicted: Predicted, rounds: int) -> Checked:
+    def ran(self, what: If) -> Ran:
+        """A run without what is to be predicted."""
+        if what.decode:
+            self.told(f"decoding on the {what.decode.upper()}")
+        return run(what.base(self.recipe), self.shards, self.steps, self.device)
+
+    def check(self, what: If, predictor: Predictor, rounds: int) -> Checked:
         """Run it so many times, each time after a run as it is."""
-        found = []
-        if not what.runs(machine.cores()):
+        predicted, found = predictor.predict(what), []
+        by_dali = bool(predictor.costs.by_dali) and not what.factors.keys().isdisjoint(OF_DALI)  # not slowed by a share
+        if by_dali or not what.runs(machine.cores()):
             rounds = 0
         for number in range(rounds):
             self.told(f"{what.text}: round {number + 1} of {rounds}")
-            before = self.predictor(run(self.recipe, self.shards, self.steps, self.device), [what])
-            found.append((before.predict(what).rate, self.measure(what, before)))
+            before = self.predictor(self.ran(what), [what])
+            try:
+                found.append((before.predict(what).rate, self.measure(what, before)))
+            except torch.OutOfMemoryError:
+                return Checked(what, predicted, tuple(found), fits=False)
         return Checked(what, predicted, tuple(found))
 
     def measure(self, what: If, before: Predictor) -> float:

@@ -38,7 +38,8 @@ def explain(
     A recipe's own training is recorded for some steps, with evaluation and checkpoint. Shares of its critical path add
     up to 100%; a page shows them, what was waited for, and timelines. What would have been with --if is computed by
     replaying the record: with another number of threads, prefetch, batch, micro_batch, cores or ranks, with storage=50
-    for MB/s, with a stage half as long by decode=x0.5 or 2 ms longer by decode=+2; several at once with commas.
+    for MB/s, with a stage half as long by decode=x0.5 or 2 ms longer by decode=+2, where there is a GPU with images
+    decoded there by decode=gpu; several at once with commas.
     """
     from david.bench.explain import ifs
 
@@ -63,9 +64,11 @@ def explain(
 
     if (ranks := distributed.place(os.environ).size) > 1:
         raise DavidError(f"explain: records one process, here are {ranks} ranks; start it by itself, with --if ranks=N")
-    if whats and distributed.device_of(device).type == "cuda":
-        raise DavidError("--if: the record of a GPU can't be replayed; `david bench tune` tries settings there")
-    chosen = settled_here(chosen, device)
+    chosen, on_gpu = settled_here(chosen, device), distributed.device_of(device).type == "cuda"
+    if (placed := next((one for one in whats if one.decode), None)) and not on_gpu:
+        raise DavidError(f"--if {placed.text}: batches are made for the CPU here, where nothing else decodes")
+    if whats and on_gpu and chosen.parallel == "exact":
+        raise DavidError("--if: parallel=exact asks a GPU from several threads, which is not replayed; take ddp")
     for one in whats:
         one.recipe(chosen)
     with aside(as_json):

@@ -17,7 +17,7 @@ from david.bench.explain.tracks import COPIES, DEVICE, Tracks
 
 LOADER, OTHER = "batch", "other"  # the loader's own thread; what nobody has named
 NAMED = {"sample": LOADER, "hold": LOADER, "prepare": LOADER, "wait": LOADER, "step": OTHER, "images": OTHER}
-NAMED |= {"share": OTHER, "write": "checkpoint"}
+NAMED |= {"share": OTHER, "write": "checkpoint", "synchronise": "log", "crossing": "copy"}
 STAGES = (
     *("read", "inflate", "join", "decode", "augment", LOADER, "copy"),
     *("forward", "losses", "backward", "all-reduce", "optimiser"),
@@ -92,9 +92,11 @@ class _Walker:
         piece = t.pieces[thread][place]
         if piece.end_ns < at:
             return self._idle(thread, piece.end_ns, at)
-        if thread == t.trainer and piece.span.name != "wait" and t.busy(DEVICE, at):
-            piece = t.pieces[DEVICE][t.before(DEVICE, at)]  # which the host waits for, or runs ahead of
-            return stage(piece.span.name), piece.start_ns, DEVICE
+        device = DEVICE if thread == t.trainer and piece.span.name != "wait" else None
+        device = COPIES if piece.span.name == "crossing" else device
+        if device and t.busy(device, at):
+            piece = t.pieces[device][t.before(device, at)]  # which the host waits for, or runs ahead of
+            return stage(piece.span.name), piece.start_ns, device
         since, follows = self.freed.get(id(piece.span), (-1, thread))
         if since > piece.start_ns and at > since:
             return stage(piece.span.name), since, follows

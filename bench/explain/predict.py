@@ -1,6 +1,7 @@
 """What a run would have been: its replay with something else, beside its replay as it was."""
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from statistics import mean
 
@@ -8,7 +9,7 @@ import torch
 
 from david.bench import ring as rings
 from david.bench.explain.account import account
-from david.bench.explain.costs import Costs, of
+from david.bench.explain.costs import OF_DALI, Costs, Work, of
 from david.bench.explain.ifs import If
 from david.bench.explain.replay import Setup, replay, waited
 from david.bench.explain.run import Ran
@@ -18,6 +19,7 @@ from david.bench.ring import Ring
 from david.model import build
 from david.model.configs.base import ModelConfig
 from david.pack import machine
+from david.pipeline.engines import dali_graph
 from david.pipeline.loader import cores
 from david.train.recipe import Recipe
 
@@ -44,7 +46,7 @@ class Predictor:
     def __init__(self, ran: Ran, bytes_each: float, half: Ran | None = None, one: Ran | None = None):
         self.ran, self.half, self.one, self.bytes_each = ran, half, one, bytes_each
         self.costs, self.measured = of(ran), account(ran).rate
-        whole = setup_of(ran.recipe)
+        whole = setup_of(ran.recipe, bool(self.costs.by_dali))
         self.cores = self._left(whole)
         self.setup = replace(whole, cores=self.cores)
         self.before = account(replay(self.costs, self.setup, ran)).rate
@@ -63,10 +65,13 @@ class Predictor:
         more = counts["cores"] / machine.cores() if "cores" in counts else 1.0
         batch = recipe.batch_size // ranks
         size = min(at_once(recipe), batch)
-        factors = dict(what.factors)
+        here, there = dict(what.factors), {"copy": batch / self.ran.recipe.batch_size} | what.factors
+        if self.costs.by_dali:
+            here |= {name: here.get(name, 1.0) * batch / self.ran.recipe.batch_size for name in OF_DALI}
         if not exact and (size, batch) != (at_once(self.ran.recipe), self.ran.recipe.batch_size):
-            for name, factor in self._sizes(size, batch).items():
-                factors[name] = factor * factors.get(name, 1.0)
+            for factors, spent in ((here, on_host), (there, on_device)):
+                for name, factor in self._sizes(size, batch, spent).items():
+                    factors[name] = factor * factors.get(name, 1.0)
         return replace(
             setup,
             cores=setup.cores * more,
@@ -74,7 +79,8 @@ class Predictor:
             threads=counts.get("threads", setup.threads),
             prefetch=counts.get("prefetch", setup.prefetch),
             batch=batch,
-            factors=tuple(factors.items()),
+            factors=tuple(here.items()),
+            on_device=tuple(there.items()),
             delays_ns=tuple((name, 1e6 * ms) for name, ms in what.delays_ms.items()),
             disk_ns=1e3 * self.bytes_each / what.storage if what.storage else 0.0,
             sum_ns=1e9 * ring().seconds(ranks, (8 if exact else 4) * parameters(recipe.model)) if ranks > 1 else 0.0,
@@ -104,12 +110,12 @@ class Predictor:
         further = (cores - 1) / (machine.cores() - 1)
         return on_core + (1 - on_core) * further, aside + (1 - aside) * further
 
-    def _sizes(self, size: int, batch: int) -> dict[str, float]:
-        """How many times as long a step's parts take with so many images at once: a part takes some time whatever its
-        size, and some for each image, as two sizes tell."""
+    def _sizes(self, size: int, batch: int, spent_ns: Callable[[Work], float]) -> dict[str, float]:
+        """How many times as long a step's parts take with so many images at once, here or on a GPU: a part takes some
+        time whatever its size, and some for each image, as two sizes tell."""
         assert self.half is not None
         (own, parts, images), (less, its_parts, its_images) = (
-            (spent(of(ran)), -(-ran.recipe.batch_size // at_once(ran.recipe)), ran.recipe.batch_size)
+            (spent(of(ran), spent_ns), -(-ran.recipe.batch_size // at_once(ran.recipe)), ran.recipe.batch_size)
             for ran in (self.ran, self.half)
         )
         found = {}
@@ -126,25 +132,35 @@ def at_once(recipe: Recipe) -> int:
     return min(recipe.micro_batch or recipe.batch_size, recipe.batch_size)
 
 
-def spent(costs: Costs) -> dict[str, float]:
+def on_host(work: Work) -> float:
+    return work.core_ns + work.aside_ns
+
+
+def on_device(work: Work) -> float:
+    return work.device_ns
+
+
+def spent(costs: Costs, spent_ns: Callable[[Work], float]) -> dict[str, float]:
     """Nanoseconds of a step's parts, in the mean."""
     found: dict[str, list[float]] = defaultdict(list)
     for step in costs.steps:
         whole: dict[str, float] = defaultdict(float)
         for work in step:
-            whole[work.name] += work.core_ns + work.aside_ns
+            whole[work.name] += spent_ns(work)
         for name, ns in whole.items():
             found[name].append(ns)
     return {name: mean(ns) for name, ns in found.items()}
 
 
-def setup_of(recipe: Recipe) -> Setup:
-    """As this process runs a recipe."""
+def setup_of(recipe: Recipe, by_dali: bool) -> Setup:
+    """As this process runs a recipe. by_dali: whether DALI decodes"""
     return Setup(
         cores=machine.cores(),
         threads=recipe.data.threads or cores(1),
         prefetch=recipe.data.prefetch,
         batch=recipe.batch_size,
+        in_flight=(dali_graph.AHEAD if by_dali else 1) + 1,
+        decoding=dali_graph.AHEAD if by_dali else 1,
         beside=torch.get_num_threads(),
     )
 

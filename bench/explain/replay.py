@@ -4,17 +4,23 @@ The graph is the product's: threads that take samples in the order of batches, o
 loader's own thread that hands them on in order and holds where enough wait; the trainer that takes one a step, and
 computes images side by side or not. What each sample, image and step takes by itself is what it took in the record.
 
+With a GPU the trainer only asks for a step's work and runs ahead of it, up to where it looks whether the step before
+was finite; copies of batches cross beside that, and a step begins there when its batch has.
+
 It leaves a record as a run does, so that its critical path tells what would bound training then.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count, cycle, islice
 
 from david.bench.explain import tracks
 from david.bench.explain.cores import Core, Disk, Machine, Sleep, Thread, Until
 from david.bench.explain.costs import BESIDE, Costs, Work
+from david.bench.explain.device import Device, Job
 from david.bench.explain.run import Ran
+from david.bench.explain.tracks import COPIES, DEVICE, SYNCHRONISE
 from david.pipeline.trace import Record, Span
 
 TRAINER, LOADER, READERS, BESIDES = 1, 2, 100, 10_000  # idents of threads; of the first of several
@@ -26,7 +32,9 @@ STEPS, FIRST = 48, 12  # that are played, and those of them that do not count
 class Setup:
     """cores, threads (of the loader), prefetch, batch; in_flight: batches under way in the loader; beside: threads that
     compute images side by side, or cores that torch computes on
-    factors: stage -> how many times as long; delays_ns: stage -> without a core, in each sample, image or step
+    decoding: of these, batches that DALI has at once
+    factors: stage -> how many times as long; on_device: the same for a GPU's part of it, where that is another
+    delays_ns: stage -> without a core, in each sample, image or step
     disk_ns: that a sample takes of a disk which all threads share; sum_ns: a sum over ranks in each step
     hidden: whether the backward goes on beside it
     crowded: how many times as long all work takes on a core, and without one, since other cores are at work for the
@@ -37,8 +45,10 @@ class Setup:
     prefetch: int
     batch: int
     in_flight: int = 2
+    decoding: int = 1
     beside: int = 1
     factors: tuple[tuple[str, float], ...] = ()
+    on_device: tuple[tuple[str, float], ...] = ()
     delays_ns: tuple[tuple[str, float], ...] = ()
     disk_ns: float = 0.0
     sum_ns: float = 0.0
@@ -46,9 +56,11 @@ class Setup:
     crowded: tuple[float, float] = (1.0, 1.0)
 
     def changed(self, work: Work) -> Work:
-        made, (on_core, aside) = work.times(dict(self.factors).get(work.name, 1.0)), self.crowded
+        factor, (on_core, aside) = dict(self.factors).get(work.name, 1.0), self.crowded
+        made = work.times(factor, dict(self.on_device).get(work.name, factor))
         delay_ns = dict(self.delays_ns).get(work.name, 0.0)
-        return Work(work.name, made.core_ns * on_core, made.aside_ns * aside + delay_ns)
+        there, here = (delay_ns, 0.0) if work.device_ns else (0.0, delay_ns)
+        return Work(work.name, made.core_ns * on_core, made.aside_ns * aside + here, made.device_ns + there)
 
 
 def replay(costs: Costs, setup: Setup, like: Ran, steps: int = STEPS) -> Ran:
@@ -84,6 +96,8 @@ class _Play:
         self.queue: list[int] = []  # the batch of each sample that no thread has taken yet, in order
         self.left: dict[int, int] = {}  # samples of a batch that are not made
         self.slots, self.ready, self.submitted, self.done = setup.prefetch, 0, 0, 0
+        self.by_dali, self.crossing = cycle(costs.by_dali), cycle(costs.copies)
+        self.device, self.copies = (Device(self.machine, partial(self._tell_of, place)) for place in (DEVICE, COPIES))
 
     def run(self) -> None:
         for number in range(self.setup.threads):
@@ -95,6 +109,10 @@ class _Play:
 
     def _tell(self, thread: int, name: str, start: float, number: int = -1) -> None:
         span = Span(thread, name, round(start), round(self.machine.now), of=self, number=number)
+        self.record.spans.append(span)
+
+    def _tell_of(self, thread: int, job: Job, begin: float) -> None:
+        span = Span(thread, job.name, round(begin), round(self.machine.now), of=round(job.asked_ns))
         self.record.spans.append(span)
 
     def _work(self, thread: int, work: Work, width: int = 1) -> Thread:
@@ -129,11 +147,15 @@ class _Play:
             while self.submitted < number + self.setup.in_flight:
                 yield Core(self.costs.ask.core_ns * self.setup.crowded[0])
                 self._submit()
-            waits = self.machine.now
-            while self.left[number]:
-                yield Until(lambda number=number: not self.left[number])
+            waits, last = self.machine.now, number + self.setup.decoding - 1
+            while self.left[last]:
+                yield Until(lambda last=last: not self.left[last])
             self._tell(LOADER, "prepare", waits)
+            for work in next(self.by_dali, ()):
+                yield from self._work(LOADER, work)
             yield Core(self.costs.give.core_ns * self.setup.crowded[0])
+            for ns in islice(self.crossing, 1):
+                self.copies.ask("copy", ns * dict(self.setup.on_device).get("copy", 1.0))
             self._tell(LOADER, "batch", begin)
             self.ready += 1
 
@@ -145,24 +167,43 @@ class _Play:
 
     def _trainer(self) -> Thread:
         for number in range(self.steps):
-            begin = self.machine.now
+            begin, before = self.machine.now, len(self.device.jobs)
             while self.ready <= number:
                 yield Until(lambda number=number: self.ready > number)
             self.slots += 1
             self._tell(TRAINER, "wait", begin)
-            for work in next(self.step_work):
+            works = next(self.step_work)
+            last = max((place for place, one in enumerate(works) if one.name == "backward"), default=-1)
+            for place, work in enumerate(works):
+                sum_ns = self.setup.sum_ns if place == last else 0.0
                 if work.name == BESIDE:
                     yield from self._beside(number)
                     yield from self._work(TRAINER, Work("all-reduce", 0.0, self.setup.sum_ns))
-                elif work.name == "backward" and self.setup.hidden and self.setup.sum_ns:
+                elif work.name == SYNCHRONISE:
                     begin = self.machine.now
-                    yield from self._work(TRAINER, work, self.setup.beside)
-                    left = self.setup.sum_ns - (self.machine.now - begin)
-                    yield from self._work(TRAINER, Work("all-reduce", 0.0, max(0.0, left)))
+                    yield from self.device.over(before)
+                    self._tell(TRAINER, SYNCHRONISE, begin)
+                elif work.device_ns:
+                    yield from self._asked(number, work, sum_ns)
                 else:
-                    wide = not self.costs.images and work.name in IN_PARALLEL
-                    yield from self._work(TRAINER, work, self.setup.beside if wide else 1)
+                    yield from self._computed(work, sum_ns)
             self.done += 1
+
+    def _computed(self, work: Work, sum_ns: float) -> Thread:
+        """By the CPU. sum_ns: over ranks, beside it"""
+        begin, wide = self.machine.now, not self.costs.images and work.name in IN_PARALLEL
+        yield from self._work(TRAINER, work, self.setup.beside if wide else 1)
+        if self.setup.hidden:
+            left = sum_ns - (self.machine.now - begin)
+            yield from self._work(TRAINER, Work("all-reduce", 0.0, max(0.0, left)))
+
+    def _asked(self, number: int, work: Work, sum_ns: float) -> Thread:
+        """By a GPU, once the step's batch is there. sum_ns: over ranks, beside it"""
+        ns = self.setup.changed(work).device_ns
+        self.device.ask(work.name, ns, lambda: self.copies.done > number or not self.costs.copies)
+        yield from self._work(TRAINER, work)
+        if sum_ns > ns:
+            self.device.ask("all-reduce", sum_ns - ns)
 
     def _beside(self, step: int) -> Thread:
         """Images side by side, each thread with as many as the others, as `gradients.Exact` shares them out."""

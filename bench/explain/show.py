@@ -32,8 +32,8 @@ def ifs(checked: list[Checked]) -> Table:
 
 
 def numbers(one: Checked) -> tuple[str, str, str]:
-    """Samples/s predicted, samples/s measured, and the error."""
-    measured = "" if one.measured is None else f"{one.measured:,.1f}"
+    """Samples/s predicted, samples/s measured if the device's memory was enough, and the error."""
+    measured = "does not fit" if not one.fits else "" if one.measured is None else f"{one.measured:,.1f}"
     return f"{one.predicted.rate:,.1f}", measured, "" if one.error is None else f"{one.error:+.1%}"
 
 

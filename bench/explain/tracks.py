@@ -14,6 +14,7 @@ from david.pack.errors import DavidError
 from david.pipeline.trace import Queued, Record, Span
 
 WHOLE = ("log", "evaluation", "pictures", "checkpoint")  # told as one thing
+SYNCHRONISE = "synchronise"  # but for the host's waits for a GPU in them
 DEVICE, COPIES = -1, -2  # in the place of a thread's ident
 
 
@@ -151,7 +152,7 @@ def flatten(spans: list[Span]) -> list[Piece]:
         while open_ and open_[-1].end_ns <= span.start_ns:
             until(open_[-1].end_ns)
             open_.pop()
-        if span.end_ns <= span.start_ns or any(one.name in WHOLE for one in open_):
+        if span.end_ns <= span.start_ns or (span.name != SYNCHRONISE and any(one.name in WHOLE for one in open_)):
             continue
         if open_:
             until(span.start_ns)

@@ -78,5 +78,6 @@ class CpuToGpuEngine(CpuEngine):
     def _give_back(self, most: int) -> None:
         """Let go of memory whose copies are over, and wait until at most so many batches are crossing."""
         while self._crossing and (len(self._crossing) > most or self._crossing[0][0].query()):
-            self._crossing[0][0].synchronize()
+            with trace.span("crossing", self.stages):
+                self._crossing[0][0].synchronize()
             self._crossing.popleft()

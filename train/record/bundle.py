@@ -65,7 +65,8 @@ class Watch:
             return
         (outcome, batch), self._held = self._held, None
         if self._sent:
-            self._sent.synchronize()
+            with trace.span("synchronise"):
+                self._sent.synchronize()
         if not self._finite and not self._overflowed(outcome):
             self._keep(outcome, batch)
 

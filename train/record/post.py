@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import torch
 
+from david.pipeline import trace
+
 
 class Post:
     """tensors: of one device, of numbers that float64 holds exactly: float32, and integers below 2^53"""
@@ -27,6 +29,7 @@ class Post:
     def read(self) -> list[torch.Tensor]:
         """The same tensors on the host; waits until they are there."""
         if self._arrived:
-            self._arrived.synchronize()
+            with trace.span("synchronise"):
+                self._arrived.synchronize()
         parts = self._packed.split([shape.numel() for shape, _ in self._as])
         return [part.view(shape).to(dtype) for part, (shape, dtype) in zip(parts, self._as, strict=True)]
