@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from inspect import signature
+from threading import Semaphore
 from typing import Any
 
 import torch
@@ -158,6 +159,9 @@ class Exact:
         self.parameters = [p for p in learner.parameters() if p.requires_grad]
         self.threads = torch.get_num_threads()
         self.pool = ThreadPoolExecutor(self.threads, thread_name_prefix="images")
+        # Forward, Python asks for one small operator after the other: threads that do so at once wait for its lock, and
+        # hand it from core to core. Backward torch's engine does.
+        self.asking = Semaphore(max(1, self.threads // 2))
         self.sums: list[Sum] = []  # one a thread that had images; kept, as fresh memory takes time
 
     def __call__(self, batch: Batch, count: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
@@ -185,7 +189,8 @@ class Exact:
         """The losses (T,) of each of these batches of one; the sum of their gradients goes into `into`."""
         found = []
         for number, image in enumerate(images):
-            losses = self.learner(image, count)
+            with self.asking:
+                losses = self.learner(image, count)
             with trace.span("backward"):
                 gradients = torch.autograd.grad(losses[-1] * scale, self.parameters)
                 (torch._foreach_add_ if number else torch._foreach_copy_)(into.parts, gradients)
