@@ -93,6 +93,7 @@ class _Play:
         self.record.thread = TRAINER
         self.record.threads |= {TRAINER: "trainer", LOADER: "loader"}
         self.samples, self.step_work, self.images = cycle(costs.samples), cycle(costs.steps), cycle(costs.images)
+        self.may_go_forward = 1  # threads that compute images, see `gradients.Exact`
         self.queue: list[int] = []  # the batch of each sample that no thread has taken yet, in order
         self.left: dict[int, int] = {}  # samples of a batch that are not made
         self.slots, self.ready, self.submitted, self.done = setup.prefetch, 0, 0, 0
@@ -208,6 +209,7 @@ class _Play:
     def _beside(self, step: int) -> Thread:
         """Images side by side, each thread with as many as the others, as `gradients.Exact` shares them out."""
         begin, threads = self.machine.now, min(self.setup.beside, self.setup.batch)
+        self.may_go_forward = max(1, self.setup.beside // 2)
         images = list(islice(self.images, self.setup.batch))
         open_ = {number: images[number::threads] for number in range(threads)}
         for number, share in list(open_.items()):
@@ -219,7 +221,11 @@ class _Play:
     def _share(self, thread: int, images: list[list[Work]], over: Callable[[], object]) -> Thread:
         begin = self.machine.now
         for image in images:
-            for work in image:
+            while not self.may_go_forward:
+                yield Until(lambda: self.may_go_forward > 0)
+            self.may_go_forward -= 1
+            for place, work in enumerate(image, 1):
+                self.may_go_forward += place == len(image)  # the last is its backward
                 yield from self._work(thread, work)
         self._tell(thread, "share", begin)
         over()
