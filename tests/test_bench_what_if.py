@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from played import LIKE, MS, RECIPE, played
 
-from david.bench.explain import ifs, predict
+from david.bench.explain import ifs
 from david.bench.explain.check import halved
 from david.bench.explain.cores import Core, Disk, Machine, Sleep
 from david.bench.explain.costs import Costs, Work
@@ -61,7 +61,7 @@ def test_a_replay_has_the_rate_that_follows_by_hand() -> None:
 
 @pytest.mark.parametrize(("micro_batch", "wanted"), [(4, (32, 52)), (1, (40, 80)), (None, (32, 52))])
 def test_what_grows_with_images_at_once_is_told_by_half_as_many(
-    micro_batch: int | None, wanted: tuple[float, float], monkeypatch: pytest.MonkeyPatch
+    micro_batch: int | None, wanted: tuple[float, float]
 ) -> None:
     """2 ms a part and 3 an image: 8 images two at once, 16 eight at once. Of one at once nothing can be told apart. A
     GPU takes that long, and the host 1 ms to ask for a part."""
@@ -75,9 +75,9 @@ def test_what_grows_with_images_at_once_is_told_by_half_as_many(
         asks_ms = -(-ran.recipe.batch_size // at_once(ran.recipe))
         return Costs([], [[Work("forward", MS * asks_ms, 0, MS * spent_ms(ran.recipe))]], [], nothing, nothing)
 
-    monkeypatch.setattr(predict, "of", costs)
     predictor = Predictor.__new__(Predictor)
     predictor.ran, predictor.half = LIKE._replace(recipe=recipe), LIKE._replace(recipe=halved(recipe))
+    predictor.costs, predictor.half_costs = costs(predictor.ran), costs(predictor.half)
     found = [predictor._sizes(*sizes, on_device)["forward"] * spent_ms(recipe) for sizes in ((2, 8), (8, 16))]
     assert found == pytest.approx(wanted)
     if micro_batch != 1:

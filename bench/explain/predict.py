@@ -46,6 +46,7 @@ class Predictor:
     def __init__(self, ran: Ran, bytes_each: float, half: Ran | None = None, one: Ran | None = None):
         self.ran, self.half, self.one, self.bytes_each = ran, half, one, bytes_each
         self.costs, self.measured = of(ran), account(ran).rate
+        self.half_costs, self.one_costs = (each and of(each) for each in (half, one))
         whole = setup_of(ran.recipe, bool(self.costs.by_dali))
         self.cores = self._left(whole)
         self.setup = replace(whole, cores=self.cores)
@@ -103,9 +104,10 @@ class Predictor:
         """How many times as long work takes on a core, and without one, with so many at work, from the records on one
         and on all. The threads of a Python get in each other's way: they wait for its lock, and hand it from core to
         core, and what they computed with it. Each core more is taken to add as much."""
-        if self.one is None:
+        if self.one is None or self.one_costs is None:
             return 1.0, 1.0
-        both = (costs.each(ran.recipe.batch_size) for costs, ran in ((of(self.one), self.one), (self.costs, self.ran)))
+        recorded = ((self.one, self.one_costs), (self.ran, self.costs))
+        both = (costs.each(ran.recipe.batch_size) for ran, costs in recorded)
         on_core, aside = (min(1.0, alone / max(1.0, of_all)) for alone, of_all in zip(*both, strict=True))
         further = (cores - 1) / (machine.cores() - 1)
         return on_core + (1 - on_core) * further, aside + (1 - aside) * further
@@ -113,10 +115,10 @@ class Predictor:
     def _sizes(self, size: int, batch: int, spent_ns: Callable[[Work], float]) -> dict[str, float]:
         """How many times as long a step's parts take with so many images at once, here or on a GPU: a part takes some
         time whatever its size, and some for each image, as two sizes tell."""
-        assert self.half is not None
+        assert self.half is not None and self.half_costs is not None
         (own, parts, images), (less, its_parts, its_images) = (
-            (spent(of(ran), spent_ns), -(-ran.recipe.batch_size // at_once(ran.recipe)), ran.recipe.batch_size)
-            for ran in (self.ran, self.half)
+            (spent(costs, spent_ns), -(-ran.recipe.batch_size // at_once(ran.recipe)), ran.recipe.batch_size)
+            for ran, costs in ((self.ran, self.costs), (self.half, self.half_costs))
         )
         found = {}
         for name in (name for name in SIZED if own.get(name)):
