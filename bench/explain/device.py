@@ -17,9 +17,9 @@ class Job(NamedTuple):
 
 
 class Device:
-    """tell: hears of each job when it ends, and when it began"""
+    """tell: hears of each job when it ends: its name, when it began, and when it was asked for"""
 
-    def __init__(self, machine: Machine, tell: Callable[[Job, float], None]):
+    def __init__(self, machine: Machine, tell: Callable[..., None]):
         self.jobs: list[Job] = []
         self.done = 0
         self._machine, self._tell = machine, tell
@@ -43,4 +43,4 @@ class Device:
             begin = self._machine.now
             yield Sleep(job.ns)
             self.done += 1
-            self._tell(job, begin)
+            self._tell(job.name, begin, asked_ns=job.asked_ns)

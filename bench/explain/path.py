@@ -92,8 +92,8 @@ class _Walker:
         piece = t.pieces[thread][place]
         if piece.end_ns < at:
             return self._idle(thread, piece.end_ns, at)
-        device = DEVICE if thread == t.trainer and piece.span.name != "wait" else None
-        device = COPIES if piece.span.name == "crossing" else device
+        asks = thread == t.trainer and piece.span.name != "wait"
+        device = COPIES if piece.span.name == "crossing" else DEVICE if asks else None
         if device and t.busy(device, at):
             piece = t.pieces[device][t.before(device, at)]  # which the host waits for, or runs ahead of
             return stage(piece.span.name), piece.start_ns, device

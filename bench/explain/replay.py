@@ -18,10 +18,11 @@ from itertools import count, cycle, islice
 from david.bench.explain import tracks
 from david.bench.explain.cores import Core, Disk, Machine, Sleep, Thread, Until
 from david.bench.explain.costs import BESIDE, Costs, Work
-from david.bench.explain.device import Device, Job
+from david.bench.explain.device import Device
 from david.bench.explain.run import Ran
 from david.bench.explain.tracks import COPIES, DEVICE, SYNCHRONISE
 from david.pipeline.trace import Record, Span
+from david.train.step.gradients import at_once_forward
 
 TRAINER, LOADER, READERS, BESIDES = 1, 2, 100, 10_000  # idents of threads; of the first of several
 IN_PARALLEL = ("forward", "losses", "backward", "optimiser")  # what torch computes on all its cores, where it may
@@ -93,12 +94,12 @@ class _Play:
         self.record.thread = TRAINER
         self.record.threads |= {TRAINER: "trainer", LOADER: "loader"}
         self.samples, self.step_work, self.images = cycle(costs.samples), cycle(costs.steps), cycle(costs.images)
-        self.may_go_forward = 1  # threads that compute images, see `gradients.Exact`
+        self.may_go_forward = at_once_forward(setup.beside)  # threads that compute images
         self.queue: list[int] = []  # the batch of each sample that no thread has taken yet, in order
         self.left: dict[int, int] = {}  # samples of a batch that are not made
         self.slots, self.ready, self.submitted, self.done = setup.prefetch, 0, 0, 0
         self.by_dali, self.crossing = cycle(costs.by_dali), cycle(costs.copies)
-        self.device, self.copies = (Device(self.machine, partial(self._tell_of, place)) for place in (DEVICE, COPIES))
+        self.device, self.copies = (Device(self.machine, partial(self._tell, place)) for place in (DEVICE, COPIES))
 
     def run(self) -> None:
         for number in range(self.setup.threads):
@@ -108,13 +109,10 @@ class _Play:
         self.machine.start(self._trainer())
         self.machine.run(lambda: self.done == self.steps)
 
-    def _tell(self, thread: int, name: str, start: float, number: int = -1) -> None:
-        span = Span(thread, name, round(start), round(self.machine.now), of=self, number=number)
-        self.record.spans.append(span)
-
-    def _tell_of(self, thread: int, job: Job, begin: float) -> None:
-        span = Span(thread, job.name, round(begin), round(self.machine.now), of=round(job.asked_ns))
-        self.record.spans.append(span)
+    def _tell(self, thread: int, name: str, start: float, number: int = -1, asked_ns: float | None = None) -> None:
+        """asked_ns: of a GPU's work, when the host asked for it"""
+        of = self if asked_ns is None else round(asked_ns)
+        self.record.spans.append(Span(thread, name, round(start), round(self.machine.now), of=of, number=number))
 
     def _work(self, thread: int, work: Work, width: int = 1) -> Thread:
         begin, made = self.machine.now, self.setup.changed(work)
@@ -156,7 +154,7 @@ class _Play:
                 yield from self._work(LOADER, work)
             yield Core(self.costs.give.core_ns * self.setup.crowded[0])
             for ns in islice(self.crossing, 1):
-                self.copies.ask("copy", ns * dict(self.setup.on_device).get("copy", 1.0))
+                self.copies.ask("copy", self.setup.changed(Work("copy", 0.0, 0.0, ns)).device_ns)
             self._tell(LOADER, "batch", begin)
             self.ready += 1
 
@@ -209,7 +207,6 @@ class _Play:
     def _beside(self, step: int) -> Thread:
         """Images side by side, each thread with as many as the others, as `gradients.Exact` shares them out."""
         begin, threads = self.machine.now, min(self.setup.beside, self.setup.batch)
-        self.may_go_forward = max(1, self.setup.beside // 2)
         images = list(islice(self.images, self.setup.batch))
         open_ = {number: images[number::threads] for number in range(threads)}
         for number, share in list(open_.items()):

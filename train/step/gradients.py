@@ -159,9 +159,7 @@ class Exact:
         self.parameters = [p for p in learner.parameters() if p.requires_grad]
         self.threads = torch.get_num_threads()
         self.pool = ThreadPoolExecutor(self.threads, thread_name_prefix="images")
-        # Forward, Python asks for one small operator after the other: threads that do so at once wait for its lock, and
-        # hand it from core to core. Backward torch's engine does.
-        self.asking = Semaphore(max(1, self.threads // 2))
+        self.asking = Semaphore(at_once_forward(self.threads))
         self.sums: list[Sum] = []  # one a thread that had images; kept, as fresh memory takes time
 
     def __call__(self, batch: Batch, count: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
@@ -196,6 +194,12 @@ class Exact:
                 (torch._foreach_add_ if number else torch._foreach_copy_)(into.parts, gradients)
             found.append(losses[:-1].detach())
         return found
+
+
+def at_once_forward(threads: int) -> int:
+    """How many of so many threads go forward at once. There Python asks for one small operator after the other: threads
+    that do so together wait for its lock, and hand it from core to core. Backward torch's engine does."""
+    return max(1, threads // 2)
 
 
 class Sum:
