@@ -2,7 +2,8 @@
 
 A step's batch is made by one thread, crosses to the device, and is computed there by work that the trainer's thread
 only asks for. When each thing ends follows from when others did, in one line each (`lived`). From the record of such a
-run the replay finds the same, and what it would have been with something else.
+run the replay finds the same, and what it would have been with something else: of as many steps, as where host and
+device take nearly as long, a run needs long to settle.
 """
 
 import time
@@ -20,7 +21,7 @@ from david.bench.explain import check, ifs, tracks
 from david.bench.explain.account import account
 from david.bench.explain.costs import Costs, Work, of
 from david.bench.explain.predict import Predictor
-from david.bench.explain.replay import Setup, replay
+from david.bench.explain.replay import FIRST, STEPS, Setup, replay
 from david.bench.explain.run import Ran
 from david.bench.explain.show import numbers
 from david.pack import machine
@@ -29,7 +30,7 @@ from david.pipeline.trace import Record, Span
 from david.train import loop
 
 TRAINER, LOADER, READER = 1, 2, 3
-US, STEPS, FIRST = 1000, 40, 12
+US = 1000
 GPU = replace(RECIPE, parallel="ddp", batch_size=4)
 ASKED = ("forward", "losses", "backward", "optimiser")  # in this order; the host looks at the step before behind three
 
@@ -303,7 +304,7 @@ def test_a_replay_equals_the_recurrences(took: Took, prefetch: int) -> None:
         monkeypatch.setattr(machine, "cores", lambda: 16)
         found = Predictor(ran(lived(took, prefetch=prefetch), prefetch), 1e6)
     assert found.measured == pytest.approx(rate(took, prefetch=prefetch), rel=1e-6)
-    assert found.off == pytest.approx(0, abs=0.002)
+    assert found.off == pytest.approx(0, abs=1e-4)  # the host looks for 1 ns
 
 
 @few
@@ -328,4 +329,4 @@ def test_what_would_be_equals_the_recurrences(took: Took) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch:
         found = predictor(took, monkeypatch)
     told = {text: found.predict(one).rate for text, one in zip(wanted, ifs.parse([*wanted]), strict=True)}
-    assert told == pytest.approx(wanted, rel=0.01)
+    assert told == pytest.approx(wanted, rel=1e-4)
